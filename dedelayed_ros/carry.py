@@ -1,0 +1,151 @@
+"""Carrying remote features to now: which frame they belong to, and how its content has moved since.
+
+The cloud answers for a frame that is already past. This module remembers the motion of every picture since, composes it
+from the answered frame to the current one, and warps the features by it on every frame until a newer answer comes
+(FluxShard's remapping applied to DeDelayed's features). Interpolation errors do not add up: each frame warps the answer as
+it arrived, never a warped one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from dedelayed_ros.frames import MotionField
+    from dedelayed_ros.link import FeatureRecord
+
+
+@dataclass(frozen=True)
+class CarriedFeatures:
+    """A remote answer aligned to the current frame.
+
+    ``features`` float32 [1, C, h, w], zero where the content was outside the frame that the cloud saw; ``age_ms`` from that
+    frame's capture to the current frame's; ``fresh`` on the first frame that uses this answer.
+    """
+
+    features: torch.Tensor
+    age_ms: float
+    record: FeatureRecord
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One picture of the stream; ``motion`` leads from the picture before it to this one, None where that is unknown."""
+
+    sequence: int
+    stamp_ns: int
+    motion: MotionField | None
+
+
+class FeatureCarrier:
+    """The remote features of one stream, and the motion that brings them to now.
+
+    Call :meth:`advance` for every picture of the stream in order, :meth:`offer` when an answer arrives, and
+    :meth:`current` where a mask is wanted. Not thread-safe: its owner serialises the calls.
+
+    ``features_size`` is the cells (h, w) of the features' grid and ``cell`` how many pixels of the model's input one of them
+    covers. ``staleness_s``: an answer older than this is dropped (seconds). Dropped answers are counted by reason in
+    ``dropped``.
+    """
+
+    # Ten seconds at 30 Hz: any staleness limit that makes sense is shorter, and the memory is a few hundred kilobytes.
+    _MEMORY = 300
+
+    def __init__(self, features_size: tuple[int, int], *, cell: int = 8, staleness_s: float = 0.6) -> None:
+        self._grid = features_size
+        self._cell = cell
+        self._staleness_ms = staleness_s * 1e3
+        self._steps: deque[_Step] = deque(maxlen=self._MEMORY)
+        self._waiting: FeatureRecord | None = None
+        self._record: FeatureRecord | None = None
+        self._motion: MotionField | None = None  # from the record's frame to the newest step; None: the same frame
+        self._fresh = False
+        self.dropped: Counter[str] = Counter()
+
+    def reset(self) -> None:
+        """Forget everything: the next picture starts a stream."""
+        self._steps.clear()
+        self._waiting = self._record = self._motion = None
+
+    def cut(self) -> None:
+        """The newest step shows another scene: nothing from before it can be carried."""
+        if self._record is not None:
+            self._drop('scene cut')
+        newest = self._steps.pop()
+        self._steps.append(_Step(newest.sequence, newest.stamp_ns, None))
+
+    def advance(self, sequence: int, stamp_ns: int, motion: MotionField | None) -> None:
+        """The stream's next picture, whether or not a mask is made of it.
+
+        ``motion`` leads from the previous picture to this one; None when it is unknown (a lost picture), which breaks
+        the chain: answers for earlier frames cannot be carried across.
+        """
+        if self._steps and sequence <= self._steps[-1].sequence:
+            self.reset()  # the camera was restarted and counts anew
+        self._steps.append(_Step(sequence, stamp_ns, motion))
+        if self._record is None:
+            return
+        if motion is None:
+            self._drop('motion lost')
+        else:
+            self._motion = motion if self._motion is None else self._motion.compose(motion)
+
+    def offer(self, record: FeatureRecord) -> None:
+        """An answer arrived; the one for the newest frame wins, whatever the order of arrival."""
+        if record.features.shape[-2:] != self._grid:
+            self.dropped['wrong shape'] += 1
+            return
+        if any(known is not None and record.stamp_ns <= known.stamp_ns for known in (self._record, self._waiting)):
+            self.dropped['superseded'] += 1
+            return
+        self._waiting = record
+
+    def current(self) -> CarriedFeatures | None:
+        """The newest answer aligned to the newest step, or None when there is none that can be used."""
+        if self._waiting is not None:
+            self._take(self._waiting)
+        if self._record is None:
+            return None
+        now = self._steps[-1]
+        age_ms = (now.stamp_ns - self._record.stamp_ns) * 1e-6
+        if age_ms > self._staleness_ms:
+            self._drop('stale')
+            return None
+        features = torch.from_numpy(self._record.features)[None]
+        if self._motion is not None:
+            h, w = self._grid
+            motion = self._motion.resized((h * self._cell, w * self._cell))
+            features, _ = motion.warp(features, stride=self._cell, mode='bilinear')
+        fresh, self._fresh = self._fresh, False
+        return CarriedFeatures(features, age_ms, self._record, fresh)
+
+    def _take(self, record: FeatureRecord) -> None:
+        """Make ``record`` the answer in use, if the way from its frame to now is known."""
+        if not self._steps or record.stamp_ns > self._steps[-1].stamp_ns:
+            return  # answered before this side came to the frame: it waits
+        self._waiting = None
+        since: list[_Step] = []
+        for step in reversed(self._steps):
+            if step.stamp_ns <= record.stamp_ns:
+                break
+            since.append(step)
+        if (step.sequence, step.stamp_ns) != (record.sequence, record.stamp_ns):
+            self.dropped['unknown frame'] += 1
+            return
+        # Oldest first, as it would have been composed had the answer come at once: Eq. 15 samples, so order matters.
+        composed: MotionField | None = None
+        for step in reversed(since):
+            if step.motion is None:
+                self.dropped['motion lost'] += 1
+                return
+            composed = step.motion if composed is None else composed.compose(step.motion)
+        self._record, self._motion, self._fresh = record, composed, True
+
+    def _drop(self, reason: str) -> None:
+        self.dropped[reason] += 1
+        self._record = self._motion = None

@@ -1,0 +1,216 @@
+"""One stream's loop on the robot: every frame in, a mask out, better by what the cloud has sent, never waiting for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from dedelayed_ros import masks
+from dedelayed_ros.carry import CarriedFeatures, FeatureCarrier
+from dedelayed_ros.errors import InputError
+from dedelayed_ros.frames import resize
+from dedelayed_ros.models import model_sizes, zoo
+from dedelayed_ros.provenance import Provenance
+
+if TYPE_CHECKING:
+    from dedelayed_ros.frames import MotionField
+    from dedelayed_ros.link import FeatureRecord
+
+_THUMBNAIL = (18, 32)  # (H, W) of the picture that key frames are compared by
+
+
+@dataclass(frozen=True)
+class EdgeSettings:
+    """How one stream is segmented.
+
+    ``mode``: 'fused' adds the cloud's features while they are fresh, 'local' never does. ``model`` is a name of the zoo.
+    ``staleness_s``: features older than this are not used (seconds). ``mask_size``: masks at the camera's size or at the
+    model's own. ``threads`` that the calling thread computes with. ``dtype``: 'auto' takes bfloat16 where the processor
+    multiplies it natively. ``scene_cut_ratio``: share of blocks without a motion vector from which a picture counts as
+    another scene (0–1); ``scene_cut_level``: mean grey-level difference (0–255) to the picture before that tells the same
+    of a key frame, which has no vectors at all.
+    """
+
+    mode: Literal['fused', 'local'] = 'fused'
+    model: str = 'street-v1'
+    staleness_s: float = 0.6
+    mask_size: Literal['camera', 'model'] = 'camera'
+    threads: int = 1
+    dtype: Literal['auto', 'float32', 'bfloat16'] = 'auto'
+    scene_cut_ratio: float = 0.8
+    scene_cut_level: float = 40.0
+
+
+@dataclass(frozen=True)
+class EdgeResult:
+    """``mask`` uint8 [H, W] class ids (255: unlabelled), ``confidence`` uint8 [H, W] (255: certain), and how they came."""
+
+    mask: np.ndarray
+    confidence: np.ndarray
+    provenance: Provenance
+
+
+class EdgePipeline:
+    """The segmentation of one stream.
+
+    :meth:`step` and :meth:`skip` belong to one thread; :meth:`offer_features` may be called from any. Without features, or
+    in mode 'local', the mask is bit for bit the local model's.
+    """
+
+    def __init__(self, settings: EdgeSettings, size: tuple[int, int]) -> None:
+        """``size``: (H, W) of the camera's pictures in pixels.
+
+        Raises:
+            InputError: a size or setting that cannot be used. WeightsError: the model's weights are missing or damaged.
+        """
+        if settings.mode not in ('fused', 'local'):
+            raise InputError(f"mode is {settings.mode!r}; expected 'fused' or 'local'")
+        if min(size) < 16:
+            raise InputError(f'pictures are {size[1]}x{size[0]} pixels; at least 16x16 are needed')
+        self.settings = settings
+        self.size = size
+        self.entry = zoo.entry(settings.model)
+        self._sizes = model_sizes(size)
+        self._dtype = _resolve_dtype(settings.dtype)
+        self._model = zoo.load_local(settings.model, dtype=self._dtype)
+        self._carrier = FeatureCarrier(self._sizes.features[-2:], staleness_s=settings.staleness_s)
+        self._lock = threading.Lock()
+        self._thumbnail: np.ndarray | None = None
+        self._previous: int | None = None
+
+    def offer_features(self, record: FeatureRecord) -> None:
+        """Hand over an answer of the cloud, float32 [C, h, w] features for the frame with that stamp; the newest wins."""
+        if self.settings.mode == 'fused':
+            with self._lock:
+                self._carrier.offer(record)
+
+    @property
+    def dropped_features(self) -> Counter[str]:
+        """How many answers could not be used, by reason."""
+        with self._lock:
+            return Counter(self._carrier.dropped)
+
+    def reset(self) -> None:
+        """Forget the stream: the next picture is its first."""
+        with self._lock:
+            self._carrier.reset()
+        self._thumbnail = self._previous = None
+
+    def skip(self, *, stamp_ns: int, sequence: int, motion: MotionField | None) -> None:
+        """A picture of the stream that no mask is wanted for: only its motion counts."""
+        with self._lock:
+            self._carrier.advance(sequence, stamp_ns, motion)
+        self._previous = sequence
+
+    def step(
+        self,
+        image: np.ndarray,
+        *,
+        stamp_ns: int,
+        sequence: int,
+        motion: MotionField | None,
+        intra_ratio: float = 0.0,
+        keyframe: bool = False,
+    ) -> EdgeResult:
+        """Segment one picture.
+
+        Args:
+            image: uint8 [H, W, 3] RGB of the size that the pipeline was made for.
+            stamp_ns: capture time on the robot's clock, nanoseconds.
+            sequence: the picture's number in its stream.
+            motion: from the picture before (stepped or skipped) to this one; None when unknown, and then features of
+                earlier pictures are dropped.
+            intra_ratio: share of this picture's blocks without a motion vector (0–1).
+            keyframe: whether it was coded without reference to others, so that ``intra_ratio`` says nothing.
+
+        Raises:
+            InputError: the image has another size or type.
+        """
+        if image.shape != (*self.size, 3) or image.dtype != np.uint8:
+            raise InputError(
+                f'image is {image.dtype} {list(image.shape)}; expected uint8 [{self.size[0]}, {self.size[1]}, 3]. '
+                'A camera that changes its size needs a new pipeline'
+            )
+        if torch.get_num_threads() != self.settings.threads:
+            torch.set_num_threads(self.settings.threads)
+        stages: dict[str, float] = {}
+
+        with _timed(stages, 'resize'):
+            small = resize(image, self._sizes.local)
+            scene_cut = self._is_scene_cut(small, intra_ratio, keyframe)
+        with _timed(stages, 'carry'), self._lock:
+            self._carrier.advance(sequence, stamp_ns, motion)
+            if scene_cut:
+                self._carrier.cut()
+            carried = self._carrier.current() if self.settings.mode == 'fused' else None
+        with _timed(stages, 'model'):
+            logits = self._infer(small, carried)
+        with _timed(stages, 'mask'):
+            out_size = self.size if self.settings.mask_size == 'camera' else self._sizes.local
+            mask, confidence = masks.render(logits, out_size)
+
+        degraded = []
+        if self.settings.mode == 'fused' and carried is None:
+            degraded.append('no remote features')
+        if motion is None and self._previous is not None:
+            degraded.append('no motion')
+        self._previous = sequence
+        provenance = Provenance(
+            sequence=sequence,
+            stamp_ns=stamp_ns,
+            source='local' if carried is None else 'fused',
+            remote_age_ms=None if carried is None else carried.age_ms,
+            predicted_delay_ms=None if carried is None else carried.record.predicted_delay_ms,
+            bytes_up=carried.record.bytes_up if carried is not None and carried.fresh else 0,
+            bytes_down=carried.record.bytes_down if carried is not None and carried.fresh else 0,
+            stages_ms=stages,
+            latency_ms=sum(stages.values()),
+            scene_cut=scene_cut,
+            degraded=tuple(degraded),
+        )
+        return EdgeResult(mask, confidence, provenance)
+
+    @torch.inference_mode()
+    def _infer(self, small: np.ndarray, carried: CarriedFeatures | None) -> torch.Tensor:
+        """Logits float32 [C, h/4, w/4] of the picture ``small``, uint8 [h, w, 3]."""
+        image = torch.from_numpy(small).permute(2, 0, 1)[None].to(self._dtype) / 255  # channels-last in memory
+        if carried is None:
+            return self._model(image)[0].float()
+        age = torch.tensor([carried.age_ms], dtype=torch.float32)
+        return self._model(image, carried.features.to(self._dtype), age)[0].float()
+
+    def _is_scene_cut(self, small: np.ndarray, intra_ratio: float, keyframe: bool) -> bool:
+        """Whether nothing of the picture before is left in this one. ``small``: uint8 [h, w, 3]."""
+        thumbnail = resize(small, _THUMBNAIL).mean(axis=2)
+        before, self._thumbnail = self._thumbnail, thumbnail
+        if before is None:
+            return False
+        if keyframe:
+            return float(np.abs(thumbnail - before).mean()) >= self.settings.scene_cut_level
+        return intra_ratio >= self.settings.scene_cut_ratio
+
+
+def _resolve_dtype(name: str) -> torch.dtype:
+    if name == 'float32':
+        return torch.float32
+    if name == 'bfloat16':
+        return torch.bfloat16
+    if name != 'auto':
+        raise InputError(f"dtype is {name!r}; expected 'auto', 'float32' or 'bfloat16'")
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+@contextmanager
+def _timed(stages: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    stages[name] = (time.perf_counter() - start) * 1e3
