@@ -48,15 +48,15 @@ class FeatureCarrier:
     Call :meth:`advance` for every picture of the stream in order, :meth:`offer` when an answer arrives, and
     :meth:`current` where a mask is wanted. Not thread-safe: its owner serialises the calls.
 
-    ``features_size`` is the cells (h, w) of the features' grid and ``cell`` how many pixels of the model's input one of them
-    covers. ``staleness_s``: an answer older than this is dropped (seconds). Dropped answers are counted by reason in
-    ``dropped``.
+    ``features_size`` is the cells (h, w) of the features' grid and ``cell`` how many pixels of the remote model's input one
+    of them covers: with 16 there is one motion vector of an H.264 block for each cell. ``staleness_s``: an answer older
+    than this is dropped (seconds). Dropped answers are counted by reason in ``dropped``.
     """
 
     # Ten seconds at 30 Hz: any staleness limit that makes sense is shorter, and the memory is a few hundred kilobytes.
     _MEMORY = 300
 
-    def __init__(self, features_size: tuple[int, int], *, cell: int = 8, staleness_s: float = 0.6) -> None:
+    def __init__(self, features_size: tuple[int, int], *, cell: int = 16, staleness_s: float = 0.6) -> None:
         self._grid = features_size
         self._cell = cell
         self._staleness_ms = staleness_s * 1e3

@@ -1,0 +1,185 @@
+"""Which frame an answer belongs to, and how it gets from there to now."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dedelayed_ros.carry import FeatureCarrier
+from dedelayed_ros.frames import MotionField
+from dedelayed_ros.link import FeatureRecord
+
+GRID = (8, 12)
+SIZE = (GRID[0] * 16, GRID[1] * 16)  # the camera's pixels: one block a cell
+PERIOD_NS = 33_000_000
+
+
+def shift(dx: int, dy: int) -> MotionField:
+    """A field that moves everything by whole cells (16 camera pixels)."""
+    qpel = np.zeros((*GRID, 2), np.int16)
+    qpel[...] = (dx * 64, dy * 64)
+    return MotionField(SIZE, qpel)
+
+
+def answer(sequence: int, features: np.ndarray | None = None, *, stamp_ns: int | None = None) -> FeatureRecord:
+    if features is None:
+        features = np.full((2, *GRID), float(sequence + 1), np.float32)
+    return FeatureRecord(
+        sequence=sequence,
+        stamp_ns=sequence * PERIOD_NS if stamp_ns is None else stamp_ns,
+        features=features,
+        predicted_delay_ms=100.0,
+        round_trip_ms=90.0,
+        server_ms=20.0,
+        bytes_up=1000,
+        bytes_down=500,
+    )
+
+
+def carrier_at(sequence: int, motion: MotionField | None = None, **kwargs: float) -> FeatureCarrier:
+    carrier = FeatureCarrier(GRID, **kwargs)
+    for i in range(sequence + 1):
+        carrier.advance(i, i * PERIOD_NS, motion or MotionField.identity(SIZE))
+    return carrier
+
+
+def test_no_answer_is_none() -> None:
+    assert carrier_at(3).current() is None
+
+
+def test_answer_for_the_current_frame_is_used_as_it_is() -> None:
+    carrier = carrier_at(3)
+    features = np.random.default_rng(0).normal(size=(2, *GRID)).astype(np.float32)
+    carrier.offer(answer(3, features))
+    carried = carrier.current()
+    assert carried is not None and carried.fresh and carried.age_ms == 0
+    assert torch.equal(carried.features[0], torch.from_numpy(features))
+
+
+def test_late_answer_is_carried_by_all_motion_since() -> None:
+    carrier = carrier_at(5, shift(1, 0))
+    features = np.random.default_rng(1).normal(size=(2, *GRID)).astype(np.float32)
+    carrier.offer(answer(2, features))
+    carried = carrier.current()
+    assert carried is not None
+    assert carried.age_ms == pytest.approx(99.0)
+    expected = torch.zeros(2, *GRID)
+    expected[:, :, 3:] = torch.from_numpy(features[:, :, :-3])  # three frames, one cell to the right each
+    torch.testing.assert_close(carried.features[0], expected)
+
+
+def test_a_held_answer_is_carried_on_and_fresh_only_once() -> None:
+    carrier = carrier_at(2, shift(0, 1))
+    features = np.random.default_rng(2).normal(size=(2, *GRID)).astype(np.float32)
+    carrier.offer(answer(2, features))
+    assert carrier.current().fresh  # type: ignore[union-attr]
+    carrier.advance(3, 3 * PERIOD_NS, shift(0, 1))
+    carried = carrier.current()
+    assert carried is not None and not carried.fresh
+    torch.testing.assert_close(carried.features[0, :, 1:], torch.from_numpy(features[:, :-1]))
+    assert not carried.features[0, :, 0].any()
+
+
+def test_stale_answers_are_dropped_at_the_limit() -> None:
+    carrier = carrier_at(0, staleness_s=0.1)
+    carrier.offer(answer(0))
+    assert carrier.current() is not None
+    for i in range(1, 4):
+        carrier.advance(i, i * PERIOD_NS, shift(0, 0))
+        assert carrier.current() is not None, 'up to 99 ms'
+    carrier.advance(4, 4 * PERIOD_NS, shift(0, 0))
+    assert carrier.current() is None
+    assert carrier.dropped['stale'] == 1
+
+
+def test_lost_motion_breaks_the_chain_but_not_the_future() -> None:
+    carrier = carrier_at(2)
+    carrier.offer(answer(2))
+    assert carrier.current() is not None
+    carrier.advance(3, 3 * PERIOD_NS, None)
+    assert carrier.current() is None
+    carrier.offer(answer(1, stamp_ns=1 * PERIOD_NS))
+    assert carrier.current() is None, 'from before the break'
+    carrier.offer(answer(3))
+    assert carrier.current() is not None, 'from the frame after the break'
+    assert carrier.dropped['motion lost'] == 2
+
+
+def test_scene_cut_drops_what_was_seen_before_it() -> None:
+    carrier = carrier_at(4)
+    carrier.offer(answer(3))
+    assert carrier.current() is not None
+    carrier.advance(5, 5 * PERIOD_NS, shift(0, 0))
+    carrier.cut()
+    assert carrier.current() is None
+    carrier.offer(answer(4))
+    assert carrier.current() is None, 'an answer that was under way when the scene changed'
+    carrier.offer(answer(5))
+    assert carrier.current() is not None
+
+
+def test_an_answer_may_come_before_its_frame() -> None:
+    carrier = carrier_at(2)
+    carrier.offer(answer(3))
+    assert carrier.current() is None
+    carrier.advance(3, 3 * PERIOD_NS, shift(0, 0))
+    assert carrier.current() is not None
+
+
+def test_answers_of_an_earlier_run_of_the_camera_are_refused() -> None:
+    carrier = carrier_at(50)
+    restart_ns = 80 * PERIOD_NS
+    for i in range(5):  # the camera counts anew, its clock does not
+        carrier.advance(i, restart_ns + i * PERIOD_NS, shift(0, 0))
+    carrier.offer(answer(3))  # the old run's frame 3, not this run's
+    assert carrier.current() is None
+    assert carrier.dropped['unknown frame'] == 1
+    carrier.offer(answer(3, stamp_ns=restart_ns + 3 * PERIOD_NS))
+    assert carrier.current() is not None
+
+
+def test_wrong_grid_is_counted_not_used() -> None:
+    carrier = carrier_at(1)
+    carrier.offer(answer(1, np.zeros((2, 4, 4), np.float32)))
+    assert carrier.current() is None
+    assert carrier.dropped['wrong shape'] == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    delays=st.lists(st.one_of(st.none(), st.integers(0, 12)), min_size=1, max_size=30),
+    lost=st.sets(st.integers(1, 40), max_size=3),
+)
+def test_under_any_delay_loss_and_order_the_features_are_of_the_frame_they_name(
+    delays: list[int | None], lost: set[int]
+) -> None:
+    """The carried value is the newest arrived answer's, aligned by exactly the motion since its frame.
+
+    Every frame moves one cell to the right; the answer for frame i holds i+1 everywhere, so that both its identity and the
+    columns that have moved in from outside (zeros) can be read off the carried features.
+    """
+    carrier = FeatureCarrier(GRID, staleness_s=10.0)
+    arrivals: dict[int, list[int]] = {}
+    for i, delay in enumerate(delays):
+        if delay is not None:
+            arrivals.setdefault(i + delay, []).append(i)
+    newest = -1
+    for now in range(len(delays) + 13):
+        carrier.advance(now, now * PERIOD_NS, None if now in lost else shift(1, 0))
+        barrier = max((x for x in lost if x <= now), default=0)
+        for i in arrivals.get(now, []):
+            carrier.offer(answer(i))
+            newest = max(newest, i)
+        carried = carrier.current()
+        if carried is None:
+            continue
+        i, age = carried.record.sequence, now - carried.record.sequence
+        assert i >= barrier, 'nothing crosses a lost picture'
+        assert i <= newest
+        assert carried.age_ms == pytest.approx(age * PERIOD_NS * 1e-6)
+        expected = torch.zeros(2, *GRID)
+        expected[:, :, min(age, GRID[1]) :] = i + 1
+        assert torch.equal(carried.features[0], expected)
