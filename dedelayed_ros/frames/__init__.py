@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+from dedelayed_ros.frames.encoded_picture import EncodedPicture
+from dedelayed_ros.frames.h264_decoder import H264Decoder
+from dedelayed_ros.frames.h264_encoder import EncoderSettings, H264Encoder, available_encoders
 from dedelayed_ros.frames.motion_field import MotionField, StridedMotion
+from dedelayed_ros.frames.pixels import resize
 
-__all__ = ['MotionField', 'StridedMotion']
+__all__ = [
+    'EncodedPicture',
+    'EncoderSettings',
+    'H264Decoder',
+    'H264Encoder',
+    'MotionField',
+    'StridedMotion',
+    'available_encoders',
+    'resize',
+]
