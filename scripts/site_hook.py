@@ -26,7 +26,7 @@ class InstalledPackage:
     """
 
     @classmethod
-    def find_spec(cls, name, path=None, target=None):  # type: ignore[no-untyped-def] # noqa: ANN
+    def find_spec(cls, name, path=None, target=None):  # type: ignore[no-untyped-def]
         """Answer for the package itself; its modules are then found beside it."""
         if name == PACKAGE:
             return importlib.machinery.PathFinder.find_spec(name, [*folders_of('PYTHONPATH'), MODULES])
@@ -38,12 +38,12 @@ def reach_libraries() -> None:
     if LIBRARIES in folders_of('LD_LIBRARY_PATH'):
         return
     os.environ['LD_LIBRARY_PATH'] = os.pathsep.join([LIBRARIES, *folders_of('LD_LIBRARY_PATH')])
-    # The ROS wheels start the interpreter anew for their own libraries, right after this file; the guard that tells them
-    # that it was done may be inherited from a process without our folder.
+    # The ROS wheels start the interpreter anew for their own libraries, right after this file; the guard that tells
+    # them that it was done may be inherited from a process without our folder.
     os.environ.pop('_ROS_WHEELS_BOOTSTRAP_COMPLETE', None)
     if importlib.util.find_spec('ros_wheels_bootstrapper') is None:
         os.execv(sys.executable, sys.orig_argv)
 
 
-sys.meta_path.insert(0, InstalledPackage)  # type: ignore[arg-type]
+sys.meta_path.insert(0, InstalledPackage)
 reach_libraries()

@@ -1,7 +1,7 @@
 """Build the package with colcon and let a virtual environment see the result: `scripts/workspace.py .venv`.
 
-The environment gets a path file (the package is found in colcon's install tree, the only copy there is), a start-up hook
-(scripts/site_hook.py) and the `dedelayed` command.
+The environment gets a path file (the package is found in colcon's install tree, the only copy there is), a start-up
+hook (scripts/site_hook.py) and the `dedelayed` command.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ THREADS = 2
 
 
 def claim_ros_domain() -> IO[str]:
-    """Lock a ROS domain id (1 to 101, those that need no ports beyond the usual) that no other test run on this machine has."""
+    """Lock a ROS domain id that no other test run on this machine has: 1 to 101 keep clear of ephemeral ports."""
     for offset in range(101):
         domain = 1 + (os.getpid() + offset) % 101
         lock = open(Path(tempfile.gettempdir()) / f'dedelayed-ros-domain-{domain}.lock', 'w')  # noqa: SIM115
@@ -39,7 +39,6 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     os.environ.pop('ROS_LOCALHOST_ONLY', None)
     os.environ['OMP_NUM_THREADS'] = str(THREADS)
-    config.stash[pytest.StashKey[IO[str]]()] = lock
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -53,7 +52,7 @@ def _torch_settings() -> None:
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    """A function that returns a TCP port of the loopback interface that nothing listens on, another one at each call."""
+    """A function that returns a TCP port of the loopback interface that nothing listens on, each time another."""
     given: set[int] = set()
 
     def find() -> int:

@@ -1,4 +1,4 @@
-"""The `dedelayed` command: one module a command, each with `HELP`, `add_arguments(parser)` and `run(args) -> exit code`.
+"""The `dedelayed` command: one module a command, each with `HELP`, `add_arguments(parser)` and `run(args) -> int`.
 
 The modules import what is heavy (torch, PyAV, Zenoh) inside `run`, so that `--help` answers at once.
 """

@@ -3,13 +3,13 @@
 namespace dedelayed {
 
 InstructionSet best_instruction_set() {
-#if defined(__x86_64__)
+#if defined(DEDELAYED_X86)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq")) {
     return kAvx512;
   }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kAvx2;
+  if (__builtin_cpu_supports("avx2")) return kAvx2;
 #endif
   return kPortable;
 }

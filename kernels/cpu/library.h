@@ -3,12 +3,22 @@
 
 #define DEDELAYED_EXPORT extern "C" __attribute__((visibility("default")))
 
+// Files with x86 intrinsics are compiled where the compiler can switch the target inside a file (`#pragma GCC target`).
+// Such a pragma stands after every standard header: a template instantiated under it could be merged by the linker with the
+// same one elsewhere, and then run on a processor that lacks the instructions.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define DEDELAYED_X86 1
+#endif
+
 namespace dedelayed {
 
 // In ascending order of capability; the numbers are part of the C interface.
 enum InstructionSet : int { kPortable = 0, kAvx2 = 1, kAvx512 = 2 };
 
-// The best instruction set that both this processor and its operating system support.
+// The best instruction set that this build, the processor and its operating system all support.
 InstructionSet best_instruction_set();
+
+// What a C function returns; dedelayed_ros/native.py knows the numbers.
+enum Status : int { kOk = 0, kBadArgument = 1, kUnsupportedInstructionSet = 2, kOutOfMemory = 3 };
 
 }  // namespace dedelayed
