@@ -45,7 +45,7 @@ class EdgeSettings:
     mask_size: Literal['camera', 'model'] = 'camera'
     threads: int = 1
     dtype: Literal['auto', 'float32', 'bfloat16'] = 'auto'
-    scene_cut_ratio: float = 0.8
+    scene_cut_ratio: float = 0.45
     scene_cut_level: float = 40.0
 
 

@@ -1,0 +1,183 @@
+"""The loop on the robot: what a mask is made of, and that the cloud can only add to it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dedelayed_ros import masks
+from dedelayed_ros.edge import EdgePipeline, EdgeSettings
+from dedelayed_ros.errors import InputError, WeightsError
+from dedelayed_ros.frames import MotionField, resize
+from dedelayed_ros.link import FeatureRecord
+from dedelayed_ros.models import model_sizes, zoo
+
+SIZE = (120, 200)
+PERIOD_NS = 40_000_000
+
+
+def picture(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """A smooth random picture: noise alone would be the same grey at every resolution."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return resize(coarse, size)
+
+
+def answer(pipeline: EdgePipeline, sequence: int, scale: float = 3.0) -> FeatureRecord:
+    shape = model_sizes(pipeline.size).features
+    features = np.random.default_rng(sequence).normal(size=shape).astype(np.float32) * scale
+    return FeatureRecord(
+        sequence=sequence,
+        stamp_ns=sequence * PERIOD_NS,
+        features=features,
+        predicted_delay_ms=120.0,
+        round_trip_ms=80.0,
+        server_ms=20.0,
+        bytes_up=900,
+        bytes_down=400,
+    )
+
+
+def step(pipeline: EdgePipeline, sequence: int, *, image: np.ndarray | None = None, **kwargs: object):  # noqa: ANN202
+    options = {'motion': MotionField.identity(pipeline.size), 'stamp_ns': sequence * PERIOD_NS, **kwargs}
+    return pipeline.step(picture(1, pipeline.size) if image is None else image, sequence=sequence, **options)
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_without_features_the_mask_is_the_local_models(dtype: str) -> None:
+    fused = EdgePipeline(EdgeSettings(mode='fused', dtype=dtype), SIZE)
+    image = picture(3)
+    result = step(fused, 0, image=image)
+    model = zoo.load_local('street-v1', dtype=getattr(torch, dtype))
+    small = torch.from_numpy(resize(image, model_sizes(SIZE).local)).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        logits = model(small.to(getattr(torch, dtype)) / 255)
+    mask, confidence = masks.render(logits[0].float(), SIZE)
+    assert np.array_equal(result.mask, mask)
+    assert np.array_equal(result.confidence, confidence)
+    assert result.provenance.source == 'local'
+    assert result.provenance.degraded == ('no remote features',)
+
+
+def test_zero_features_change_nothing() -> None:
+    local, fused = (EdgePipeline(EdgeSettings(mode=mode), SIZE) for mode in ('local', 'fused'))
+    fused.offer_features(answer(fused, 0, scale=0.0))
+    a, b = step(local, 0), step(fused, 0)
+    assert (a.provenance.source, b.provenance.source) == ('local', 'fused')
+    assert np.array_equal(a.mask, b.mask)
+    assert np.array_equal(a.confidence, b.confidence)
+
+
+def test_features_are_used_and_accounted_for_once() -> None:
+    pipeline = EdgePipeline(EdgeSettings(), SIZE)
+    plain = step(pipeline, 0)
+    pipeline.offer_features(answer(pipeline, 0))
+    first, second = step(pipeline, 1), step(pipeline, 2)
+    assert not np.array_equal(plain.confidence, first.confidence)
+    assert first.provenance.source == second.provenance.source == 'fused'
+    assert first.provenance.remote_age_ms == pytest.approx(40)
+    assert second.provenance.remote_age_ms == pytest.approx(80)
+    assert first.provenance.predicted_delay_ms == 120
+    assert (first.provenance.bytes_up, first.provenance.bytes_down) == (900, 400)
+    assert (second.provenance.bytes_up, second.provenance.bytes_down) == (0, 0)
+    assert first.provenance.degraded == ()
+
+
+def test_local_mode_ignores_features() -> None:
+    pipeline = EdgePipeline(EdgeSettings(mode='local'), SIZE)
+    plain = step(pipeline, 0)
+    pipeline.offer_features(answer(pipeline, 0))
+    offered = step(pipeline, 1)
+    assert np.array_equal(plain.mask, offered.mask)
+    assert offered.provenance.source == 'local'
+    assert offered.provenance.degraded == ()
+
+
+def test_after_the_staleness_limit_masks_are_local_again() -> None:
+    pipeline = EdgePipeline(EdgeSettings(staleness_s=0.1), SIZE)
+    step(pipeline, 0)
+    pipeline.offer_features(answer(pipeline, 0))
+    sources = [step(pipeline, i).provenance.source for i in range(1, 5)]  # ages 40, 80, 120, 160 ms
+    assert sources == ['fused', 'fused', 'local', 'local']
+    assert pipeline.dropped_features['stale'] == 1
+
+
+@pytest.mark.parametrize(
+    ('options', 'cut'),
+    [
+        ({'intra_ratio': 0.9}, True),
+        ({'intra_ratio': 0.2}, False),
+        ({'intra_ratio': 1.0, 'keyframe': True}, False),  # a key frame of the same scene
+        ({'intra_ratio': 1.0, 'keyframe': True, 'image': 255 - picture(1)}, True),
+    ],
+)
+def test_scene_cuts_are_told_from_key_frames(options: dict[str, object], cut: bool) -> None:
+    pipeline = EdgePipeline(EdgeSettings(), SIZE)
+    step(pipeline, 0)
+    pipeline.offer_features(answer(pipeline, 0))
+    result = step(pipeline, 1, **options)
+    assert result.provenance.scene_cut == cut
+    assert result.provenance.source == ('local' if cut else 'fused')
+
+
+def test_lost_motion_is_said_and_features_are_not_carried_across() -> None:
+    pipeline = EdgePipeline(EdgeSettings(), SIZE)
+    step(pipeline, 0)
+    pipeline.offer_features(answer(pipeline, 0))
+    result = step(pipeline, 1, motion=None)
+    assert result.provenance.source == 'local'
+    assert 'no motion' in result.provenance.degraded
+
+
+def test_skipped_pictures_count_as_motion() -> None:
+    """Three pictures move everything by one feature cell each; whether masks were made of them is all the same."""
+    shift = np.zeros((*MotionField.identity(SIZE).valid.shape, 2), np.int16)
+    shift[..., 0] = 64
+    motion = MotionField(SIZE, shift)
+    results = []
+    for skipping in (False, True):
+        pipeline = EdgePipeline(EdgeSettings(), SIZE)
+        step(pipeline, 0)
+        pipeline.offer_features(answer(pipeline, 0))
+        for i in (1, 2):
+            if skipping:
+                pipeline.skip(stamp_ns=i * PERIOD_NS, sequence=i, motion=motion)
+            else:
+                step(pipeline, i, motion=motion)
+        results.append(step(pipeline, 3, motion=motion))
+    assert np.array_equal(results[0].confidence, results[1].confidence)
+    assert results[1].provenance.source == 'fused'
+
+
+@pytest.mark.parametrize('size', [(271, 641), (16, 16), (480, 640), (33, 1000)])
+def test_masks_have_the_cameras_size(size: tuple[int, int]) -> None:
+    result = step(EdgePipeline(EdgeSettings(), size), 0)
+    assert result.mask.shape == result.confidence.shape == size
+    assert result.mask.dtype == result.confidence.dtype == np.uint8
+    assert int(result.mask.max()) < 19
+
+
+def test_masks_at_the_models_size() -> None:
+    result = step(EdgePipeline(EdgeSettings(mask_size='model'), SIZE), 0)
+    assert result.mask.shape == model_sizes(SIZE).local
+
+
+def test_two_streams_do_not_know_of_each_other() -> None:
+    first, second = EdgePipeline(EdgeSettings(), SIZE), EdgePipeline(EdgeSettings(), SIZE)
+    first.offer_features(answer(first, 0))
+    assert step(first, 0).provenance.source == 'fused'
+    assert step(second, 0).provenance.source == 'local'
+
+
+def test_what_cannot_be_used_is_said() -> None:
+    pipeline = EdgePipeline(EdgeSettings(), SIZE)
+    with pytest.raises(InputError, match=r'uint8 \[100, 100, 3\]; expected uint8 \[120, 200, 3\]'):
+        step(pipeline, 0, image=np.zeros((100, 100, 3), np.uint8))
+    with pytest.raises(InputError, match="mode is 'both'"):
+        EdgePipeline(EdgeSettings(mode='both'), SIZE)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="dtype is 'int8'"):
+        EdgePipeline(EdgeSettings(dtype='int8'), SIZE)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match='4x4 pixels'):
+        EdgePipeline(EdgeSettings(), (4, 4))
+    with pytest.raises(WeightsError, match='no-such-model'):
+        EdgePipeline(EdgeSettings(model='no-such-model'), SIZE)
