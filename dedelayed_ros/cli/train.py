@@ -1,0 +1,82 @@
+"""`dedelayed train`: from nothing to an entry of the zoo, stage by stage."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+HELP = 'train the street models: footage, local, remote, joint, export (or all of them in order)'
+
+_STAGES = ('all', 'footage', 'local', 'remote', 'gate', 'joint', 'export')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument('stage', choices=_STAGES, help='which stage to run; each goes on where it was stopped')
+    parser.add_argument('--recipe', default='street-v1', help='what to train (default: %(default)s)')
+    parser.add_argument(
+        '--data',
+        type=Path,
+        default=Path('~/.cache/dedelayed/footage').expanduser(),
+        metavar='DIR',
+        help='cache of rendered clips, several GB (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--runs',
+        type=Path,
+        default=Path('~/.cache/dedelayed/runs').expanduser(),
+        metavar='DIR',
+        help='checkpoints, curves and results (default: %(default)s)',
+    )
+    parser.add_argument('--out', type=Path, metavar='DIR', help='where export writes the entry (default: RUNS/RECIPE)')
+    parser.add_argument(
+        '--workers', type=int, default=2, metavar='N', help='processes that render (default: %(default)s)'
+    )
+    parser.add_argument('--threads', type=int, default=2, metavar='N', help='threads that train (default: %(default)s)')
+    parser.add_argument(
+        '--no-gate', action='store_true', help='do the joint stage even if the remote model is too weak'
+    )
+    parser.add_argument(
+        '--single', action='store_true', help='export the single-frame models, before the joint stage was run'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one stage, or all."""
+    import torch
+
+    from dedelayed_ros.train.config import recipe
+    from dedelayed_ros.train.stages import Workshop
+
+    torch.set_num_threads(args.threads)
+    config = recipe(args.recipe)
+    shop = Workshop(config, args.data, args.runs / config.name, lambda text: print(text, flush=True))
+    wanted = _STAGES[1:] if args.stage == 'all' else (args.stage,)
+    if 'footage' in wanted:
+        shop.footage(args.workers)
+    if 'local' in wanted:
+        shop.local()
+    if 'remote' in wanted:
+        shop.remote()
+    if 'gate' in wanted or 'joint' in wanted:
+        _gate(shop, args.no_gate)
+    if 'joint' in wanted:
+        shop.joint()
+    if 'export' in wanted:
+        out = args.out or shop.runs
+        path = shop.export('single' if args.single else 'joint', out, shlex.join(['dedelayed', *sys.argv[1:]]))
+        print(path)
+    return 0
+
+
+def _gate(shop: object, ignore: bool) -> None:
+    from dedelayed_ros.errors import InputError
+
+    try:
+        shop.gate()  # type: ignore[attr-defined]
+    except InputError as error:
+        if not ignore:
+            raise
+        print(f'going on nevertheless: {error}', flush=True)

@@ -1,0 +1,155 @@
+"""The cloud's model: twice the robot's resolution, a memory of four frames, and told how late its answer will be."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dedelayed_ros.errors import InputError
+from dedelayed_ros.models.blocks import ConvUnit, ResidualConv, ScalarEmbedding, upsample
+from dedelayed_ros.models.efficientnet import EfficientNetLite0
+from dedelayed_ros.models.sizes import FEATURE_CHANNELS
+
+HISTORY = 4
+"""How many frames the model sees (K in the paper)."""
+
+_MULTIPLE = 64
+
+
+class FrameEncoder(nn.Module):
+    """One frame as a map at stride 16 that also holds what strides 4 and 8 saw: [B, 3, H, W] -> [B, C, H/16, W/16].
+
+    Fine detail enters by space-to-depth, so thin things (poles, signs, far pedestrians) survive the coarse grid.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.backbone = EfficientNetLite0()
+        c2, c4, c8, c16, c32 = self.backbone.channels
+        self.lateral32 = ConvUnit(c32, channels, 1, activation=None)
+        self.lateral16 = ConvUnit(c16, channels, 1, activation=None)
+        self.merge16 = ConvUnit(channels, channels)
+        self.detail2 = ConvUnit(c2, 16, stride=2)
+        self.detail4 = ConvUnit(c4 + 16, 16)
+        self.detail8 = ConvUnit(c8, 32, 1)
+        self.pack = ConvUnit(channels + 16 * 16 + 32 * 4, channels, 1)
+        self.refine = ResidualConv(channels)
+
+    def forward(self, image: Tensor) -> Tensor:
+        s2, s4, s8, s16, s32 = self.backbone(image)
+        context = self.merge16(self.lateral16(s16) + upsample(self.lateral32(s32), s16))
+        detail4 = self.detail4(torch.cat((s4, self.detail2(s2)), dim=1))
+        detail8 = self.detail8(s8)
+        packed = torch.cat((context, F.pixel_unshuffle(detail4, 4), F.pixel_unshuffle(detail8, 2)), dim=1)
+        return self.refine(self.pack(packed))
+
+
+class TemporalBlock(nn.Module):
+    """Mixing in space, then across the frames, around skips: [B, K, C, h, w] -> the same."""
+
+    def __init__(self, channels: int, frames: int) -> None:
+        super().__init__()
+        self.space = ConvUnit(channels, channels)
+        self.time = ConvUnit(frames * channels, frames * channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, _, channels, h, w = x.shape
+        x = x + self.space(x.reshape(-1, channels, h, w)).view_as(x)
+        return x + self.time(x.reshape(batch, -1, h, w)).view_as(x)
+
+
+class SegmentationHead(nn.Module):
+    """Logits at stride 4 of the remote input from a map at stride 16: [B, C, h, w] -> [B, classes, 4h, 4w]."""
+
+    def __init__(self, channels: int, classes: int, inner: int = 128) -> None:
+        super().__init__()
+        self.conv = ConvUnit(channels, inner)
+        self.out = nn.Conv2d(inner, classes * 16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.out(self.conv(x)), 4).float()
+
+
+class RemoteModel(nn.Module):
+    """The predictive model in the cloud (DeDelayed's remote model).
+
+    :meth:`encode` is the expensive part and runs once a frame; :meth:`predict` turns the maps of the last four frames
+    and the delay into the features that go down to the robot.
+    """
+
+    def __init__(
+        self,
+        classes: int = 19,
+        *,
+        channels: int = 128,
+        temporal_channels: int = 64,
+        feature_channels: int = FEATURE_CHANNELS,
+    ) -> None:
+        super().__init__()
+        self.encoder = FrameEncoder(channels)
+        self.image_head = SegmentationHead(channels, classes)
+        self.age = ScalarEmbedding(temporal_channels)
+        self.delay = ScalarEmbedding(temporal_channels)
+        self.reduce = ConvUnit(channels, temporal_channels, 1)
+        self.temporal = nn.ModuleList(TemporalBlock(temporal_channels, HISTORY) for _ in range(2))
+        self.newest = ConvUnit(channels, channels, 1, activation=None)
+        self.join = ConvUnit(HISTORY * temporal_channels, channels, 1, activation=None)
+        self.mix = nn.Sequential(ResidualConv(channels), ResidualConv(channels))
+        self.bottleneck = nn.Conv2d(channels, feature_channels, 1)
+        self.feature_head = SegmentationHead(feature_channels, classes)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """One frame's map: float [B, 3, H, W] RGB in 0–1, sides multiples of 64 -> [B, C, H/16, W/16], model's dtype.
+
+        Raises:
+            InputError: a size that the network cannot take.
+        """
+        h, w = image.shape[-2:]
+        if h % _MULTIPLE or w % _MULTIPLE:
+            raise InputError(f'the remote input is {w}x{h}; both sides must be multiples of {_MULTIPLE}')
+        return self.encoder(image.to(self.bottleneck.weight.dtype))
+
+    def predict(self, history: Tensor, ages_ms: Tensor, delay_ms: Tensor) -> Tensor:
+        """Features for the robot.
+
+        Args:
+            history: [B, K, C, h, w], maps of :meth:`encode`, oldest first; the last is the newest frame. A stream that
+                has seen fewer than K frames repeats its oldest.
+            ages_ms: float [B, K], milliseconds of each before the newest (which is 0); any spacing.
+            delay_ms: float [B], from the newest frame's capture to the moment the features will be used.
+
+        Returns:
+            [B, F, h, w] in the model's dtype, in the coordinates of the newest frame: the robot carries them to its own
+            present by the codec's motion (DESIGN section 4).
+
+        Raises:
+            InputError: another number of frames than K.
+        """
+        if history.shape[1] != HISTORY or ages_ms.shape != history.shape[:2]:
+            raise InputError(
+                f'history is {list(history.shape)} with ages {list(ages_ms.shape)}; expected [B, {HISTORY}, C, h, w] '
+                f'and [B, {HISTORY}]'
+            )
+        batch, frames, _, h, w = history.shape
+        history = history.to(self.bottleneck.weight.dtype)
+        times = self.age(ages_ms) + self.delay(delay_ms)[:, None]
+        x = self.reduce(history.reshape(batch * frames, -1, h, w)).view(batch, frames, -1, h, w)
+        x = x + times[..., None, None]
+        for block in self.temporal:
+            x = block(x)
+        x = self.newest(history[:, -1]) + self.join(x.reshape(batch, -1, h, w))
+        return self.bottleneck(self.mix(x))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Segmentation by the cloud alone: features [B, F, h, w] -> float32 [B, classes, 4h, 4w]."""
+        return self.feature_head(features.to(self.bottleneck.weight.dtype))
+
+    def image_logits(self, encoded: Tensor) -> Tensor:
+        """Segmentation of one encoded frame: [B, C, h, w] -> float32 [B, classes, 4h, 4w]."""
+        return self.image_head(encoded.to(self.bottleneck.weight.dtype))
+
+    def predict_still(self, encoded: Tensor) -> Tensor:
+        """Features of a frame that nothing came before, to be used at once: [B, C, h, w] -> [B, F, h, w]."""
+        times = torch.zeros(encoded.shape[0], HISTORY, device=encoded.device)
+        return self.predict(encoded[:, None].expand(-1, HISTORY, -1, -1, -1), times, times[:, 0])

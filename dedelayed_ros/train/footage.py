@@ -1,0 +1,164 @@
+"""Clips of the simulated street, cached: pictures, labels, what the cloud would decode, and the codec's motion."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from dedelayed_ros.errors import InputError
+from dedelayed_ros.frames import MotionField
+from dedelayed_ros.train.config import FootageConfig
+
+_VERSION = 1  # of the cache's files
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One cached clip of N frames, ``rate`` a second; arrays are read from disk when they are indexed."""
+
+    folder: Path
+    seed: int
+    rate: float
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """uint8 [N, H, W, 3], as the camera delivered them."""
+        return np.load(self.folder / 'images.npy', mmap_mode='r')
+
+    @cached_property
+    def decoded(self) -> np.ndarray:
+        """uint8 [N, H, W, 3], as the cloud decodes them from the H.264 uplink."""
+        return np.load(self.folder / 'decoded.npy', mmap_mode='r')
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """uint8 [N, H, W], class ids."""
+        return np.load(self.folder / 'labels.npy', mmap_mode='r')
+
+    @cached_property
+    def motions(self) -> list[MotionField]:
+        """N fields; each leads from the previous frame to its own, the first is the identity."""
+        stored = np.load(self.folder / 'motion.npz')
+        size = (self.images.shape[1], self.images.shape[2])
+        return [MotionField(size, qpel, valid) for qpel, valid in zip(stored['qpel'], stored['valid'], strict=True)]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def motion_between(self, earlier: int, later: int) -> MotionField | None:
+        """Motion from frame ``earlier`` to ``later``, composed as on the robot; None when they are the same."""
+        composed: MotionField | None = None
+        for field in self.motions[earlier + 1 : later + 1]:
+            composed = field if composed is None else composed.compose(field)
+        return composed
+
+
+def clip_folder(cache: Path, config: FootageConfig, seed: int) -> Path:
+    """Where the clip of ``seed`` lies: its name holds everything that it depends on."""
+    h, w = config.size
+    name = f'{seed}-{w}x{h}-{config.frames}x{config.rate(seed):g}hz-{config.bitrate_kbps}kbps-v{_VERSION}'
+    return cache / config.name / name
+
+
+def prepare(cache: Path, config: FootageConfig, workers: int, say: Callable[[str], None] = print) -> list[Clip]:
+    """The clips of ``config``, rendered by ``workers`` processes where the cache lacks them."""
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    folders = [clip_folder(cache, config, seed) for seed in seeds]
+    missing = [
+        (folder, config, seed)
+        for folder, seed in zip(folders, seeds, strict=True)
+        if not (folder / 'clip.json').is_file()
+    ]
+    if missing:
+        begun = time.monotonic()
+        context = multiprocessing.get_context('spawn')
+        with context.Pool(workers) as pool:
+            for done, _ in enumerate(pool.imap_unordered(_render, missing), 1):
+                if done % 10 == 0 or done == len(missing):
+                    elapsed = time.monotonic() - begun
+                    left = elapsed / done * (len(missing) - done)
+                    say(f'{config.name}: {done}/{len(missing)} clips rendered, {elapsed:.0f} s, {left:.0f} s left')
+    return [open_clip(folder) for folder in folders]
+
+
+def available(cache: Path, config: FootageConfig) -> list[Clip]:
+    """The clips of ``config`` that the cache has by now.
+
+    Raises:
+        InputError: it has none.
+    """
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    folders = [clip_folder(cache, config, seed) for seed in seeds]
+    clips = [open_clip(folder) for folder in folders if (folder / 'clip.json').is_file()]
+    if not clips:
+        raise InputError(f'{cache / config.name} holds no rendered clips; run `dedelayed train footage` first')
+    return clips
+
+
+def open_clip(folder: Path) -> Clip:
+    """The clip in ``folder``.
+
+    Raises:
+        InputError: it was not written completely.
+    """
+    try:
+        card = json.loads((folder / 'clip.json').read_text())
+        return Clip(folder, int(card['seed']), float(card['rate']))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f'{folder} is not a complete clip ({error}); delete the folder and render it again') from error
+
+
+def _render(job: tuple[Path, FootageConfig, int]) -> None:
+    """Render, encode and decode one clip (in a worker process)."""
+    folder, config, seed = job
+    from dedelayed_ros.frames import EncoderSettings, H264Decoder, H264Encoder
+    from dedelayed_ros.sim.street import StreetClip
+
+    rate = config.rate(seed)
+    # One-second steps are new pictures to the codec; it is told a camera's rate so that it may spend what a camera's
+    # frames get.
+    settings = EncoderSettings(size=config.size, rate=max(rate, 15.0), bitrate_kbps=config.bitrate_kbps)
+    encoder, decoder = H264Encoder(settings), H264Decoder()
+    images, decoded, labels, motions = [], [], [], []
+    for frame in StreetClip(seed, size=config.size, rate=rate, frames=config.frames):
+        picture = encoder.encode(frame.image)
+        images.append(frame.image)
+        decoded.append(decoder.decode(picture.data, config.size))
+        labels.append(frame.labels)
+        motions.append(picture.motion)
+    encoder.close()
+    partial = folder.with_name(f'{folder.name}.{os.getpid()}')
+    partial.mkdir(parents=True, exist_ok=True)
+    np.save(partial / 'images.npy', np.stack(images))
+    np.save(partial / 'decoded.npy', np.stack(decoded))
+    np.save(partial / 'labels.npy', np.stack(labels))
+    np.savez(
+        partial / 'motion.npz', qpel=np.stack([m.qpel for m in motions]), valid=np.stack([m.valid for m in motions])
+    )
+    (partial / 'clip.json').write_text(json.dumps({'seed': seed, 'rate': rate}))
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
+
+
+def class_shares(clips: list[Clip], classes: int) -> np.ndarray:
+    """float64 [classes]: the share of labelled pixels of each class, from every fifth frame and fourth pixel."""
+    counts = np.zeros(256)
+    for clip in clips:
+        counts += np.bincount(np.asarray(clip.labels[::5, ::4, ::4]).reshape(-1), minlength=256)
+    return counts[:classes] / max(1.0, counts[:classes].sum())
+
+
+def frames_of(clips: list[Clip]) -> Iterator[tuple[Clip, int]]:
+    """Every frame of every clip."""
+    for clip in clips:
+        for index in range(len(clip)):
+            yield clip, index

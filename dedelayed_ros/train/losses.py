@@ -1,0 +1,62 @@
+"""The segmentation loss and the mean intersection over union."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dedelayed_ros.models.labels import UNLABELLED
+
+
+def class_weights(shares: np.ndarray, exponent: float) -> Tensor:
+    """(median share / share)^exponent within 1/3 to 3, float32 [classes]; a class that does not occur weighs 1."""
+    present = shares > 0
+    weights = np.ones(len(shares))
+    weights[present] = (np.median(shares[present]) / shares[present]) ** exponent
+    return torch.from_numpy(np.clip(weights, 1 / 3, 3.0)).float()
+
+
+def segmentation_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy of logits [B, classes, h, w], enlarged twice, to labels [B, H, W] (uint8; 255 is ignored).
+
+    The labels are taken at the centres of the enlarged cells; H/h and W/w must be even.
+    """
+    large = F.interpolate(logits.float(), scale_factor=2, mode='bilinear', align_corners=False)
+    step_h, step_w = labels.shape[-2] // large.shape[-2], labels.shape[-1] // large.shape[-1]
+    picked = labels[:, step_h // 2 :: step_h, step_w // 2 :: step_w].long()
+    if not bool((picked != UNLABELLED).any()):
+        return large.sum() * 0.0
+    return F.cross_entropy(large, picked, weights, ignore_index=UNLABELLED)
+
+
+class Confusion:
+    """Counts of (true, predicted) class over pictures; the Cityscapes protocol's mIoU."""
+
+    def __init__(self, classes: int) -> None:
+        self.counts = np.zeros((classes, classes), np.int64)
+
+    def add(self, logits: Tensor, labels: np.ndarray) -> None:
+        """Count one picture: logits [classes, h, w], enlarged to the labels uint8 [H, W]; 255 is left out."""
+        shape = (labels.shape[0], labels.shape[1])
+        large = F.interpolate(logits[None].float(), size=shape, mode='bilinear', align_corners=False)
+        self.add_mask(large[0].argmax(0).numpy(), labels)
+
+    def add_mask(self, mask: np.ndarray, labels: np.ndarray) -> None:
+        """Count one picture whose predicted class ids are ``mask`` [H, W]."""
+        classes = len(self.counts)
+        known = labels != UNLABELLED
+        pairs = labels[known].astype(np.int64) * classes + mask[known]
+        self.counts += np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+    def iou(self) -> np.ndarray:
+        """float64 [classes]: intersection over union; NaN for a class that neither occurs nor is predicted."""
+        hit = np.diag(self.counts).astype(np.float64)
+        union = self.counts.sum(0) + self.counts.sum(1) - hit
+        return np.divide(hit, union, out=np.full(len(hit), np.nan), where=union > 0)
+
+    def miou(self) -> float:
+        """Mean over the classes that occur in the labels, 0–1."""
+        occurs = self.counts.sum(1) > 0
+        return float(self.iou()[occurs].mean()) if occurs.any() else float('nan')

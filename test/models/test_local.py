@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dedelayed_ros.errors import InputError
+from dedelayed_ros.models import LocalModel, model_sizes
+from dedelayed_ros.models.blocks import fold_batchnorm
+
+
+def trained_looking(seed: int = 0) -> LocalModel:
+    """A model whose batch-norms and gates are not at their initial, trivial values."""
+    torch.manual_seed(seed)
+    model = LocalModel()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.3, 0.3)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+            torch.nn.init.uniform_(module.bias, -0.3, 0.3)
+    return model.eval()
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('age_ms', [0.0, 33.0, 512.5, 1e9, float('inf'), float('nan'), -5.0])
+def test_no_features_and_zero_features_are_the_local_model_bit_for_bit(dtype: torch.dtype, age_ms: float) -> None:
+    model = fold_batchnorm(trained_looking()).to(dtype)
+    image = torch.rand(2, 3, 64, 96)
+    with torch.inference_mode():
+        alone = model(image)
+        zeros = model(image, torch.zeros(2, 32, 8, 12), torch.full((2,), age_ms))
+        real = model(image, torch.randn(2, 32, 8, 12), torch.full((2,), age_ms))
+    assert torch.equal(alone, zeros)
+    assert torch.isfinite(real).all()
+    assert not torch.equal(alone, real)
+
+
+def test_features_count_less_or_more_with_their_age() -> None:
+    model = trained_looking()
+    image, features = torch.rand(1, 3, 64, 64), torch.randn(1, 32, 8, 8)
+    with torch.inference_mode():
+        young, old = (model(image, features, torch.tensor([age])) for age in (0.0, 500.0))
+        unsaid = model(image, features)
+    assert torch.equal(young, unsaid)
+    assert not torch.equal(young, old)
+
+
+@pytest.mark.parametrize('camera', [(271, 641), (272, 640), (480, 640), (640, 272), (1, 1), (720, 1280)])
+def test_shapes_follow_the_camera(camera: tuple[int, int]) -> None:
+    sizes = model_sizes(camera)
+    model = fold_batchnorm(trained_looking()).to(torch.bfloat16)
+    with torch.inference_mode():
+        logits = model(torch.rand(1, 3, *sizes.local), torch.randn(1, *sizes.features), torch.zeros(1))
+    assert logits.shape == (1, 19, sizes.local[0] // 4, sizes.local[1] // 4)
+    assert logits.dtype == torch.float32
+
+
+def test_folding_keeps_the_outputs_and_leaves_no_batchnorm() -> None:
+    model = trained_looking()
+    image = torch.rand(1, 3, 64, 96)
+    with torch.inference_mode():
+        before = model(image)
+        after = fold_batchnorm(model)(image)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+    torch.testing.assert_close(before, after, rtol=1e-4, atol=1e-4)
+
+
+def test_wrong_sizes_are_named() -> None:
+    model = trained_looking()
+    with pytest.raises(InputError, match='641x271'):
+        model(torch.rand(1, 3, 271, 641))
+    with pytest.raises(InputError, match=r'\[9, 12\].*\[8, 12\]'):
+        model(torch.rand(1, 3, 64, 96), torch.zeros(1, 32, 9, 12))

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dedelayed_ros.errors import InputError, WeightsError
+from dedelayed_ros.models import RemoteModel, model_sizes
+from dedelayed_ros.models.blocks import fold_batchnorm
+from dedelayed_ros.models.efficientnet import EfficientNetLite0, from_classifier
+
+
+@pytest.fixture(scope='module')
+def model() -> RemoteModel:
+    torch.manual_seed(0)
+    return fold_batchnorm(RemoteModel().eval())
+
+
+@pytest.mark.parametrize('camera', [(271, 641), (640, 272), (1, 1), (200, 300)])
+def test_shapes_follow_the_camera(model: RemoteModel, camera: tuple[int, int]) -> None:
+    sizes = model_sizes(camera)
+    with torch.inference_mode():
+        encoded = model.encode(torch.rand(1, 3, *sizes.remote))
+        features = model.predict(encoded[:, None].repeat(1, 4, 1, 1, 1), torch.zeros(1, 4), torch.tensor([80.0]))
+        logits, image_logits = model.logits(features), model.image_logits(encoded)
+    assert features.shape == (1, *sizes.features)
+    assert logits.shape == image_logits.shape == (1, 19, sizes.remote[0] // 4, sizes.remote[1] // 4)
+
+
+def test_features_depend_on_delay_ages_and_every_frame_of_the_history(model: RemoteModel) -> None:
+    torch.manual_seed(1)
+    history = torch.randn(1, 4, 128, 8, 8)
+    ages, delay = torch.tensor([[300.0, 170.0, 66.0, 0.0]]), torch.tensor([100.0])
+    with torch.inference_mode():
+        features = model.predict(history, ages, delay)
+        assert not torch.equal(features, model.predict(history, ages, delay + 1.0))
+        assert not torch.equal(features, model.predict(history, ages * 2, delay))
+        for frame in range(4):
+            changed = history.clone()
+            changed[:, frame] = 0
+            assert not torch.equal(features, model.predict(changed, ages, delay)), frame
+
+
+def test_a_still_frame_is_a_history_of_repetitions(model: RemoteModel) -> None:
+    encoded = torch.randn(2, 128, 8, 8)
+    with torch.inference_mode():
+        repeated = model.predict(encoded[:, None].repeat(1, 4, 1, 1, 1), torch.zeros(2, 4), torch.zeros(2))
+        assert torch.equal(model.predict_still(encoded), repeated)
+
+
+def test_bfloat16_is_close_to_float32(model: RemoteModel) -> None:
+    torch.manual_seed(2)
+    half = fold_batchnorm(RemoteModel().eval())
+    half.load_state_dict(model.state_dict())
+    half.to(torch.bfloat16)
+    image = torch.rand(1, 3, 128, 128)
+    with torch.inference_mode():
+        exact = model.predict_still(model.encode(image))
+        rough = half.predict_still(half.encode(image))
+    assert rough.dtype == torch.bfloat16
+    assert float((exact - rough.float()).abs().mean()) < 0.1 * float(exact.abs().mean() + exact.std())
+
+
+def test_wrong_inputs_are_named(model: RemoteModel) -> None:
+    with pytest.raises(InputError, match='641x271'):
+        model.encode(torch.rand(1, 3, 271, 641))
+    with pytest.raises(InputError, match=r'\[1, 3, 128, 8, 8\]'):
+        model.predict(torch.zeros(1, 3, 128, 8, 8), torch.zeros(1, 3), torch.zeros(1))
+
+
+def test_published_classifier_weights_land_in_the_backbone() -> None:
+    expected = EfficientNetLite0().state_dict()
+    inner = {'expand': ('_expand_conv', '_bn0'), 'depthwise': ('_depthwise_conv', '_bn1'), 'project': ('_project_conv', '_bn2')}
+    published = {'_fc.weight': torch.zeros(1000, 1280)}
+    for key, value in expected.items():
+        parts = key.split('.')
+        if parts[0] == 'stem':
+            published[f'{"_conv_stem" if parts[1] == "conv" else "_bn0"}.{parts[2]}'] = value
+        else:
+            published[f'_blocks.{parts[1]}.{inner[parts[2]][parts[3] == "norm"]}.{parts[4]}'] = value
+    translated = from_classifier(published)
+    assert translated.keys() == expected.keys()
+    assert all(torch.equal(translated[key], expected[key]) for key in expected)
+    del published['_conv_stem.weight']
+    with pytest.raises(WeightsError, match=r'stem\.conv\.weight'):
+        from_classifier(published)
