@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dedelayed_ros.link.client import CloudClient
+from dedelayed_ros.link.contact import Timing
 from dedelayed_ros.link.estimators import BandwidthEstimator, DelayEstimator, RateMeter
 from dedelayed_ros.link.features import pack_features, unpack_features
 from dedelayed_ros.link.records import FeatureRecord, LinkStatus, Quantiles
+from dedelayed_ros.link.settings import LinkSettings
 from dedelayed_ros.link.wire import (
     MAX_RECORD_BYTES,
     PROTOCOL,
@@ -23,6 +26,7 @@ __all__ = [
     'MAX_RECORD_BYTES',
     'PROTOCOL',
     'BandwidthEstimator',
+    'CloudClient',
     'Code',
     'DelayEstimator',
     'FeatureRecord',
@@ -30,11 +34,13 @@ __all__ = [
     'FrameUp',
     'Hello',
     'HelloReply',
+    'LinkSettings',
     'LinkStatus',
     'Notice',
     'Quantiles',
     'RateMeter',
     'Record',
+    'Timing',
     'WireError',
     'pack_features',
     'unpack',

@@ -12,9 +12,9 @@ from dedelayed_ros.link.records import Quantiles
 class DelayEstimator:
     """Predicts the next capture-to-usable delay as a high quantile of the recent ones.
 
-    High, because being told too long a delay costs the remote model little and too short a delay much. Observations count for `max_age_s` and at most `window` of them; with none left the prediction
-    is `start_ms` again. Until the window has enough to know its own tail, the largest observation stands for the
-    quantile.
+    High, because being told too long a delay costs the remote model little and too short a delay much. Observations
+    count for `max_age_s` and at most `window` of them; with none left the prediction is `start_ms` again. Until the
+    window has enough to know its own tail, the largest observation stands for the quantile.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class BandwidthEstimator:
         return self._bytes * 8e-3 / self._seconds
 
     def clear(self) -> None:
+        """Forgets everything."""
         self._bytes = self._seconds = 0.0
 
     def _age(self, now_s: float) -> None:
@@ -113,11 +114,13 @@ class RateMeter:
         self._total = 0
 
     def add(self, size: int, now_s: float) -> None:
+        """`size` bytes passed."""
         self._passed.append((now_s, size))
         self._total += size
         self._forget(now_s)
 
     def kbps(self, now_s: float) -> float:
+        """The rate of the last window."""
         self._forget(now_s)
         return self._total * 8e-3 / self._window_s
 

@@ -1,8 +1,9 @@
 """The bytes of a feature tensor: one scale a channel, uniform quantisation, horizontal prediction, zstd.
 
 Layout, little-endian: version u8 | bits u8 | predictor u8 | 0 u8 | C, h, w u16 | scales float32 [C] | zstd frame of
-int8 [C, h, w]. A value is its integer times its channel's scale, so zero stays exactly zero. Predictor 1 means that each
-integer is stored as the difference to its left neighbour (modulo 256), which halves smooth maps and is undone exactly.
+int8 [C, h, w]. A value is its integer times its channel's scale, so zero stays exactly zero. Predictor 1 means that
+each integer is stored as the difference to its left neighbour (modulo 256), which makes smooth maps smaller and is
+undone exactly.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _LEVEL = 1
 
 
 def pack_features(features: np.ndarray, *, bits: int = 8) -> bytes:
-    """Features float32 [C, h, w] as bytes; the error is at most half a step, a step being a channel's peak / (2^(bits-1) - 1).
+    """Features float32 [C, h, w] as bytes, each value off by at most half a step: a channel's peak / (2^(bits-1) - 1).
 
     Raises `WireError` for another shape and for values that are not finite.
     """
@@ -51,7 +52,7 @@ def pack_features(features: np.ndarray, *, bits: int = 8) -> bytes:
 
 
 def unpack_features(data: bytes | memoryview) -> np.ndarray:
-    """Features float32 [C, h, w] as `pack_features` wrote them; `WireError` for anything else, within bounded memory."""
+    """Features float32 [C, h, w] as `pack_features` wrote them; `WireError` for anything else, in bounded memory."""
     view = memoryview(data)
     if len(view) < _HEAD.size:
         raise WireError('short', f'features of {len(view)} bytes, a header alone has {_HEAD.size}')

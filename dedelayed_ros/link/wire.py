@@ -5,9 +5,9 @@ Every record is one header and one payload, little-endian, without padding:
     magic 4s | version u8 | kind u8 | flags u16 = 0 | crc32 u32 | length u32
     | sequence u64 | stamp_ns i64 | session u64 | worker u64
 
-``crc32`` covers everything but itself. ``session`` numbers one unbroken life of a camera's stream, ``worker`` one life of
-a server process: sequences that start again, and answers that outlive their server, are told apart by them and never by
-guessing. Times are the robot's own clocks; the cloud only echoes them.
+``crc32`` covers everything but itself. ``session`` numbers one unbroken life of a camera's stream, ``worker`` one life
+of a server process: sequences that start again, and answers that outlive their server, are told apart by them and never
+by guessing. Times are the robot's own clocks; the cloud only echoes them.
 
 `unpack` is the only way in. Whatever it is given, it returns a checked record or raises `WireError` with a code.
 """
@@ -71,8 +71,8 @@ class FrameUp:
     """One encoded camera picture on its way to the cloud.
 
     `reference` is the sequence of the picture that this one predicts from: its own for a key frame. `stamp_ns` is the
-    camera's stamp, `sent_ns` the robot's monotonic clock at sending, `predicted_delay_ms` the time from capture until the
-    robot expects to use the answer. `data` is one H.264 access unit (Annex B).
+    camera's stamp, `sent_ns` the robot's monotonic clock at sending, `predicted_delay_ms` the time from capture until
+    the robot expects to use the answer. `data` is one H.264 access unit (Annex B).
     """
 
     sequence: int
@@ -131,9 +131,10 @@ class FrameUp:
 class FeaturesDown:
     """Remote features of one frame on their way to the robot.
 
-    `sequence`, `stamp_ns`, `sent_ns` and `predicted_delay_ms` are those of the frame, echoed; `received_sequence` is the
-    newest frame that the server has of this session. `queue_ms` is the time from arrival to the start of the model,
-    `server_ms` the time of model and packing. `data` holds features of `shape` (C, h, w) as `pack_features` writes them.
+    `sequence`, `stamp_ns`, `sent_ns` and `predicted_delay_ms` are those of the frame, echoed; `received_sequence` is
+    the newest frame that the server has of this session. `queue_ms` is the time from arrival to the start of the model,
+    `server_ms` the time of model and packing. `data` holds features of `shape` (C, h, w) as `pack_features` writes
+    them.
     """
 
     sequence: int

@@ -1,4 +1,4 @@
-"""Feature bytes: bounded error, exact zeros, bounded size, and no way to make the reader fail otherwise than by WireError."""
+"""Feature bytes: bounded error, exact zeros, bounded size, and the reader fails by WireError only."""
 
 from __future__ import annotations
 

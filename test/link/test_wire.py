@@ -1,4 +1,4 @@
-"""Records survive the way, and nothing else gets in: every damage is a WireError with a code, never another exception."""
+"""Records survive the way, and nothing else gets in: every damage is a WireError with a code."""
 
 from __future__ import annotations
 
@@ -134,12 +134,12 @@ def test_noise_is_refused(noise):
 
 @given(st.integers(0, 255), st.binary(max_size=120), u64, st.sampled_from((0, 0, 1)))
 def test_well_sealed_nonsense_is_a_record_or_a_wire_error(kind, payload, sequence, flags):
+    code = None
     try:
         record = unpack(sealed(kind, payload, sequence, flags))
     except WireError as error:
-        assert error.code in ('kind', 'length', 'value')
-    else:
-        assert unpack(record.pack()) == record
+        code = error.code
+    assert code in ('kind', 'length', 'value') if code else unpack(record.pack()) == record
 
 
 @pytest.mark.parametrize(

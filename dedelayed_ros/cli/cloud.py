@@ -1,0 +1,75 @@
+"""`dedelayed cloud`: serve remote features to robots until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import threading
+from pathlib import Path
+
+HELP = 'serve the remote model to robots'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument(
+        '--listen',
+        action='append',
+        metavar='ENDPOINT',
+        help='where robots connect, as tcp/0.0.0.0:7447 (the default) or host:port; may be given several times',
+    )
+    parser.add_argument(
+        '--connect', action='append', default=[], metavar='ENDPOINT', help='a Zenoh router to connect to'
+    )
+    parser.add_argument('--config', type=Path, metavar='FILE', help='a Zenoh configuration file (see config/zenoh)')
+    parser.add_argument('--model', default='street-v1', help='model name, or path of its entry (default: street-v1)')
+    parser.add_argument(
+        '--dtype', default='auto', choices=('auto', 'float32', 'bfloat16'), help='number format (default: auto)'
+    )
+    parser.add_argument('--threads', type=int, default=0, metavar='N', help='of the model (default: torch decides)')
+    parser.add_argument('--max-streams', type=int, default=8, metavar='N', help='cameras served at once (default: 8)')
+    parser.add_argument('--name', default='', help='name of this server (default: host name and process number)')
+    parser.add_argument(
+        '--report-seconds', type=float, default=10.0, metavar='S', help='between status lines, 0 for none (default: 10)'
+    )
+    parser.add_argument(
+        '--ready-file', type=Path, metavar='FILE', help='written when robots can connect, and removed at the end'
+    )
+    parser.add_argument('--verbose', action='store_true', help='log each hello and each ended stream')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs until SIGTERM (exit 0) or Ctrl-C (exit 130)."""
+    from dedelayed_ros.cloud import CloudServer, CloudSettings
+    from dedelayed_ros.errors import InputError
+
+    if args.max_streams < 1 or args.threads < 0:
+        raise InputError(f'--max-streams {args.max_streams} --threads {args.threads}; expected at least 1 and 0')
+    logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format='%(message)s')
+    stop = threading.Event()
+    received: list[int] = []
+
+    def told(number: int, frame: object) -> None:
+        received.append(number)
+        stop.set()
+
+    before = {number: signal.signal(number, told) for number in (signal.SIGTERM, signal.SIGINT)}
+    listen = tuple(args.listen or (() if args.connect or args.config else CloudSettings.listen))
+    settings = CloudSettings(
+        listen, tuple(args.connect), args.config, args.model, args.dtype, args.threads, args.max_streams,
+        report_s=args.report_seconds, name=args.name,
+    )  # fmt: skip
+    try:
+        with CloudServer(settings, report=lambda line: print(line, flush=True)) as server:
+            places = ', '.join((*listen, *args.connect)) or str(args.config)
+            print(f'ready: {args.model} at {places} as {server.name}, up to {args.max_streams} streams', flush=True)
+            if args.ready_file is not None:
+                args.ready_file.write_text(f'{places}\n')
+            stop.wait()
+    finally:
+        if args.ready_file is not None:
+            args.ready_file.unlink(missing_ok=True)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 130 if received[:1] == [signal.SIGINT] else 0

@@ -1,0 +1,391 @@
+"""CloudServer: greets robots, keeps their streams apart, and lets one model serve them in turn."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dedelayed_ros.cloud.served import ServedModel, serve_from_zoo
+from dedelayed_ros.cloud.stream import CloudStream
+from dedelayed_ros.errors import DedelayedError, LinkError
+from dedelayed_ros.link import MAX_RECORD_BYTES, PROTOCOL, Code, Hello, HelloReply, Notice, WireError, unpack
+from dedelayed_ros.link.session import ROOT, WORKERS, open_session, parse_stream_key
+
+if TYPE_CHECKING:
+    import zenoh
+
+_log = logging.getLogger(__name__)
+_ORPHAN_S = 1.0
+"""A stream whose robot vanished is kept so long, lest a connection that is only being replaced costs a key frame."""
+_TICK_S = 0.2
+_UNKNOWN_PAUSE_S = 0.2
+
+
+@dataclass(frozen=True)
+class CloudSettings:
+    """Where a server listens and what it serves."""
+
+    listen: tuple[str, ...] = ('tcp/0.0.0.0:7447',)
+    connect: tuple[str, ...] = ()
+    """Routers to connect to."""
+    config: Path | None = None
+    """A Zenoh configuration file, see config/zenoh."""
+    model: str = 'street-v1'
+    dtype: str = 'auto'
+    threads: int = 0
+    """Threads that the model computes with; 0 leaves the choice to torch."""
+    max_streams: int = 8
+    idle_s: float = 30.0
+    """A stream without pictures for so long loses its place."""
+    report_s: float = 10.0
+    """Time between status lines; 0 for none."""
+    name: str = ''
+    """This server's name in answers and logs; empty: host name and process."""
+
+
+@dataclass
+class _Turn:
+    """Whose turn it is: streams are served in a circle."""
+
+    last: tuple[str, str] | None = None
+
+    def order(self, keys: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        keys = sorted(keys)
+        if self.last is None:
+            return keys
+        later = [key for key in keys if key > self.last]
+        return later + [key for key in keys if key <= self.last]
+
+
+class CloudServer:
+    """Serves `settings.model`, or the `served` model given, to every robot that says hello.
+
+    Args:
+        settings: where and how much.
+        served: another model than one of the zoo.
+        report: takes the periodic status line.
+    """
+
+    def __init__(
+        self,
+        settings: CloudSettings,
+        served: ServedModel | None = None,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.settings = settings
+        self.name = settings.name or f'{socket.gethostname()}-{os.getpid()}'
+        self.worker = secrets.randbits(63) + 1
+        """Identity of this life of the server."""
+        self._served = served
+        self._report = report
+        self._session: zenoh.Session | None = None
+        self._entities: list[object] = []
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Condition()
+        self._streams: dict[tuple[str, str], CloudStream] = {}
+        self._unknown_s: dict[tuple[str, str], float] = {}
+        self._strays: Counter[str] = Counter()
+        self._stopping = False
+
+    def start(self) -> None:
+        """Listens, loads the model, and returns when pictures are answered.
+
+        Robots are greeted and their pictures decoded while the model is still loading: after a restart every tenth of a
+        second counts.
+
+        Raises:
+            WeightsError: the model is unknown, missing or damaged.
+            LinkError: the address is in use or cannot be used.
+        """
+        import zenoh
+
+        if self._session is not None or self._stopping:
+            raise LinkError('this server was started before; make a new one')
+        self._served = self._served or serve_from_zoo(self.settings.model, self.settings.dtype)
+        self._session = open_session(
+            listen=self.settings.listen, connect=self.settings.connect, config=self.settings.config
+        )
+        ring = zenoh.handlers.RingChannel
+        up = self._session.declare_subscriber(f'{ROOT}/*/*/up', self._arrived)
+        hello = self._session.declare_queryable(f'{ROOT}/*/*/hello', ring(64), complete=True)
+        robots = self._session.liveliness().declare_subscriber(f'{ROOT}/*/*/alive', self._robot_changed)
+        self._entities = [robots, hello, up]
+        loaded: Future[None] = Future()
+        for work, name in (
+            (lambda: self._compute(loaded), 'cloud-model'),
+            (lambda: self._greet(hello), 'cloud-hello'),
+            (self._keep_house, 'cloud-house'),
+        ):
+            thread = threading.Thread(target=work, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        # After the queryable, because it is what makes robots say hello at once.
+        token = self._session.liveliness().declare_token(f'{WORKERS}/{self.worker:x}')
+        self._entities.insert(0, token)
+        try:
+            loaded.result()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Says good-bye by taking back the liveliness token, and ends all threads. May be called twice."""
+        with self._lock:
+            self._stopping = True
+            self._lock.notify_all()
+        for entity in self._entities:
+            entity.undeclare()  # type: ignore[attr-defined]
+        self._entities = []
+        for thread in self._threads:
+            thread.join(timeout=5)
+        for key in list(self._streams):
+            self._drop(key)
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def __enter__(self) -> CloudServer:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    @property
+    def streams(self) -> dict[tuple[str, str], CloudStream]:
+        """The streams being served, by robot and camera."""
+        with self._lock:
+            return dict(self._streams)
+
+    @property
+    def strays(self) -> Counter[str]:
+        """Records that belong to no stream, by what was wrong with them."""
+        with self._lock:
+            return Counter(self._strays)
+
+    # -- from Zenoh's threads: hand over and be gone
+
+    def _arrived(self, sample: zenoh.Sample) -> None:
+        key = parse_stream_key(str(sample.key_expr))
+        payload = sample.payload
+        size = len(payload)
+        with self._lock:
+            stream = self._streams.get(key) if key is not None else None
+            if stream is None:
+                self._strays['no stream'] += 1
+        if stream is None:
+            if key is not None and size <= MAX_RECORD_BYTES:
+                self._unknown(key, payload.to_bytes())
+        elif size > MAX_RECORD_BYTES:
+            stream.count('malformed: too_large')
+            stream.notice(Code.MALFORMED, text=f'record of {size} bytes, at most {MAX_RECORD_BYTES} are allowed')
+        else:
+            stream.offer(payload.to_bytes())
+
+    def _unknown(self, key: tuple[str, str], data: bytes) -> None:
+        """A record for this server of a stream that it does not have: its robot should say hello again."""
+        now_s = time.monotonic()
+        with self._lock:
+            if self._session is None or now_s - self._unknown_s.get(key, -1e9) < _UNKNOWN_PAUSE_S:
+                return
+            self._unknown_s[key] = now_s
+        try:
+            record = unpack(data)
+        except WireError as error:
+            with self._lock:
+                self._strays[f'malformed: {error.code}'] += 1
+            return
+        if record.worker == self.worker:
+            notice = Notice(
+                Code.UNKNOWN_SESSION, record.sequence, 'say hello first', session=record.session, worker=self.worker
+            )
+            self._publish(key, notice.pack())
+
+    def _robot_changed(self, sample: zenoh.Sample) -> None:
+        import zenoh
+
+        key = parse_stream_key(str(sample.key_expr))
+        with self._lock:
+            stream = self._streams.get(key) if key is not None else None
+            if stream is not None:
+                stream.robot_gone_s = time.monotonic() if sample.kind == zenoh.SampleKind.DELETE else None
+
+    # -- greeting
+
+    def _greet(self, queryable: zenoh.Queryable) -> None:
+        for query in queryable:
+            with query:
+                key = parse_stream_key(str(query.key_expr))
+                payload = query.payload
+                if key is None or payload is None or len(payload) > MAX_RECORD_BYTES:
+                    with self._lock:
+                        self._strays['hello of nobody'] += 1
+                    continue
+                reply = self._admit(key, payload.to_bytes())
+                _log.info('hello of %s/%s: %s', *key, reply.reason or 'accepted')
+                query.reply(query.key_expr, reply.pack())
+
+    def _admit(self, key: tuple[str, str], data: bytes) -> HelloReply:
+        assert self._served is not None
+        reply = HelloReply(False, '', self.name, self._served.name, self._served.checksum, worker=self.worker)
+        try:
+            hello = unpack(data)
+        except WireError as error:
+            with self._lock:
+                self._strays[f'malformed: {error.code}'] += 1
+            return replace(reply, reason=f'hello cannot be read: {error}')
+        if not isinstance(hello, Hello):
+            return replace(reply, reason=f'expected a hello, a {type(hello).__name__} came')
+        reply = replace(reply, session=hello.session, stamp_ns=hello.stamp_ns)
+        if hello.protocol != PROTOCOL:
+            return replace(
+                reply, reason=f'the robot speaks protocol {hello.protocol}, this cloud {PROTOCOL}; install one version'
+            )
+        try:
+            objection = self._served.objection(hello)
+            if objection is None:
+                objection, resumed = self._seat(key, hello)
+                return replace(reply, accepted=objection is None, reason=objection or '', resumed=resumed)
+        except DedelayedError as error:
+            objection = str(error)
+        return replace(reply, reason=objection)
+
+    def _seat(self, key: tuple[str, str], hello: Hello) -> tuple[str | None, bool]:
+        """A place for the stream: (why there is none, whether the stream was known and goes on)."""
+        assert self._served is not None
+        with self._lock:
+            before = self._streams.get(key)
+            if before is not None and replace(before.hello, stamp_ns=hello.stamp_ns) == hello:
+                return None, True
+            if before is None and len(self._streams) >= self.settings.max_streams:
+                return (
+                    f'this cloud serves {len(self._streams)} of at most {self.settings.max_streams} streams; '
+                    'start another, or raise --max-streams',
+                    False,
+                )
+        if before is not None:
+            if time.monotonic() - before.last_frame_s < _ORPHAN_S:
+                before.notice(Code.REPLACED, text='another process uses the same robot and camera names')
+            self._drop(key)
+        stream = CloudStream(
+            '/'.join(key),
+            hello,
+            self.worker,
+            send=lambda data: self._publish(key, data),
+            ready=self._wake,
+        )
+        with self._lock:
+            self._streams[key] = stream
+        return None, False
+
+    # -- model thread
+
+    def _compute(self, loaded: Future[None]) -> None:
+        assert self._served is not None
+        try:
+            make_model = self._served.load()
+            if self.settings.threads:
+                import torch
+
+                torch.set_num_threads(self.settings.threads)
+        except Exception as error:
+            loaded.set_exception(error)
+            return
+        loaded.set_result(None)
+        turn = _Turn()
+        while True:
+            with self._lock:
+                found = self._next(turn)
+                while found is None and not self._stopping:
+                    self._lock.wait()
+                    found = self._next(turn)
+                if self._stopping or found is None:
+                    return
+            turn.last, stream = found
+            job = stream.take()
+            if job is None:
+                continue
+            try:
+                stream.answer(job, make_model)
+            except Exception:
+                # One stream's failure must not take the others' model away. The robot has been told.
+                _log.exception('no answer to frame %d of %s', job.frame.sequence, stream.name)
+
+    def _next(self, turn: _Turn) -> tuple[tuple[str, str], CloudStream] | None:
+        for key in turn.order(list(self._streams)):
+            if self._streams[key].waiting():
+                return key, self._streams[key]
+        return None
+
+    def _wake(self) -> None:
+        with self._lock:
+            self._lock.notify_all()
+
+    # -- house-keeping
+
+    def _keep_house(self) -> None:
+        before: dict[str, int] = {}
+        report_s = time.monotonic() + self.settings.report_s
+        while True:
+            with self._lock:
+                if self._lock.wait_for(lambda: self._stopping, timeout=_TICK_S):
+                    return
+            now_s = time.monotonic()
+            for key, stream in self.streams.items():
+                if stream.robot_gone_s is not None and now_s - stream.robot_gone_s > _ORPHAN_S:
+                    self._drop(key)
+                elif now_s - stream.last_frame_s > self.settings.idle_s:
+                    stream.notice(Code.EVICTED, text=f'no picture for {self.settings.idle_s:g} s')
+                    self._drop(key)
+            if self.settings.report_s and now_s >= report_s:
+                report_s = now_s + self.settings.report_s
+                before = self._tell(before)
+
+    def _tell(self, before: dict[str, int]) -> dict[str, int]:
+        """Reports what happened since the totals `before`; returns those of now."""
+        streams = list(self.streams.values())
+        now = dict(sum((stream.counts for stream in streams), Counter()))
+
+        def since(name: str) -> float:
+            return max(0, now.get(name, 0) - before.get(name, 0)) / self.settings.report_s
+
+        slowest = max(streams, key=lambda stream: stream.queue_ms + stream.server_ms, default=None)
+        times = f', queue {slowest.queue_ms:.0f} ms, model {slowest.server_ms:.0f} ms' if slowest else ''
+        self._report(
+            f'{len(streams)} streams: {since("frames"):.1f} frames/s in, {since("answered"):.1f} answers/s out, '
+            f'{since("bytes_up") * 8e-3:.0f} kbit/s up, {since("bytes_down") * 8e-3:.0f} kbit/s down{times}'
+        )
+        return now
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        with self._lock:
+            stream = self._streams.pop(key, None)
+        if stream is not None:
+            stream.close()
+            _log.info('stream %s ended: %s', stream.name, dict(stream.counts))
+
+    def _publish(self, key: tuple[str, str], data: bytes) -> None:
+        """Sends to one robot; where its connection is full, the record is dropped and no other robot waits."""
+        import zenoh
+
+        session = self._session
+        if session is None:
+            return
+        try:
+            session.put(
+                f'{ROOT}/{key[0]}/{key[1]}/down', data, congestion_control=zenoh.CongestionControl.DROP, express=True
+            )
+        except zenoh.ZError as error:
+            with self._lock:
+                self._strays['send failed'] += 1
+            _log.debug('cannot send to %s/%s: %s', *key, error)
