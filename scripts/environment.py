@@ -27,6 +27,7 @@ PACKAGES = {  # program or library that the build or the product needs → Debia
     'c++': 'g++',
     'make': 'make',
     'libEGL.so.1': 'libegl1',
+    'libGL.so.1': 'libgl1',
     'libgallium or swrast_dri.so': 'libgl1-mesa-dri',
     'venv': 'python3-venv',
 }
@@ -57,7 +58,8 @@ def missing_parts() -> list[str]:
         return any(next(folder.glob(pattern), None) for folder in libraries)
 
     found = {name: shutil.which(name) is not None for name in ('cmake', 'c++', 'make')}
-    found['libEGL.so.1'] = has_library('libEGL.so.1')
+    for library in ('libEGL.so.1', 'libGL.so.1'):
+        found[library] = has_library(library)
     found['libgallium or swrast_dri.so'] = has_library('libgallium*.so') or has_library('dri/*_dri.so')
     found['venv'] = importlib.util.find_spec('ensurepip') is not None
     return [name for name, there in found.items() if not there]
