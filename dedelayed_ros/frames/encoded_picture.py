@@ -25,3 +25,14 @@ class EncodedPicture:
     size: tuple[int, int]
     motion: MotionField
     intra_ratio: float
+
+    def then(self, newer: EncodedPicture) -> EncodedPicture:
+        """Both pictures as one delivery, when the reader was too late for this one: ``newer`` is the one to show."""
+        data = newer.data if newer.keyframe else self.data + newer.data
+        return EncodedPicture(
+            data=data,
+            keyframe=self.keyframe or newer.keyframe,
+            size=newer.size,
+            motion=self.motion.compose(newer.motion),
+            intra_ratio=max(self.intra_ratio, newer.intra_ratio),
+        )

@@ -15,15 +15,15 @@ from av.video.reformatter import VideoReformatter
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames.encoded_picture import EncodedPicture
 from dedelayed_ros.frames.h264_decoder import VectorReader
-from dedelayed_ros.frames.h264_syntax import IDR_SLICE, PPS, SPS, nal_units
+from dedelayed_ros.frames.h264_syntax import IDR_SLICE, ParameterSets, nal_units
 from dedelayed_ros.frames.motion_field import MAX_SIDE, MotionField
 from dedelayed_ros.frames.pixels import as_rgb, to_yuv
 
 # What each encoder needs to give one packet a picture, no B-frames, one reference and IDR key frames.
 ENCODERS: dict[str, dict[str, str]] = {
-    # partitions=none: one vector a block. A wide search: the default one misses fast motion in texture. subme=1: quarter
-    # pixels (ultrafast alone stops at whole ones) by the search that carries pictures best; finer ones are no better at
-    # it. weightp=0: no duplicate references.
+    # partitions=none: one vector a block. umh: the default search misses fast motion in texture. subme=1: quarter
+    # pixels (ultrafast alone stops at whole ones), found in the way that carries pictures best; finer searches are
+    # worse at it. weightp=0: no duplicate references.
     'libx264': {
         'tune': 'zerolatency',
         'sc_threshold': '0',
@@ -90,8 +90,9 @@ class H264Encoder:
         self._reformatter = VideoReformatter()
         self._vectors = VectorReader()
         self._bitrate = float(settings.bitrate_kbps)
-        self._parameter_sets = b''
+        self._parameter_sets = ParameterSets()
         self._since_key: int | None = None  # None: nothing encoded yet
+        self._context: Any = None
         self._open()
 
     def encode(self, image: np.ndarray, *, keyframe: bool = False) -> EncodedPicture:
@@ -173,14 +174,9 @@ class H264Encoder:
         data = bytes(packets[0])
         if not key:
             return data
-        units = list(nal_units(data))
-        if not any(kind == IDR_SLICE for kind, _, _ in units):
+        if not any(kind == IDR_SLICE for kind, _, _ in nal_units(data)):
             raise InputError(f'The encoder {self.settings.encoder} ignores requests for key frames. Use libx264.')
-        sets = b''.join(b'\0\0\0\1' + data[a:b].rstrip(b'\0') for kind, a, b in units if kind in (SPS, PPS))
-        if sets:
-            self._parameter_sets = sets
-            return data
-        return self._parameter_sets + data
+        return self._parameter_sets.completed(data)
 
 
 def available_encoders() -> tuple[str, ...]:
@@ -198,7 +194,7 @@ def available_encoders() -> tuple[str, ...]:
 
 def _open_context(settings: EncoderSettings, kbps: float) -> tuple[Any, str]:
     """An open encoder and the pixel format that it takes."""
-    context = av.CodecContext.create(settings.encoder, 'w')
+    context: Any = av.CodecContext.create(settings.encoder, 'w')
     formats = [fmt.name for fmt in context.codec.video_formats or ()]
     pixel_format = next((name for name in ('yuv420p', 'nv12') if name in formats), 'nv12' if formats else 'yuv420p')
     height, width = settings.size

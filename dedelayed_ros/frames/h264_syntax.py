@@ -77,7 +77,7 @@ def nal_units(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 def access_units(data: bytes) -> list[bytes]:
     """Cut an Annex B stream into pictures, each with the parameter sets and messages before it."""
-    cuts, begin, has_slice = [0], 0, False
+    cuts, has_slice = [0], False
     for kind, start, end in nal_units(data):
         prefix = start - 4 if start >= 4 and data[start - 4] == 0 else start - 3
         # first_mb_in_slice is 0, coded as a single 1 bit, where a picture begins.
@@ -86,9 +86,7 @@ def access_units(data: bytes) -> list[bytes]:
             cuts.append(prefix)
             has_slice = False
         has_slice = has_slice or kind in (SLICE, IDR_SLICE)
-        begin = end
-    units = [data[a:b] for a, b in zip(cuts, [*cuts[1:], max(begin, cuts[-1])], strict=True)]
-    return [unit for unit in units if unit]
+    return [data[a:b] for a, b in zip(cuts, [*cuts[1:], len(data)], strict=True) if a < b]
 
 
 class H264Syntax:
@@ -148,6 +146,23 @@ class H264Syntax:
         return SliceHeader(
             sequence, first_block, kind, idr, is_reference, frame_number, references, reordered, is_field
         )
+
+
+class ParameterSets:
+    """Keeps a stream's SPS and PPS, so that each key frame can be decoded by whoever joins there."""
+
+    def __init__(self) -> None:
+        self._sets = b''
+
+    def completed(self, data: bytes) -> bytes:
+        """The access unit ``data``, with the last parameter sets before it if it is a key frame that lacks them."""
+        units = list(nal_units(data))
+        sets = b''.join(b'\0\0\0\1' + data[a:b].rstrip(b'\0') for kind, a, b in units if kind in (SPS, PPS))
+        if sets:
+            self._sets = sets
+        elif any(kind == IDR_SLICE for kind, _, _ in units):
+            return self._sets + data
+        return data
 
 
 class MotionCheck:

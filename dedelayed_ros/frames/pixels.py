@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
@@ -67,6 +69,23 @@ def as_rgb(image: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray
         )
     if image.ndim == 2 or image.shape[2] == 1:
         return np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
+    return np.ascontiguousarray(image)
+
+
+def upright(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """Turn and mirror a picture as its display matrix says (phones record sideways), in steps of 90°."""
+    side_data: Any = frame.side_data.get('DISPLAYMATRIX')
+    if side_data is None:
+        return image
+    # Nine 16.16 numbers: x' = a·x + c·y, y' = b·x + d·y with a, b, c, d at 0, 1, 3, 4.
+    matrix = np.frombuffer(bytes(side_data), np.int32)
+    a, b, c, d = (int(matrix[i]) for i in (0, 1, 3, 4))
+    if abs(b) > abs(a):
+        image, a, d = image.transpose(1, 0, 2), c, b
+    if a < 0:
+        image = image[:, ::-1]
+    if d < 0:
+        image = image[::-1]
     return np.ascontiguousarray(image)
 
 

