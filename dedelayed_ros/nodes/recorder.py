@@ -7,23 +7,27 @@ that nobody received does not exist.
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import rclpy
-from dedelayed_ros.msg import MaskProvenance
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import Image
 
 from dedelayed_ros.errors import DedelayedError, InputError
+from dedelayed_ros.msg import MaskProvenance
 from dedelayed_ros.provenance import Provenance
 from dedelayed_ros.report.recording import Diagnostic, RecordingWriter
+
+_DISTROS = {'3': 'humble', '4': 'iron', '7': 'jazzy', '9': 'kilted'}  # by the major version of rclpy
 
 
 class Recorder(Node):
@@ -31,7 +35,7 @@ class Recorder(Node):
 
     def __init__(self) -> None:
         super().__init__('recorder')
-        folder = self.declare_parameter(
+        folder: str = self.declare_parameter(
             'folder', '', ParameterDescriptor(description='Folder that the recording is written into.', read_only=True)
         ).value
         if not folder:
@@ -40,6 +44,7 @@ class Recorder(Node):
         self.create_subscription(Image, 'segmentation/mask', self._on_mask, qos_profile_sensor_data)
         self.create_subscription(MaskProvenance, 'segmentation/provenance', self._on_provenance, QoSProfile(depth=50))
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, QoSProfile(depth=50))
+        self._writer.observer({'distro': _distro(), 'rmw': get_rmw_implementation_identifier()})
         self.get_logger().info(f'recording into {folder}')
 
     def destroy_node(self) -> None:
@@ -86,7 +91,7 @@ class Recorder(Node):
             self._writer.diagnostic(Diagnostic(arrival_ns, status.name, level, status.message, values))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run the node until it is interrupted; 2 when it cannot start."""
     rclpy.init(args=argv)
     try:
@@ -103,6 +108,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         rclpy.try_shutdown()
     return 0
+
+
+def _distro() -> str:
+    """Name of the ROS distribution; the wheels of ROS set no ROS_DISTRO, but each distribution has its rclpy."""
+    package = Path(rclpy.__file__).parents[4] / 'share' / 'rclpy' / 'package.xml'
+    major = ElementTree.parse(package).findtext('version', '').split('.')[0] if package.exists() else ''
+    return os.environ.get('ROS_DISTRO') or _DISTROS.get(major, f'unknown (rclpy {major})')
 
 
 def _nanoseconds(header: object) -> int:

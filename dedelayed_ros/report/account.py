@@ -112,7 +112,7 @@ class Account:
 
     ``input_name`` and ``size`` (H, W) of the source, ``rtt_ms`` that the network was given (None: no cloud, or nobody
     stated it), ``staleness_s`` after which remote features may not be used; ``settings``, ``machine`` and ``ros`` are
-    shown as they are.
+    shown as they are. ``latency_is`` says what the latencies of this run are the time of.
     """
 
     title: str
@@ -129,6 +129,7 @@ class Account:
     settings: Mapping[str, Any] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
     ros: Mapping[str, Any] | None = None
+    latency_is: str = 'camera stamp to publication'
 
 
 def match(window: Window, recording: Recording) -> tuple[DueFrame, ...]:

@@ -113,14 +113,14 @@ def latency_distribution(account: Account) -> str:
         axes.set_yticklabels(['0', '25 %', '50 %', '75 %', '95 %'])
         axes.set_ylim(0, 1.02)
         axes.set_xlim(left=0)
-        axes.set_xlabel('ms from camera stamp to publication')
+        axes.set_xlabel(f'ms, {account.latency_is}')
         axes.set_title('Share of masks within a latency')
         axes.legend(loc='lower right')
         return _svg(figure)
 
 
 def _latency(axes: Axes, account: Account) -> None:
-    axes.set_title('Latency of each mask, camera stamp to publication')
+    axes.set_title(f'Latency of each mask: {account.latency_is}')
     axes.set_ylabel('ms')
     top = 0.0
     for source in SOURCES:

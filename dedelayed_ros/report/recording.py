@@ -2,14 +2,15 @@
 
 A recording is a folder that is written while the run goes on and can be read at any moment, also after its writer was
 killed: ``masks.zst`` (one zstd block a mask), ``masks.jsonl`` (where each lies, its stamp and arrival),
-``provenance.jsonl`` and ``diagnostics.jsonl``. A line that was cut off in the middle is not there.
+``provenance.jsonl`` and ``diagnostics.jsonl``; ``observer.json`` says who wrote it, and is there as soon as the
+observer listens. A line that was cut off in the middle is not there.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ import zstandard
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.provenance import Provenance
 
-_MASKS, _INDEX, _PROVENANCE, _DIAGNOSTICS = 'masks.zst', 'masks.jsonl', 'provenance.jsonl', 'diagnostics.jsonl'
+MASKS, INDEX, PROVENANCE, DIAGNOSTICS = 'masks.zst', 'masks.jsonl', 'provenance.jsonl', 'diagnostics.jsonl'
+OBSERVER = 'observer.json'
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,12 @@ class RecordingWriter:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        (folder / OBSERVER).unlink(missing_ok=True)
         self._compressor = zstandard.ZstdCompressor(level=1)
-        self._blob = (folder / _MASKS).open('wb')
+        self._blob = (folder / MASKS).open('wb')
         self._index, self._provenance, self._diagnostics = (
-            (folder / name).open('w', encoding='utf-8') for name in (_INDEX, _PROVENANCE, _DIAGNOSTICS)
+            (folder / name).open('w', encoding='utf-8') for name in (INDEX, PROVENANCE, DIAGNOSTICS)
         )
         self._offset = 0
         self._seen: set[int] = set()
@@ -94,6 +98,10 @@ class RecordingWriter:
         """Keep a status of ``/diagnostics``."""
         _write_line(self._diagnostics, asdict(diagnostic))
 
+    def observer(self, facts: Mapping[str, str]) -> None:
+        """Say who observes, and that it is ready."""
+        (self._folder / OBSERVER).write_text(json.dumps(dict(facts)) + '\n')
+
     def close(self) -> None:
         """Close the files."""
         for file in (self._blob, self._index, self._provenance, self._diagnostics):
@@ -114,16 +122,18 @@ class Recording:
     """
 
     def __init__(self, folder: Path) -> None:
-        if not (folder / _INDEX).exists():
-            raise InputError(f'{folder} holds no recording; expected {_INDEX} in it. Did the recorder start?')
+        if not (folder / INDEX).exists():
+            raise InputError(f'{folder} holds no recording; expected {INDEX} in it. Did the recorder start?')
         self._folder = folder
-        self.masks = [ArrivedMask(**line) for line in _lines(folder / _INDEX)]
-        self.provenance = {p.stamp_ns: p for p in map(_provenance, _lines(folder / _PROVENANCE))}
-        self.diagnostics = [Diagnostic(**line) for line in _lines(folder / _DIAGNOSTICS)]
+        self.masks = [ArrivedMask(**line) for line in _lines(folder / INDEX)]
+        self.provenance = {p.stamp_ns: p for p in map(_provenance, _lines(folder / PROVENANCE))}
+        self.diagnostics = [Diagnostic(**line) for line in _lines(folder / DIAGNOSTICS)]
+        observer = folder / OBSERVER
+        self.observer: dict[str, str] = json.loads(observer.read_text()) if observer.exists() else {}
 
     def pixels(self, mask: ArrivedMask) -> np.ndarray:
         """The mask itself, uint8 [H, W] class ids."""
-        with (self._folder / _MASKS).open('rb') as blob:
+        with (self._folder / MASKS).open('rb') as blob:
             blob.seek(mask.offset)
             data = blob.read(mask.length)
         raw = zstandard.ZstdDecompressor().decompress(data, max_output_size=mask.height * mask.width)

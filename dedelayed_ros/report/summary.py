@@ -45,6 +45,7 @@ def summarise(account: Account) -> dict[str, Any]:
         'degraded': _count(reason for p in known for reason in p.degraded),
         'events': [{'name': event.name, 't_s': rounded(event.t_s, 3)} for event in account.events],
         'outage': outage(account),
+        'latency_is': account.latency_is,
         'title': account.title,
         'mode': account.mode,
         'seconds': rounded(account.window.seconds, 3),
@@ -143,7 +144,7 @@ def screen(summary: dict[str, Any]) -> str:
     if summary['masks_without_provenance']:
         kinds.append(f'{summary["masks_without_provenance"]} that nobody vouched for')
     lines.append(_row('made of', ', '.join(kinds) or 'nothing'))
-    lines.append(_row('latency', f'{_spread(summary["latency_ms"])}  (publication minus camera stamp)'))
+    lines.append(_row('latency', f'{_spread(summary["latency_ms"])}  ({summary["latency_is"]})'))
     if summary['masks_fused']:
         lines.append(_row('remote age', f'{_spread(summary["remote_age_ms"])}  (when a mask used it)'))
     if summary['uplink_kbps'] is not None:

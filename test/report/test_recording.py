@@ -19,6 +19,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
             writer.mask(mask, stamp_ns=1000 + n, arrival_ns=2000 + n, frame_id='left', step=648)
         writer.provenance(provenance)
         writer.diagnostic(diagnostic)
+        writer.observer({'rmw': 'some_rmw'})
     recording = Recording(tmp_path)
     assert [(m.stamp_ns, m.arrival_ns, m.frame_id, m.step) for m in recording.masks] == [
         (1000 + n, 2000 + n, 'left', 648) for n in range(3)
@@ -27,6 +28,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         assert np.array_equal(recording.pixels(arrived), mask)
     assert recording.provenance == {1001: provenance}
     assert recording.diagnostics == [diagnostic]
+    assert recording.observer == {'rmw': 'some_rmw'}
 
 
 def test_a_stamp_counts_once(tmp_path: Path) -> None:

@@ -1,0 +1,289 @@
+"""The system that the demo plays: a cloud behind a network, a robot, and somebody who watches."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from dedelayed_ros.cli.processes import Child, Processes
+from dedelayed_ros.cli.ros import RosInstall, free_domain, free_port
+from dedelayed_ros.errors import InputError
+from dedelayed_ros.report import Event, Tail, TrafficSample, Window, traffic_within
+from dedelayed_ros.report.recording import DIAGNOSTICS, OBSERVER, PROVENANCE
+
+# What the robot needs comes first: on a machine that both share, the cloud takes what is left.
+CLOUD_NICENESS = 10
+_START_S = 90.0  # seconds that any part may take to get ready, on a machine that is busy with other things
+_FUSED_S = 20.0  # seconds to wait for the first answer of a cloud that is connected
+_SETTLE_S = 1.0  # seconds between the first mask of the expected kind and the counted window
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be played. Times in seconds of the counted window; ``rate`` of the source in frames a second."""
+
+    input: str
+    rate: float
+    seconds: float
+    mode: str
+    model: str
+    rtt_ms: float
+    out: Path
+    kill_cloud_at: float | None = None
+    restart_cloud_at: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds <= 86_400:
+            raise InputError(f'--seconds is {self.seconds:g}; expected more than 0 and at most 86400')
+        kill, restart = self.kill_cloud_at, self.restart_cloud_at
+        if kill is None and restart is not None:
+            raise InputError('--restart-cloud-at needs --kill-cloud-at: only a cloud that was killed can be restarted')
+        if kill is not None and self.mode == 'local':
+            raise InputError('--kill-cloud-at has no meaning with --mode local: there is no cloud')
+        if kill is not None and not 0 < kill < self.seconds:
+            raise InputError(f'--kill-cloud-at is {kill:g}; expected a moment of the {self.seconds:g} s of the window')
+        if kill is not None and restart is not None and not kill < restart < self.seconds:
+            raise InputError(
+                f'--restart-cloud-at is {restart:g}; expected a moment after the kill at {kill:g} s '
+                f'and before the end at {self.seconds:g} s'
+            )
+
+    @property
+    def recording(self) -> Path:
+        """Folder of what the observer writes."""
+        return self.out / 'recording'
+
+
+class Robot(Protocol):
+    """The robot's side: started as processes, observed through the recording that one of them writes."""
+
+    def start(self, processes: Processes, plan: Plan, endpoint: str | None) -> None:
+        """Start it; ``endpoint`` is where the cloud is, None without one."""
+
+    @property
+    def children(self) -> Mapping[str, Child]:
+        """Its processes by name."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What it was told, for the report."""
+
+
+@dataclass
+class RosRobot:
+    """Camera, perception and bridge as ROS nodes in processes of their own (or one, ``composed``), and the recorder."""
+
+    install: RosInstall
+    composed: bool = False
+    domain: int = field(default_factory=free_domain)
+    children: dict[str, Child] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def start(self, processes: Processes, plan: Plan, endpoint: str | None) -> None:
+        """Start the recorder first, so that it hears the others come up."""
+        env = self.install.environment(self.domain)
+        env['OMP_NUM_THREADS'] = '1'
+        self.settings['ros_domain_id'] = self.domain
+        for name, parameters in self._nodes(plan, endpoint).items():
+            command = [*self.install.command(name), '--ros-args']
+            for key, value in parameters.items():
+                command += ['-p', f'{key}:={value}']
+            self.children[name] = processes.start(name, command, env=env)
+            self.settings[name] = parameters
+
+    def _nodes(self, plan: Plan, endpoint: str | None) -> dict[str, dict[str, Any]]:
+        """Parameters of each node, by the name of its executable."""
+        camera = {'input': plan.input, 'loop': 'true'}
+        perception = {'mode': plan.mode, 'model': plan.model, 'threads': 1}
+        bridge = {'endpoint': endpoint, 'model': plan.model} if endpoint else None
+        nodes: dict[str, dict[str, Any]] = {'recorder': {'folder': str(plan.recording)}}
+        if self.composed:
+            nodes['edge'] = {**camera, **perception, **(bridge or {})}
+        else:
+            nodes |= {'camera': camera, 'perception': perception}
+            if bridge:
+                nodes['bridge'] = bridge
+        return nodes
+
+
+@dataclass
+class CoreRobot:
+    """The ROS-free core in one process: `dedelayed run`, which writes down its own masks."""
+
+    children: dict[str, Child] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def start(self, processes: Processes, plan: Plan, endpoint: str | None) -> None:
+        """Start it."""
+        options = ['--rate', 'own', '--loop', '--record-only', '--mode', plan.mode, '--model', plan.model]
+        options += ['--cloud', endpoint] if endpoint else ['--no-cloud']
+        self.settings['run'] = {'input': plan.input, 'options': ' '.join(options)}
+        command = _dedelayed('run', plan.input, '--out', str(plan.out), *options)
+        self.children['run'] = processes.start('run', command, env=_quiet_environment())
+
+
+@dataclass
+class Cloud:
+    """`dedelayed cloud` and the relay in front of it that makes it far away."""
+
+    processes: Processes
+    plan: Plan
+    port: int = field(default_factory=free_port)
+    relay_port: int = field(default_factory=free_port)
+    child: Child | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """Where a robot finds it."""
+        return f'tcp/127.0.0.1:{self.relay_port}'
+
+    @property
+    def counters(self) -> Path:
+        """Where the relay writes how many bytes went through it."""
+        return self.plan.out / 'recording' / 'network.jsonl'
+
+    def start(self) -> None:
+        """Start the server, with low priority."""
+        command = _dedelayed(
+            'cloud', '--listen', f'tcp/127.0.0.1:{self.port}', '--model', self.plan.model, '--threads', '1'
+        )
+        self.child = self.processes.start('cloud', command, env=_quiet_environment(), nice=CLOUD_NICENESS)
+
+    def start_network(self) -> None:
+        """Start the relay."""
+        self.counters.parent.mkdir(parents=True, exist_ok=True)
+        self.counters.unlink(missing_ok=True)
+        relay = self.processes.start(
+            'relay',
+            _dedelayed(
+                'relay', '--listen', f'127.0.0.1:{self.relay_port}', '--to', f'127.0.0.1:{self.port}',
+                '--rtt-ms', f'{self.plan.rtt_ms:g}', '--stats', str(self.counters),
+            ),
+            env=_quiet_environment(),
+        )  # fmt: skip
+        self.processes.wait_for('the relay did not get ready', lambda: relay.says('ready'), seconds=_START_S, who=relay)
+
+    def wait(self) -> None:
+        """Wait until it serves."""
+        child = self.child
+        assert child is not None
+        self.processes.wait_for('the cloud did not get ready', lambda: child.says('ready'), seconds=_START_S, who=child)
+
+    def kill(self) -> None:
+        """End it without a word."""
+        assert self.child is not None
+        self.processes.kill(self.child)
+
+    def traffic(self, window: Window) -> tuple[TrafficSample, ...]:
+        """What went through the relay during the window."""
+        return traffic_within(window, Tail(self.counters).read())
+
+
+@dataclass(frozen=True)
+class Played:
+    """What was played: the counted window, what was done in it, the traffic, and remarks for who reads the figures."""
+
+    window: Window
+    events: tuple[Event, ...]
+    traffic: tuple[TrafficSample, ...]
+    notes: tuple[str, ...]
+
+
+def play(plan: Plan, robot: Robot, processes: Processes, *, say: Callable[[str], None]) -> Played:
+    """Start everything, wait until it works, then play the counted window and what is to happen in it.
+
+    Raises:
+        ProcessError: a process did not get ready or ended; the message has the end of its log.
+    """
+    started = time.monotonic()
+    cloud = None
+    if plan.mode != 'local':
+        cloud = Cloud(processes, plan)
+        cloud.start()
+        cloud.start_network()
+    robot.start(processes, plan, cloud.endpoint if cloud else None)
+    if cloud:
+        cloud.wait()
+    notes: list[str] = []
+    last = _wait_for_masks(plan, robot, processes, notes)
+    say(f'ready after {time.monotonic() - started:.0f} s; counting {plan.seconds:g} s from now on')
+    window = Window.after(
+        time.time_ns() + int(_SETTLE_S * 1e9), seconds=plan.seconds, rate=plan.rate,
+        sequence=last['sequence'], stamp_ns=last['stamp_ns'],
+    )  # fmt: skip
+    events = _act(plan, cloud, window, processes, say)
+    # What was taken in the window may still be on its way, and so may the network's last count.
+    processes.sleep_until(window.end_ns + 1_000_000_000)
+    return Played(window, events, cloud.traffic(window) if cloud else (), tuple(notes))
+
+
+def _wait_for_masks(plan: Plan, robot: Robot, processes: Processes, notes: list[str]) -> dict[str, Any]:
+    """Wait for the observer, the first mask, the connection and the first fused mask; return the newest provenance."""
+    children = robot.children
+    observer = children.get('recorder') or children['run']
+    maker = children.get('perception') or children.get('edge') or observer
+    listening = plan.recording / OBSERVER
+    processes.wait_for('the observer did not begin to listen', listening.exists, seconds=_START_S, who=observer)
+
+    tail = Tail(plan.recording / PROVENANCE)
+    newest: dict[str, Any] = {}
+    fused = False
+
+    def mask_came() -> bool:
+        nonlocal fused
+        for line in tail.read():
+            newest.update(line)
+            fused = fused or line['source'] == 'fused'
+        return bool(newest)
+
+    processes.wait_for('no mask arrived at the observer', mask_came, seconds=_START_S, who=maker)
+    if plan.mode != 'local':
+        deadline = time.monotonic() + _FUSED_S
+        while mask_came() and not fused and time.monotonic() < deadline:
+            processes.check()
+            time.sleep(0.05)
+        if not fused:
+            reason = _bridge_says(plan) or 'see logs/'
+            notes.append(f'No mask used the cloud in the {_FUSED_S:g} s before the counted window: {reason}.')
+    mask_came()
+    return newest
+
+
+def _bridge_says(plan: Plan) -> str:
+    """The last message of the bridge's diagnostics."""
+    said = [line['message'] for line in Tail(plan.recording / DIAGNOSTICS).read() if 'bridge' in line['name']]
+    return f'the bridge says: {said[-1]}' if said else ''
+
+
+def _act(
+    plan: Plan, cloud: Cloud | None, window: Window, processes: Processes, say: Callable[[str], None]
+) -> tuple[Event, ...]:
+    """Do what the plan says at its times. A time that is noted lies never after the deed."""
+    deeds: list[tuple[float, str, Callable[[], None]]] = []
+    if cloud and plan.kill_cloud_at is not None:
+        deeds.append((plan.kill_cloud_at, 'cloud killed', cloud.kill))
+    if cloud and plan.restart_cloud_at is not None:
+        deeds.append((plan.restart_cloud_at, 'cloud restarted', cloud.start))
+    events = []
+    for at_s, name, deed in deeds:
+        processes.sleep_until(window.start_ns + round(at_s * 1e9))
+        event = Event(name, window.seconds_at(time.time_ns()))
+        deed()
+        events.append(event)
+        say(f'{event.t_s:6.2f} s  {name}')
+    processes.sleep_until(window.end_ns)
+    return tuple(events)
+
+
+def _dedelayed(*words: str) -> list[str]:
+    return [sys.executable, '-m', 'dedelayed_ros.cli', *words]
+
+
+def _quiet_environment() -> dict[str, str]:
+    """One thread a process: on a robot's few cores, more of them only get in each other's way."""
+    return {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONUNBUFFERED': '1'}
