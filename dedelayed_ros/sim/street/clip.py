@@ -1,0 +1,187 @@
+"""A clip of the simulated street: pictures, classes and true motion, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+
+from dedelayed_ros.errors import InputError
+
+from . import classes as c
+from .ego import Ego
+from .engine import INSTANCE, Batch, Engine
+from .layout import Street
+from .look import Look
+from .meshes import ball, capsule
+from .path import CHUNK, Path
+from .people import limbs_of
+from .plots import Plots
+from .traffic import Mover, Traffic
+from .vehicles import fleet
+
+_BACK_CHUNKS, _AHEAD_CHUNKS = 2, 5
+
+
+@dataclass(frozen=True)
+class StreetFrame:
+    """One instant.
+
+    image: uint8 [H, W, 3] RGB; labels: uint8 [H, W] Cityscapes train ids, 255 none; motion: float32 [H, W, 2] in pixels, x
+    then y, from the previous frame to this one: what is now at p was at p − m; stamp_s: seconds since the first frame.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    motion: np.ndarray
+    stamp_s: float
+
+
+class StreetClip:
+    """Iterator over the frames of one seed's street; a context manager that holds one OpenGL context.
+
+    The same arguments give the same frames on the same machine. Use from one thread at a time, and close it in the thread
+    that used it last; processes should be started with ``spawn``. ``LP_NUM_THREADS=1`` in the environment keeps Mesa to one core.
+
+    Args:
+        seed: decides everything; < 800000 train, 800000–899999 validation, from 900000 on test.
+        size: (H, W) of the frames in pixels, each 16…4096.
+        rate: frames a second, 1…240.
+        frames: how many; None: without end.
+
+    Raises:
+        InputError: an argument out of range, or rendering is impossible on this machine (says what to install).
+    """
+
+    def __init__(self, seed: int, size: tuple[int, int] = (320, 640), rate: float = 30.0, frames: int | None = None) -> None:
+        if seed < 0:
+            raise InputError(f'a street seed is a whole number from 0 on, not {seed}')
+        if not all(16 <= x <= 4096 for x in size):
+            raise InputError(f'street frames are 16 to 4096 pixels a side, not {size[1]}x{size[0]}')
+        if not 1 <= rate <= 240:
+            raise InputError(f'a street has 1 to 240 frames a second, not {rate}')
+        self.seed, self.size, self.rate, self.frames = seed, size, rate, frames
+        self._number = 0
+        self._look = look = Look.of(seed)
+        self._street = street = Street.of(seed)
+        self._path = Path(seed, street.winding)
+        self._path.extend(400.0)
+        self._fleet = fleet()
+        self._plots = Plots(street, look, self._path, self._fleet)
+        self._ego = Ego(street, self._path, size)
+        self._traffic = Traffic(street, self._path, self._fleet, self._ego)
+        self._engine = Engine(size, look, mirrored=self._ego.mirrored)
+        self._engine.set_street(street.lines(), street.lane_middle(-1, 0) if street.tram else 0.0)
+        self._chunks: dict[int, list[Batch]] = {}
+        movers = self._traffic.movers
+        self._by_name = {name: [m for m in movers if m.name == name] for name in self._fleet}
+        self._vehicles = {name: self._engine.batch('solid', self._fleet[name].mesh, len(ms)) for name, ms in self._by_name.items() if ms}
+        self._people = [m for m in movers if m.body is not None]
+        n = max(len(self._people), 1)
+        self._balls = self._engine.batch('solid', ball(), n * 2)
+        self._capsules = self._engine.batch('solid', capsule(), n * 18)
+        self._before: dict[str, np.ndarray] = {}
+        self._advance()
+        self._view = self._ego.view(self._ground())
+
+    # -- iteration --------------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[StreetFrame]:
+        while (frame := self.read()) is not None:
+            yield frame
+
+    def __enter__(self) -> StreetClip:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the OpenGL context."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None  # type: ignore[assignment]
+
+    def read(self) -> StreetFrame | None:
+        """The next frame; None after the last one, and after ``close``."""
+        if self._engine is None or (self.frames is not None and self._number >= self.frames):
+            return None
+        before = self._view
+        batches = self._advance()
+        self._view = self._ego.view(self._ground())
+        batches += self._static(self._view.eye)
+        image, labels, motion = self._engine.render(batches, self._view, before, self._number)
+        frame = StreetFrame(image, labels, motion, self._number / self.rate)
+        self._number += 1
+        return frame
+
+    # -- one step of the world --------------------------------------------------------------------------------------
+
+    def _ground(self) -> float:
+        edge = self._street.road_edge(1 if self._ego.d > 0 else -1)
+        return self._plots.raised if abs(self._ego.d) > edge else 0.0
+
+    def _advance(self) -> list[Batch]:
+        """Move everything by one frame and place what moves."""
+        dt = 1.0 / self.rate
+        self._path.extend(self._ego.s + 400.0)
+        gap, leader = self._traffic.step(dt)
+        self._ego.step(dt, gap, leader)
+        batches = []
+        lamps = 1.0 if self._look.lamps > 0.2 else 0.35
+        for name, batch in self._vehicles.items():
+            movers = self._by_name[name]
+            poses = self._traffic.poses(movers, self._plots.raised)
+            records = np.zeros(len(movers), INSTANCE)
+            records['now'], records['before'] = poses, self._was(name, poses, movers)
+            records['extent'][:, :3] = 1.0
+            records['extent'][:, 3] = [m.seed for m in movers]
+            records['paint_a'] = [(*m.paint, self._traffic.label(m)) for m in movers]
+            records['paint_b'] = [(*m.paint_b, lamps) for m in movers]
+            self._engine.place(batch, records[[not m.hidden for m in movers]])
+            batches.append(batch)
+        if self._people:
+            self._place_people()
+            batches += [self._balls, self._capsules]
+        for m in self._traffic.movers:
+            m.fresh = False
+        return batches
+
+    def _was(self, key: str, poses: np.ndarray, movers: list[Mover]) -> np.ndarray:
+        """Poses of a frame ago [n, ..., 3, 4]; of those that have none, the poses now. Remembers the poses for the next frame."""
+        before = self._before.get(key, poses).copy()
+        fresh = [m.fresh for m in movers]
+        before[fresh] = poses[fresh]
+        self._before[key] = poses
+        return before
+
+    def _place_people(self) -> None:
+        people = self._people
+        base = self._traffic.poses(people, self._plots.raised)
+        walking = np.array([0.42 * min(m.v / 1.3, 1.3) * (m.body.scale if m.body else 1.0) if m.name == 'person' else 0.0 for m in people])
+        label = np.array([c.PERSON if m.name == 'person' else c.RIDER for m in people])
+        bodies = [m.body for m in people if m.body is not None]
+        limbs, records = limbs_of(bodies, np.array([m.pose for m in people]), np.array([m.phase for m in people]), walking, label)
+        world = np.empty(limbs.shape)
+        world[..., :3] = base[:, None, :, :3] @ limbs[..., :3]
+        world[..., 3] = (base[:, None, :, :3] @ limbs[..., 3:])[..., 0] + base[:, None, :, 3]
+        records['now'], records['before'] = world, self._was('people', world, people)
+        seen = [not m.hidden for m in people]
+        self._engine.place(self._balls, np.ascontiguousarray(records[seen][:, :2]).reshape(-1))
+        self._engine.place(self._capsules, np.ascontiguousarray(records[seen][:, 2:]).reshape(-1))
+
+    def _static(self, eye: np.ndarray) -> list[Batch]:
+        """Batches of the chunks around the camera, near ones first; makes and releases chunks as it goes."""
+        here = int(self._ego.s // CHUNK)
+        wanted = range(max(here - _BACK_CHUNKS, 0), here + _AHEAD_CHUNKS)
+        for k in [k for k in self._chunks if k not in wanted]:
+            self._engine.release(self._chunks.pop(k))
+        for k in wanted:
+            if k not in self._chunks:
+                bags = self._plots.make(k)
+                families = (('solid', bags.solid), ('facade', bags.facade), ('foliage', bags.foliage), ('ground', bags.ground))
+                self._chunks[k] = [self._engine.batch(name, bag.mesh()) for name, bag in families if len(bag)]
+        order = sorted(wanted, key=lambda k: abs(k - here))
+        return [batch for k in order for batch in self._chunks[k]]
