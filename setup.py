@@ -37,10 +37,17 @@ def files_under(folder: str) -> list[tuple[str, list[str]]]:
     """The files of a folder as setuptools' data_files, below share/ as in a ROS installation."""
     groups: dict[str, list[str]] = {}
     for path in sorted((ROOT / folder).rglob('*')):
-        if path.is_file() and path.suffix != '.pyc':
+        if path.is_file() and path.suffix != '.pyc' and not path.name.startswith('.'):
             relative = path.relative_to(ROOT)
             groups.setdefault(f'share/dedelayed_ros/{relative.parent}', []).append(str(relative))
     return list(groups.items())
+
+
+def data_of_package() -> list[str]:
+    """What the package reads at run time beside its modules: weights, shaders, templates, …"""
+    package = ROOT / 'dedelayed_ros'
+    files = (path for path in sorted(package.rglob('*')) if path.is_file() and path.suffix not in ('.py', '.pyc'))
+    return [str(path.relative_to(package)) for path in files]
 
 
 class BuildWithKernels(build_py):
@@ -90,7 +97,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['dedelayed_ros', 'dedelayed_ros.*']),
-    package_data={'dedelayed_ros.models': ['weights/*']},
+    package_data={'dedelayed_ros': data_of_package()},
     data_files=[
         ('share/ament_index/resource_index/packages', ['resource/dedelayed_ros']),
         ('share/dedelayed_ros', ['package.xml']),
