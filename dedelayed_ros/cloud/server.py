@@ -209,7 +209,7 @@ class CloudServer:
             notice = Notice(
                 Code.UNKNOWN_SESSION, record.sequence, 'say hello first', session=record.session, worker=self.worker
             )
-            self._publish(key, notice.pack())
+            self._publish(key, notice.pack(), urgent=True)
 
     def _robot_changed(self, sample: zenoh.Sample) -> None:
         import zenoh
@@ -281,7 +281,7 @@ class CloudServer:
             '/'.join(key),
             hello,
             self.worker,
-            send=lambda data: self._publish(key, data),
+            send=lambda data, urgent: self._publish(key, data, urgent),
             ready=self._wake,
         )
         with self._lock:
@@ -374,7 +374,7 @@ class CloudServer:
             stream.close()
             _log.info('stream %s ended: %s', stream.name, dict(stream.counts))
 
-    def _publish(self, key: tuple[str, str], data: bytes) -> None:
+    def _publish(self, key: tuple[str, str], data: bytes, urgent: bool) -> None:
         """Sends to one robot; where its connection is full, the record is dropped and no other robot waits."""
         import zenoh
 
@@ -383,7 +383,11 @@ class CloudServer:
             return
         try:
             session.put(
-                f'{ROOT}/{key[0]}/{key[1]}/down', data, congestion_control=zenoh.CongestionControl.DROP, express=True
+                f'{ROOT}/{key[0]}/{key[1]}/down',
+                data,
+                congestion_control=zenoh.CongestionControl.DROP,
+                priority=zenoh.Priority.INTERACTIVE_HIGH if urgent else zenoh.Priority.DATA,
+                express=True,
             )
         except zenoh.ZError as error:
             with self._lock:

@@ -40,7 +40,7 @@ class CloudStream:
     Args:
         hello: what was agreed with the robot.
         worker: identity of this life of the server.
-        send: sends a record to the robot; drops it rather than wait.
+        send: sends a record to the robot, before others if it is urgent (True); drops it rather than wait.
         ready: called when there is a new picture for the model.
     """
 
@@ -49,7 +49,7 @@ class CloudStream:
         name: str,
         hello: Hello,
         worker: int,
-        send: Callable[[bytes], None],
+        send: Callable[[bytes, bool], None],
         ready: Callable[[], None],
     ) -> None:
         self.name = name
@@ -125,12 +125,11 @@ class CloudStream:
         self.server_ms = (now_s - start_s) * 1e3
         received = self._chain.received
         assert received is not None
-        self._post(
-            FeaturesDown(
-                frame.sequence, frame.stamp_ns, frame.sent_ns, frame.predicted_delay_ms, received, self.queue_ms,
-                self.server_ms, self.hello.feature_shape, data, self.hello.session, self._worker,
-            ).pack()
+        record = FeaturesDown(
+            frame.sequence, frame.stamp_ns, frame.sent_ns, frame.predicted_delay_ms, received, self.queue_ms,
+            self.server_ms, self.hello.feature_shape, data, self.hello.session, self._worker,
         )  # fmt: skip
+        self._post(record.pack(), urgent=False)
         self.count('answered')
 
     def notice(self, code: Code, sequence: int = 0, text: str = '') -> None:
@@ -142,7 +141,9 @@ class CloudStream:
             else:
                 self._noticed_s[code] = now_s
         text = '' if code == Code.ACK else text
-        self._post(Notice(code, sequence, text, self._chain.received, self.hello.session, self._worker).pack())
+        self._post(
+            Notice(code, sequence, text, self._chain.received, self.hello.session, self._worker).pack(), urgent=True
+        )
 
     def close(self) -> None:
         """Ends the stream's thread; nothing is sent afterwards."""
@@ -154,12 +155,12 @@ class CloudStream:
         if self._thread is not threading.current_thread():
             self._thread.join(timeout=2)
 
-    def _post(self, data: bytes) -> None:
+    def _post(self, data: bytes, urgent: bool) -> None:
         with self._lock:
             if self._closing:
                 return
         self.count('bytes_down', len(data))
-        self._send(data)
+        self._send(data, urgent)
 
     # -- the stream's own thread
 

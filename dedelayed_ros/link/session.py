@@ -29,10 +29,14 @@ _DEFAULTS: dict[str, Any] = {
     'connect/timeout_ms': 0,
     'connect/exit_on_failure': True,
     # A connection that was lost is sought again by Zenoh itself, soon and for ever.
-    'connect/retry': {'period_init_ms': 200, 'period_max_ms': 400, 'period_increase_factor': 1.5},
+    'connect/retry': {'period_init_ms': 100, 'period_max_ms': 250, 'period_increase_factor': 1.5},
     # How long a peer may be mute before the connection is given up. Above any stall that a link should survive: the own
     # time-outs notice a mute cloud earlier.
     'transport/link/tx/lease': 4000,
+    # A process that gets no processor for some milliseconds is not a full network: room for some records, and patience.
+    'transport/link/tx/queue/size/data': 16,
+    'transport/link/tx/queue/size/interactive_high': 16,
+    'transport/link/tx/queue/congestion_control/drop/wait_before_drop': 5000,
     'transport/unicast/open_timeout': 1500,
     'transport/unicast/accept_timeout': 1500,
 }

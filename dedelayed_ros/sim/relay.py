@@ -87,7 +87,7 @@ class Relay:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
     @property
     def bytes_up(self) -> int:
@@ -138,10 +138,13 @@ class Relay:
 
         async def close() -> None:
             assert self._server is not None
+            self._stopping = True
             self._server.close()
-            for task in list(self._connections):
-                task.cancel()
-            await asyncio.gather(*self._connections, return_exceptions=True)
+            await asyncio.sleep(0)  # a connection that was just accepted gets its task
+            while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
             await asyncio.sleep(0)  # lets the sockets close
             loop.stop()
 
@@ -168,13 +171,12 @@ class Relay:
     # -- the relay's own thread
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
         try:
             with _closing(writer):
                 far_reader, far_writer = await asyncio.wait_for(asyncio.open_connection(*self._to), _DIAL_S)
                 with _closing(far_writer):
+                    if self._stopping:
+                        return  # before Python 3.12 wait_for forgets that it was cancelled when it succeeds just then
                     ways = [
                         asyncio.create_task(self._carry(reader, far_writer, self._up)),
                         asyncio.create_task(self._carry(far_reader, writer, self._down)),
@@ -188,8 +190,6 @@ class Relay:
                         await asyncio.gather(*ways, return_exceptions=True)
         except (OSError, asyncio.TimeoutError, asyncio.CancelledError):
             pass  # the target is down or the relay is being stopped; closing the connection says so
-        finally:
-            self._connections.discard(task)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: _Way) -> None:
         """Moves bytes one way until its source ends and all that was on its way has arrived."""
