@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -102,14 +102,18 @@ class Processes:
                     f'The end of {child.log}:\n{child.log_tail()}'
                 )
 
-    def wait_for(self, what: str, ready: Callable[[], bool], *, seconds: float, who: Child | None = None) -> None:
-        """Wait until ``ready()``; raise ProcessError after ``seconds``, or when a process ends meanwhile."""
+    def wait_for(self, what: str, ready: Callable[[], bool], *, seconds: float, who: Iterable[Child] = ()) -> None:
+        """Wait until ``ready()``; raise ProcessError after ``seconds``, or when a process ends meanwhile.
+
+        ``what`` says what is missing then, and ``who`` are the processes that may know why.
+        """
         deadline = time.monotonic() + seconds
         while not ready():
             self.check()
             if time.monotonic() > deadline:
-                tail = f' The end of {who.log}:\n{who.log_tail()}' if who is not None else ''
-                raise ProcessError(f'waited {seconds:g} s in vain: {what}.{tail}')
+                logs = ''.join(f'\n  {child.log}:\n{child.log_tail()}' for child in who)
+                heading = ' The ends of the logs:' if logs else ''
+                raise ProcessError(f'waited {seconds:g} s in vain: {what}.{heading}{logs}')
             time.sleep(0.05)
 
     def sleep_until(self, moment_ns: int) -> None:

@@ -166,18 +166,21 @@ class Cloud:
             ),
             env=_quiet_environment(),
         )  # fmt: skip
-        self.processes.wait_for('the relay did not get ready', lambda: relay.says('ready'), seconds=_START_S, who=relay)
+        self._wait_for('the relay', relay)
 
     def wait(self) -> None:
         """Wait until it serves."""
-        child = self.child
-        assert child is not None
-        self.processes.wait_for('the cloud did not get ready', lambda: child.says('ready'), seconds=_START_S, who=child)
+        assert self.child is not None
+        self._wait_for('the cloud', self.child)
 
     def kill(self) -> None:
         """End it without a word."""
         assert self.child is not None
         self.processes.kill(self.child)
+
+    def _wait_for(self, name: str, child: Child) -> None:
+        what = f'{name} did not get ready'
+        self.processes.wait_for(what, lambda: child.says('ready'), seconds=_START_S, who=[child])
 
     def traffic(self, window: Window) -> tuple[TrafficSample, ...]:
         """What went through the relay during the window."""
@@ -226,9 +229,8 @@ def _wait_for_masks(plan: Plan, robot: Robot, processes: Processes, notes: list[
     """Wait for the observer, the first mask, the connection and the first fused mask; return the newest provenance."""
     children = robot.children
     observer = children.get('recorder') or children['run']
-    maker = children.get('perception') or children.get('edge') or observer
     listening = plan.recording / OBSERVER
-    processes.wait_for('the observer did not begin to listen', listening.exists, seconds=_START_S, who=observer)
+    processes.wait_for('the observer did not begin to listen', listening.exists, seconds=_START_S, who=[observer])
 
     tail = Tail(plan.recording / PROVENANCE)
     newest: dict[str, Any] = {}
@@ -241,7 +243,7 @@ def _wait_for_masks(plan: Plan, robot: Robot, processes: Processes, notes: list[
             fused = fused or line['source'] == 'fused'
         return bool(newest)
 
-    processes.wait_for('no mask arrived at the observer', mask_came, seconds=_START_S, who=maker)
+    processes.wait_for('no mask arrived at the observer', mask_came, seconds=_START_S, who=children.values())
     if plan.mode != 'local':
         deadline = time.monotonic() + _FUSED_S
         while mask_came() and not fused and time.monotonic() < deadline:

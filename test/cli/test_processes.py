@@ -33,7 +33,7 @@ def test_leaving_ends_every_child_even_a_stubborn_one(tmp_path: Path) -> None:
     with Processes(tmp_path) as processes:
         children = [processes.start('meek', SLEEP), processes.start('stubborn', STUBBORN)]
         for child in children:
-            processes.wait_for('it is silent', lambda child=child: child.says('ready'), seconds=10, who=child)
+            processes.wait_for('it is silent', lambda child=child: child.says('ready'), seconds=10, who=[child])
         began = time.monotonic()
         processes.stop(grace_s=0.3)
     assert time.monotonic() - began < 3
@@ -83,7 +83,7 @@ def test_waiting_ends_with_the_process_that_is_waited_for(tmp_path: Path) -> Non
     with Processes(tmp_path) as processes:
         child = processes.start('cloud', [sys.executable, '-S', '-c', 'print("port in use")'])
         with pytest.raises(ProcessError, match='port in use'):
-            processes.wait_for('the cloud is not ready', lambda: False, seconds=30, who=child)
+            processes.wait_for('the cloud is not ready', lambda: False, seconds=30, who=[child])
 
 
 def test_waiting_in_vain_says_for_what(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_waiting_in_vain_says_for_what(tmp_path: Path) -> None:
         child = processes.start('cloud', SLEEP)
         processes.wait_for('silent', lambda: child.says('ready'), seconds=10)
         with pytest.raises(ProcessError, match=r'(?s)waited 0.1 s in vain: no mask arrived.*ready'):
-            processes.wait_for('no mask arrived', lambda: False, seconds=0.1, who=child)
+            processes.wait_for('no mask arrived', lambda: False, seconds=0.1, who=[child])
 
 
 def test_a_killed_child_is_dead_at_once_and_no_failure(tmp_path: Path) -> None:
