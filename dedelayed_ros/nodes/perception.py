@@ -1,0 +1,320 @@
+"""The perception node: images, their motion and the cloud's features in, masks with their provenance out."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sensor_msgs.msg import Image
+
+from dedelayed_ros.errors import DedelayedError, InputError
+from dedelayed_ros.msg import EncodedFrame, MaskProvenance, RemoteFeatures
+from dedelayed_ros.nodes.diagnostics import Level, Report, worst
+from dedelayed_ros.nodes.images import to_image, to_rgb
+from dedelayed_ros.nodes.joiner import CameraImage, Joiner, Work
+from dedelayed_ros.nodes.lifecycle import CHAIN, LATCHED, RELIABLE, SENSOR_DATA, StreamNode, Worker, run
+from dedelayed_ros.nodes.messages import coded_frame, feature_record, header, provenance_message, stamp_ns
+from dedelayed_ros.nodes.settings import PerceptionSettings
+
+if TYPE_CHECKING:
+    from rclpy.lifecycle import LifecyclePublisher
+    from rclpy.subscription import Subscription
+
+    from dedelayed_ros.edge import EdgePipeline, EdgeResult
+    from dedelayed_ros.frames import Frame
+    from dedelayed_ros.link import FeatureRecord
+    from dedelayed_ros.nodes.messages import CodedFrame
+
+_CHECK_SIZE = (64, 64)  # (H, W) of the pipeline that is made to see whether the model loads
+_LOOK_S = 0.2  # how often the graph is asked whether anybody publishes `encoded`
+_LATENCIES = 300  # masks that the quantiles in the diagnostics are of
+_SILENCE_S = 2.0
+
+
+@dataclass
+class _Figures:
+    """What the diagnostics tell, counted from activation."""
+
+    masks: Counter[str] = field(default_factory=Counter)
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
+    degraded: tuple[str, ...] = ()
+    problem: str = ''
+    features: int = 0
+    last_s: float = field(default_factory=time.monotonic)
+
+
+class PerceptionNode(StreamNode[PerceptionSettings]):
+    """Publishes ``segmentation/*`` for ``image_raw``, ``encoded`` and ``remote_features``.
+
+    With ``subscribe=False`` it has no subscriptions: the camera and bridge of the same process call
+    :meth:`offer_frame`, :meth:`offer_coded` and :meth:`offer_features`, from any thread, as subscriptions do otherwise.
+    """
+
+    settings_type = PerceptionSettings
+
+    def __init__(self, *, subscribe: bool = True, **options: Any) -> None:
+        self._subscribe = subscribe
+        self._joiner: Joiner | None = None
+        self._worker: Worker | None = None
+        self._pipeline: EdgePipeline | None = None
+        self._encoded: Subscription | None = None
+        self._looked_s, self._somebody_encodes = -math.inf, False
+        self._figures = _Figures()
+        super().__init__('perception', **options)
+
+    # -- input, from any thread
+
+    def offer_frame(self, frame: Frame) -> None:
+        """A frame of the camera in this process."""
+        self._offer(CameraImage(frame.image, frame.stamp_ns, frame.frame_id, time.monotonic(), frame.sequence))
+
+    def offer_coded(self, coded: CodedFrame) -> None:
+        """An encoded frame: its motion counts, its bytes do not."""
+        if self._joiner is not None:
+            self._joiner.offer_coded(coded)
+
+    def offer_features(self, record: FeatureRecord) -> None:
+        """An answer of the cloud."""
+        pipeline = self._pipeline
+        if pipeline is not None:
+            self._figures.features += 1
+            pipeline.offer_features(record)
+
+    # -- lifecycle
+
+    def configure(self) -> None:
+        """Load the model, so that damaged weights show here; create topics."""
+        from dedelayed_ros.models import zoo
+
+        settings = self.settings
+        self._make_pipeline(_CHECK_SIZE)
+        self._entry = zoo.entry(settings.model)
+        self._joiner = Joiner(
+            wait_s=settings.motion_wait_ms / 1e3, depth=settings.queue, expects_motion=self._expects_motion
+        )
+        self._mask = self.publisher(Image, 'segmentation/mask', RELIABLE)
+        self._confidence = self.publisher(Image, 'segmentation/confidence', RELIABLE)
+        self._color_mask = self.publisher(Image, 'segmentation/color_mask', RELIABLE)
+        self._overlay = self.publisher(Image, 'segmentation/overlay', RELIABLE)
+        self._provenance = self.publisher(MaskProvenance, 'segmentation/provenance', RELIABLE)
+        self._label_info = self._label_publisher()
+        if self._subscribe:
+            self.subscription(Image, 'image_raw', self._on_image, SENSOR_DATA)
+            self._encoded = self.subscription(EncodedFrame, 'encoded', self._on_encoded, CHAIN)
+            self.subscription(RemoteFeatures, 'remote_features', self._on_features, RELIABLE)
+
+    def activate(self) -> None:
+        """Begin to segment."""
+        self._figures = _Figures()
+        settings = self.settings
+        self._joiner = Joiner(
+            wait_s=settings.motion_wait_ms / 1e3, depth=settings.queue, expects_motion=self._expects_motion
+        )
+        self._publish_labels()
+        self._worker = Worker(self, 'perception', self._segment)
+
+    def deactivate(self) -> None:
+        """Stop after the mask in hand."""
+        if self._worker is not None and self._joiner is not None:
+            self._worker.stop(wake=self._joiner.close)
+            self._worker = None
+        self._pipeline = None
+
+    def cleanup(self) -> None:
+        """Let go of the model."""
+        self._pipeline = None
+        self._joiner = None
+        self._encoded = None
+
+    def changed(self, name: str) -> None:
+        """Waiting and queueing can be tuned while masks flow."""
+        if self._joiner is not None:
+            self._joiner.wait_s = self.settings.motion_wait_ms / 1e3
+            self._joiner.depth = self.settings.queue
+
+    def report(self) -> Report:
+        """Masks, their latency, and what they lack."""
+        from dedelayed_ros import masks
+
+        joiner = self._joiner
+        silent_s = time.monotonic() - self._figures.last_s
+        troubles = [(Level.ERROR, self._figures.problem)] if self._figures.problem else []
+        if silent_s > _SILENCE_S and not self._figures.problem:
+            troubles.append((Level.WARN, f'no image for {silent_s:.1f} s'))
+        elif self._figures.degraded:
+            troubles.append((Level.WARN, f'masks come, with {" and ".join(self._figures.degraded)}'))
+        level, message = worst(troubles)
+        latencies = np.array(self._figures.latencies or [math.nan])
+        p50, p95, p99 = np.percentile(latencies, (50, 95, 99))
+        pipeline = self._pipeline
+        return Report(
+            level,
+            'masks come' if level == Level.OK else message,
+            {
+                'mode': self.settings.mode,
+                'model': self.settings.model,
+                'mask kernel': masks.backend_name(),
+                **{f'masks {source}': self._figures.masks[source] for source in ('fused', 'local', 'cloud')},
+                'images dropped': joiner.dropped if joiner else 0,
+                'images without motion': joiner.unmatched if joiner else 0,
+                'features received': self._figures.features,
+                **({f'features dropped, {k}': v for k, v in pipeline.dropped_features.items()} if pipeline else {}),
+                'latency ms p50': float(p50),
+                'latency ms p95': float(p95),
+                'latency ms p99': float(p99),
+                'label_info': 'published' if self._label_info is not None else 'vision_msgs is not installed',
+            },
+        )
+
+    # -- the worker
+
+    def _segment(self, stop: threading.Event) -> None:
+        joiner = self._joiner
+        while joiner is not None and not stop.is_set():
+            work = joiner.next()
+            if work is None:
+                return
+            try:
+                self._publish(work, self._step(work), time.monotonic())
+                self._figures.problem = ''
+            except DedelayedError as error:
+                self._figures.problem = str(error)
+                self.warn_once(str(error))
+
+    def _step(self, work: Work) -> EdgeResult:
+        started_s = time.monotonic()
+        image = work.frame.image
+        size = (image.shape[0], image.shape[1])
+        pipeline = self._pipeline
+        if pipeline is None or pipeline.size != size:
+            pipeline = self._pipeline = self._make_pipeline(size)
+        for skipped in work.skipped:
+            pipeline.skip(stamp_ns=skipped.stamp_ns, sequence=skipped.sequence, motion=skipped.motion)
+        result = pipeline.step(
+            image,
+            stamp_ns=work.frame.stamp_ns,
+            sequence=work.sequence,
+            motion=work.motion,
+            intra_ratio=work.intra_ratio,
+            keyframe=work.keyframe,
+        )
+        waited = {'wait for motion': (started_s - work.frame.arrived_s) * 1e3}
+        provenance = replace(result.provenance, stages_ms={**waited, **result.provenance.stages_ms})
+        return replace(result, provenance=provenance)
+
+    def _publish(self, work: Work, result: EdgeResult, done_s: float) -> None:
+        """The mask first: everything else may come a moment later."""
+        from dedelayed_ros import masks
+
+        head = header(work.frame.stamp_ns, work.frame.frame_id)
+        mask = to_image(result.mask, head, 'mono8')
+        latency_ms = math.nan
+        if work.frame.stamp_ns:  # a camera that does not stamp its images has no latency
+            latency_ms = (self.get_clock().now().nanoseconds - work.frame.stamp_ns) / 1e6
+        self._mask.publish(mask)
+        provenance = replace(result.provenance, latency_ms=latency_ms)
+        self._provenance.publish(provenance_message(provenance, work.frame.frame_id))
+        self._confidence.publish(to_image(result.confidence, head, 'mono8'))
+        palette = self._entry.labels.palette
+        if self._color_mask.get_subscription_count():
+            self._color_mask.publish(to_image(masks.colorize(result.mask, palette), head, 'rgb8'))
+        if self._overlay.get_subscription_count():
+            image = work.frame.image
+            if result.mask.shape != image.shape[:2]:
+                raise InputError("segmentation/overlay needs masks at the camera's size: set mask_size to camera")
+            painted = masks.overlay(image, result.mask, palette, self.settings.overlay_alpha)
+            self._overlay.publish(to_image(painted, head, 'rgb8'))
+        self._figures.masks[provenance.source] += 1
+        self._figures.degraded = provenance.degraded
+        self._figures.last_s = done_s
+        if not math.isnan(latency_ms):
+            self._figures.latencies.append(latency_ms)
+
+    # -- topics
+
+    def _on_image(self, message: Image) -> None:
+        arrived_s = time.monotonic()
+        try:
+            image = to_rgb(message)
+        except InputError as error:
+            self._figures.problem = str(error)
+            self.warn_once(str(error))
+            return
+        self._offer(CameraImage(image, stamp_ns(message.header), message.header.frame_id, arrived_s))
+
+    def _on_encoded(self, message: EncodedFrame) -> None:
+        try:
+            self.offer_coded(coded_frame(message))
+        except InputError as error:
+            self.warn_once(str(error))
+
+    def _on_features(self, message: RemoteFeatures) -> None:
+        if self.settings.mode == 'local':
+            return
+        try:
+            self.offer_features(feature_record(message))
+        except InputError as error:
+            self.warn_once(str(error))
+
+    def _offer(self, image: CameraImage) -> None:
+        if self.active and self._joiner is not None:
+            self._joiner.offer_image(image)
+
+    def _expects_motion(self) -> bool:
+        """Whether anybody encodes this camera. Without a subscription it is the camera of this process."""
+        if not self._subscribe:
+            return True
+        now_s = time.monotonic()
+        if now_s - self._looked_s > _LOOK_S and self._encoded is not None:
+            self._looked_s = now_s
+            self._somebody_encodes = self.count_publishers(self._encoded.topic_name) > 0
+        return self._somebody_encodes
+
+    # -- small things
+
+    def _make_pipeline(self, size: tuple[int, int]) -> EdgePipeline:
+        """A pipeline for pictures of (H, W). PyTorch is imported here, when the node is already there to be asked."""
+        from dedelayed_ros.edge import EdgePipeline, EdgeSettings
+
+        settings = self.settings
+        edge = EdgeSettings(
+            mode=settings.mode,
+            model=settings.model,
+            staleness_s=settings.staleness_s,
+            mask_size=settings.mask_size,
+            threads=settings.threads,
+            dtype=settings.dtype,
+            scene_cut_ratio=settings.scene_cut_ratio,
+        )
+        return EdgePipeline(edge, size)
+
+    def _label_publisher(self) -> LifecyclePublisher | None:
+        """Nav2's layer reads the class names there; `vision_msgs` is not in every installation."""
+        try:
+            from vision_msgs.msg import LabelInfo
+        except ImportError:
+            return None
+        return self.publisher(LabelInfo, 'segmentation/label_info', LATCHED)
+
+    def _publish_labels(self) -> None:
+        if self._label_info is None:
+            return
+        from vision_msgs.msg import LabelInfo, VisionClass
+
+        message = LabelInfo(threshold=0.0)
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.class_map = [
+            VisionClass(class_id=number, class_name=name) for number, name in enumerate(self._entry.labels.names)
+        ]
+        self._label_info.publish(message)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The executable `perception`."""
+    return run('perception', lambda: [PerceptionNode()], argv)

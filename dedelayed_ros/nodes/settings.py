@@ -1,0 +1,102 @@
+"""What can be set on each node: one frozen dataclass a node, each field with its description, range and default.
+
+These are the declared ROS parameters and nothing else; `table()` of :mod:`dedelayed_ros.nodes.parameters` prints them
+for the README. A name means the same on every node that has it, so that one parameter file or one ``-p`` can serve the
+three nodes of one process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dedelayed_ros.nodes.parameters import parameter
+
+
+@dataclass(frozen=True)
+class CommonSettings:
+    """What every node has."""
+
+    autostart: bool = parameter(
+        True, 'configure and activate at start; without it the node waits for lifecycle transitions', change='never'
+    )
+
+
+@dataclass(frozen=True)
+class CameraSettings(CommonSettings):
+    """The camera node."""
+
+    input: str = parameter(
+        '/dev/video0',
+        "where frames come from: a video file, a folder of images, a device (/dev/video0, 'device:FORMAT:NAME'), the "
+        "simulated street ('street:SEED'), or 'ros' for the image topic `image_in`",
+    )
+    loop: bool = parameter(False, 'begin a file or folder again at its end')
+    pace: Literal['own', 'fast'] = parameter('own', "a file's own rate, or as fast as it can be read")
+    width: int = parameter(0, "scale frames to this width in pixels; 0: the source's own", low=0, high=8192)
+    height: int = parameter(0, "scale frames to this height in pixels; 0: the source's own", low=0, high=8192)
+    rate: float = parameter(0.0, "frames per second to take; 0: the source's own", low=0.0, high=1000.0)
+    frame_id: str = parameter('camera', 'frame_id of the headers; images of a topic keep theirs')
+    encoder: str = parameter('libx264', "FFmpeg's H.264 encoder, for example h264_nvenc, h264_vaapi, h264_v4l2m2m")
+    preset: str = parameter('ultrafast', "libx264's speed, ultrafast to veryslow")
+    bitrate_kbps: int = parameter(4000, 'target of the encoder in kbit/s', low=10, high=500_000, change='any')
+    gop: int = parameter(300, 'frames from one key frame to the next', low=1, high=100_000)
+    retry_s: float = parameter(2.0, 'seconds between attempts to open a lost source', low=0.1, high=3600.0)
+    exit_at_end: bool = parameter(False, 'end the process at the end of a source that does not loop')
+
+
+@dataclass(frozen=True)
+class PerceptionSettings(CommonSettings):
+    """The perception node."""
+
+    mode: Literal['fused', 'local'] = parameter(
+        'fused', "'fused' adds the cloud's features while they are fresh, 'local' never does"
+    )
+    model: str = parameter('street-v1', 'name of a model of the zoo, or the path of an exported entry (.json)')
+    staleness_s: float = parameter(0.6, 'remote features older than this are not used (s)', low=0.0, high=10.0)
+    mask_size: Literal['camera', 'model'] = parameter('camera', "masks at the camera's size or at the local model's")
+    threads: int = parameter(1, 'threads that the model computes with', low=1, high=256)
+    dtype: Literal['auto', 'float32', 'bfloat16'] = parameter(
+        'auto', "number format of the model; 'auto' is bfloat16 where the processor multiplies it natively"
+    )
+    scene_cut_ratio: float = parameter(
+        0.45, 'share of blocks without a motion vector from which a frame counts as another scene', low=0.0, high=1.0
+    )
+    motion_wait_ms: float = parameter(
+        60.0,
+        'how long an image waits for its motion on `encoded`; without it, features of earlier frames are dropped (ms)',
+        low=0.0,
+        high=10_000.0,
+        change='any',
+    )
+    queue: int = parameter(
+        3, 'images that may wait; with more all but the newest are dropped', low=1, high=100, change='any'
+    )
+    overlay_alpha: float = parameter(
+        0.5, 'weight of the colours in `segmentation/overlay`', low=0.0, high=1.0, change='any'
+    )
+
+
+@dataclass(frozen=True)
+class BridgeSettings(CommonSettings):
+    """The cloud bridge."""
+
+    endpoint: str = parameter('', "the cloud's Zenoh endpoint, 'tcp/HOST:PORT'; empty: no cloud")
+    robot: str = parameter('robot', 'name of this robot; robots that share a cloud need different ones')
+    camera: str = parameter('camera', 'name of this camera; cameras of one robot need different ones')
+    model: str = parameter('street-v1', 'the model that perception runs; the cloud must have the same')
+    zenoh_config: str = parameter('', 'a Zenoh configuration file (certificates, access control); see config/zenoh')
+    camera_node: str = parameter('camera', 'name of the camera node, whose service ~/request_keyframe is called')
+    max_in_flight: int = parameter(
+        12, 'frames sent and not yet acknowledged; with more, frames are dropped until a key frame', low=1, high=1000
+    )
+    delay_quantile: float = parameter(
+        0.9, 'which quantile of recent delays the cloud is told to predict for', low=0.0, high=1.0
+    )
+
+
+NODES: dict[str, type[CommonSettings]] = {
+    'camera': CameraSettings,
+    'perception': PerceptionSettings,
+    'bridge': BridgeSettings,
+}
