@@ -107,18 +107,27 @@ class CloudServer:
             WeightsError: the model is unknown, missing or damaged.
             LinkError: the address is in use or cannot be used.
         """
-        import zenoh
-
         if self._session is not None or self._stopping:
             raise LinkError('this server was started before; make a new one')
-        self._served = self._served or serve_from_zoo(self.settings.model, self.settings.dtype)
+        # The address first: whether it is free is known before anything heavy is loaded.
         self._session = open_session(
             listen=self.settings.listen, connect=self.settings.connect, config=self.settings.config
         )
+        try:
+            self._served = self._served or serve_from_zoo(self.settings.model, self.settings.dtype)
+            self._open(self._session).result()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _open(self, session: zenoh.Session) -> Future[None]:
+        """Lets robots in; the future is done when the model is loaded."""
+        import zenoh
+
         ring = zenoh.handlers.RingChannel
-        up = self._session.declare_subscriber(f'{ROOT}/*/*/up', self._arrived)
-        hello = self._session.declare_queryable(f'{ROOT}/*/*/hello', ring(64), complete=True)
-        robots = self._session.liveliness().declare_subscriber(f'{ROOT}/*/*/alive', self._robot_changed)
+        up = session.declare_subscriber(f'{ROOT}/*/*/up', self._arrived)
+        hello = session.declare_queryable(f'{ROOT}/*/*/hello', ring(64), complete=True)
+        robots = session.liveliness().declare_subscriber(f'{ROOT}/*/*/alive', self._robot_changed)
         self._entities = [robots, hello, up]
         loaded: Future[None] = Future()
         for work, name in (
@@ -130,13 +139,9 @@ class CloudServer:
             thread.start()
             self._threads.append(thread)
         # After the queryable, because it is what makes robots say hello at once.
-        token = self._session.liveliness().declare_token(f'{WORKERS}/{self.worker:x}')
+        token = session.liveliness().declare_token(f'{WORKERS}/{self.worker:x}')
         self._entities.insert(0, token)
-        try:
-            loaded.result()
-        except BaseException:
-            self.stop()
-            raise
+        return loaded
 
     def stop(self) -> None:
         """Says good-bye by taking back the liveliness token, and ends all threads. May be called twice."""

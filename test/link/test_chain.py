@@ -1,6 +1,8 @@
-"""Whatever is lost, doubled or reordered on the way, only pictures that can be decoded are decoded, and all of those."""
+"""Whatever is lost, doubled or reordered, only pictures that can be decoded are decoded, and all of those."""
 
 from __future__ import annotations
+
+import itertools
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,7 +78,7 @@ def test_a_complaint_about_a_picture_before_the_last_key_frame_is_old_news():
 def test_key_frame_requests_are_spaced_and_back_off_until_one_comes():
     chain = SendChain(interval_s=0.25, longest_s=2.0)
     asked = [t / 100 for t in range(1000) if chain.request_due(t / 100)]
-    gaps = [b - a for a, b in zip(asked, asked[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(asked)]
     assert gaps[:4] == [0.25, 0.5, 1.0, 2.0]
     assert all(gap == 2.0 for gap in gaps[3:])
     chain.take(7, 7, True)

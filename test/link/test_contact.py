@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from dedelayed_ros.link import HelloReply, Timing
@@ -34,7 +36,7 @@ def hellos(contact: Contact, begin_s: float, end_s: float) -> list[float]:
 
 def test_hello_is_repeated_for_ever_at_most_half_a_second_apart(contact):
     said = hellos(contact, 0, 60)
-    gaps = [b - a for a, b in zip(said, said[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(said)]
     assert said[0] == 0
     assert min(gaps) >= 0.24
     assert max(gaps) <= 0.51

@@ -1,4 +1,4 @@
-"""The robot's ring: never more than the bound in flight, newest wins, and a camera that starts again is a new stream."""
+"""The ring on the robot: bounded in flight, newest wins, and a camera that starts again is a new stream."""
 
 from __future__ import annotations
 
