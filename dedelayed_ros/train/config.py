@@ -90,12 +90,12 @@ class TrainConfig:
 
 STREET_V1 = TrainConfig(
     name='street-v1',
-    stills=FootageConfig('stills', first_seed=0, seeds=600, frames=5, rates=(1.0,)),
-    clips=FootageConfig('clips', first_seed=100_000, seeds=90, frames=30, rates=(15.0, 20.0, 30.0)),
-    validation=FootageConfig('validation', first_seed=800_000, seeds=10, frames=56, rates=(30.0,)),
-    local=StageConfig(steps=2500, batch=12, rate=2e-3, crop=(320, 640)),
-    remote=StageConfig(steps=2000, batch=4, rate=1e-3, crop=(256, 448)),
-    joint=JointConfig(steps=1500, batch=12, rate=1e-3, crop=(320, 640)),
+    stills=FootageConfig('stills', first_seed=0, seeds=160, frames=8, rates=(1.0,)),
+    clips=FootageConfig('clips', first_seed=100_000, seeds=60, frames=24, rates=(15.0, 20.0, 30.0)),
+    validation=FootageConfig('validation', first_seed=800_000, seeds=8, frames=52, rates=(30.0,)),
+    local=StageConfig(steps=3000, batch=12, rate=4e-3, crop=(320, 640)),
+    remote=StageConfig(steps=4000, batch=4, rate=2e-3, crop=(256, 448)),
+    joint=JointConfig(steps=2000, batch=12, rate=2e-3, crop=(320, 640)),
 )
 
 RECIPES = {config.name: config for config in (STREET_V1,)}

@@ -23,13 +23,13 @@ _TARGET_STEP = 2  # of the frames that can be judged at every delay, each second
 
 def to_input(image: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
     """uint8 [H, W, 3] -> [1, 3, H, W] in 0–1."""
-    picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    picture = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
     return (picture.to(torch.float32) / 255.0).to(dtype)
 
 
 def half_size(image: np.ndarray) -> Tensor:
     """uint8 [H, W, 3] -> the local input, float32 [1, 3, H/2, W/2] in 0–1."""
-    picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    picture = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
     size = (picture.shape[-2] // 2, picture.shape[-1] // 2)
     return F.interpolate(picture, size=size, mode='bilinear', antialias=True).float() / 255.0
 

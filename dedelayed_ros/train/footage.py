@@ -120,6 +120,7 @@ def open_clip(folder: Path) -> Clip:
 def _render(job: tuple[Path, FootageConfig, int]) -> None:
     """Render, encode and decode one clip (in a worker process)."""
     folder, config, seed = job
+    os.environ.setdefault('LP_NUM_THREADS', '1')  # Mesa's: the workers themselves share the cores
     from dedelayed_ros.frames import EncoderSettings, H264Decoder, H264Encoder
     from dedelayed_ros.sim.street import StreetClip
 

@@ -38,9 +38,7 @@ def encode_clips(
         if not path.is_file():
             encoded = []
             for frames in np.array_split(np.arange(len(clip)), math.ceil(len(clip) / 4)):
-                images = (
-                    torch.from_numpy(np.ascontiguousarray(clip.decoded[frames])).permute(0, 3, 1, 2).float() / 255.0
-                )
+                images = torch.from_numpy(np.array(clip.decoded[frames])).permute(0, 3, 1, 2).float() / 255.0
                 with torch.autocast('cpu', torch.bfloat16):
                     encoded.append(model.encode(images).to(torch.float16).contiguous().numpy())
             partial = path.with_suffix('.partial.npy')

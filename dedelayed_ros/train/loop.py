@@ -17,7 +17,6 @@ from dedelayed_ros.train.config import StageConfig
 from dedelayed_ros.train.optimiser import Adan, WeightAverage, warmup_stable_decay
 
 _REPORT_EVERY = 50
-_SAVE_SECONDS = 120.0
 
 
 class Task(Protocol):
@@ -34,10 +33,18 @@ class Task(Protocol):
         ...
 
 
-def fit(task: Task, stage: StageConfig, folder: Path, fingerprint: str, say: Callable[[str], None] = print) -> None:
+def fit(
+    task: Task,
+    stage: StageConfig,
+    folder: Path,
+    fingerprint: str,
+    say: Callable[[str], None] = print,
+    *,
+    save_every_s: float = 120.0,
+) -> None:
     """Train ``task.model`` for ``stage.steps`` and leave the averaged weights in it.
 
-    A checkpoint is written to ``folder`` every two minutes, so that a run that was stopped goes on where it was, with
+    A checkpoint is written to ``folder`` every ``save_every_s`` seconds, so that a run that was stopped goes on where it was, with
     the same result: what is random in a step depends only on the stage's seed and the step. ``curves.json`` holds the
     losses.
 
@@ -86,7 +93,7 @@ def fit(task: Task, stage: StageConfig, folder: Path, fingerprint: str, say: Cal
             listed = '  '.join(f'{name} {value:.3f}' for name, value in means.items())
             left = elapsed / (step + 1 - first) * (stage.steps - step - 1)
             say(f'step {step + 1}/{stage.steps}  {listed}  {elapsed:.0f} s, {left:.0f} s left')
-        if time.monotonic() - saved > _SAVE_SECONDS or step + 1 == stage.steps:
+        if time.monotonic() - saved > save_every_s or step + 1 == stage.steps:
             _save(checkpoint, fingerprint, step + 1, task.model, optimiser, average, curves)
             (folder / 'curves.json').write_text(json.dumps(curves))
             saved = time.monotonic()

@@ -38,20 +38,20 @@ class Workshop:
 
     def footage(self, workers: int) -> None:
         """Render whatever footage is missing."""
-        for part in (self.config.validation, self.config.stills, self.config.clips):
+        for part in (self.config.stills, self.config.validation, self.config.clips):
             footage.prepare(self.cache, part, workers, self.say)
 
     def local(self) -> None:
         """Train the local model by itself."""
         stage = self.config.local
-        clips = self._training_clips()
+        clips = footage.available(self.cache, self.config.stills)
         task = LocalTask(clips, stage, self._weights(clips, stage))
         self._fit(task, stage, 'local')
 
     def remote(self) -> None:
         """Train the remote model on single frames, from ImageNet weights."""
         stage = self.config.remote
-        clips = self._training_clips()
+        clips = footage.available(self.cache, self.config.stills)
         task = RemoteTask(clips, stage, self._weights(clips, stage), imagenet_weights())
         self._fit(task, stage, 'remote')
 
@@ -112,12 +112,6 @@ class Workshop:
         torch.save(task.model.state_dict(), self.runs / name / 'model.pt')
         plot(self.runs)
         self.say(f'{name}: {time.monotonic() - begun:.0f} s')
-
-    def _training_clips(self) -> list[Clip]:
-        return [
-            *footage.available(self.cache, self.config.stills),
-            *footage.available(self.cache, self.config.clips),
-        ]
 
     def _validation(self) -> list[Clip]:
         return footage.available(self.cache, self.config.validation)

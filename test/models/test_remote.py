@@ -69,7 +69,11 @@ def test_wrong_inputs_are_named(model: RemoteModel) -> None:
 
 def test_published_classifier_weights_land_in_the_backbone() -> None:
     expected = EfficientNetLite0().state_dict()
-    inner = {'expand': ('_expand_conv', '_bn0'), 'depthwise': ('_depthwise_conv', '_bn1'), 'project': ('_project_conv', '_bn2')}
+    inner = {
+        'expand': ('_expand_conv', '_bn0'),
+        'depthwise': ('_depthwise_conv', '_bn1'),
+        'project': ('_project_conv', '_bn2'),
+    }
     published = {'_fc.weight': torch.zeros(1000, 1280)}
     for key, value in expected.items():
         parts = key.split('.')

@@ -1,4 +1,4 @@
-"""Two tiny clips in the cache's format: coloured boxes that move over a striped ground, with true H.264 motion."""
+"""Two tiny clips in the cache's format: a textured box that moves over a textured ground, with true H.264 motion."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def write_clip(folder: Path, seed: int) -> Clip:
     rng = np.random.default_rng(seed)
     height, width = SIZE
     ground = rng.integers(60, 120, (height, width + 2 * FRAMES, 3), dtype=np.uint8)
+    box = rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)
     encoder, decoder = H264Encoder(EncoderSettings(size=SIZE, rate=20.0, bitrate_kbps=2000)), H264Decoder()
     images, decoded, labels, fields = [], [], [], []
     for index in range(FRAMES):
@@ -31,7 +32,7 @@ def write_clip(folder: Path, seed: int) -> Clip:
         label = np.zeros(SIZE, np.uint8)
         image[: height // 3], label[: height // 3] = (90, 150, 230), 10
         left = 16 + 4 * index
-        image[28:52, left : left + 24], label[28:52, left : left + 24] = (200, 30, 40), 13
+        image[28:52, left : left + 24], label[28:52, left : left + 24] = box, 13
         picture = encoder.encode(image)
         images.append(image)
         decoded.append(decoder.decode(picture.data, SIZE))

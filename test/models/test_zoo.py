@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from dedelayed_ros.errors import WeightsError
+from dedelayed_ros.models import CITYSCAPES, zoo
+from dedelayed_ros.models.local import LocalModel
+from dedelayed_ros.models.remote import HISTORY, RemoteModel
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The default entry in a folder of its own, to be damaged."""
+    found = zoo.entry(zoo.DEFAULT)
+    for file in (found.local_file, found.remote_file, found.local_file.with_name(f'{found.name}.json')):
+        shutil.copy(file, tmp_path / file.name)
+    return tmp_path / f'{found.name}.json'
+
+
+def change(entry: Path, **values: object) -> str:
+    entry.write_text(json.dumps({**json.loads(entry.read_text()), **values}))
+    return str(entry)
+
+
+@pytest.mark.parametrize('name', zoo.names())
+def test_every_shipped_entry_loads_and_says_what_its_weights_are(name: str) -> None:
+    found = zoo.entry(name)
+    local, remote = zoo.load_local(name), zoo.load_remote(name)
+    assert isinstance(local, LocalModel)
+    assert isinstance(remote, RemoteModel)
+    assert found.name == name
+    assert found.labels is CITYSCAPES
+    assert local.head.out_channels == len(found.labels)
+    assert local.fusion.expand.in_channels == remote.bottleneck.out_channels == found.feature_channels
+    assert found.history == HISTORY
+    assert found.coordinates == 'seen'
+    assert 0.0 < found.staleness_s <= 2.0
+    assert 'Apache-2.0' in found.licence
+    assert found.measured['command'].startswith('dedelayed train')
+    assert {row['method'] for row in found.measured['rows']} >= {'local', 'fused_carried'}
+
+
+def test_the_shipped_weights_are_small() -> None:
+    folder = zoo.entry(zoo.DEFAULT).local_file.parent
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 10e6
+
+
+@pytest.mark.parametrize('dtype', [None, torch.float32, torch.bfloat16])
+def test_models_come_folded_and_frozen_in_the_wanted_format(dtype: torch.dtype | None) -> None:
+    for model in (zoo.load_local(dtype=dtype), zoo.load_remote(dtype=dtype)):
+        assert not model.training
+        assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+        assert {parameter.dtype for parameter in model.parameters()} == {dtype or torch.float32}
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_the_shipped_fallback_is_exact_and_features_count(dtype: torch.dtype) -> None:
+    model = zoo.load_local(dtype=dtype)
+    torch.manual_seed(0)
+    image = torch.rand(1, 3, 128, 320)
+    with torch.inference_mode():
+        alone = model(image)
+        assert torch.equal(alone, model(image, torch.zeros(1, 32, 16, 40), torch.tensor([250.0])))
+        assert not torch.equal(alone, model(image, torch.randn(1, 32, 16, 40), torch.tensor([250.0])))
+
+
+def test_unknown_names_are_answered_with_the_known_ones() -> None:
+    with pytest.raises(WeightsError, match=r"'street-v9'.*street-v1"):
+        zoo.entry('street-v9')
+    with pytest.raises(WeightsError, match='nowhere'):
+        zoo.load_local('/nowhere/entry.json')
+
+
+@pytest.mark.parametrize('side', ['local', 'remote'])
+def test_damaged_weights_are_refused_with_advice(copy: Path, side: str) -> None:
+    file = copy.with_name(f'{copy.stem}-{side}.safetensors')
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    load = zoo.load_local if side == 'local' else zoo.load_remote
+    with pytest.raises(WeightsError, match=r'damaged.*Install the package again'):
+        load(str(copy))
+
+
+def test_missing_weights_are_refused_with_advice(copy: Path) -> None:
+    copy.with_name(f'{copy.stem}-local.safetensors').unlink()
+    with pytest.raises(WeightsError, match=r'cannot read.*Install the package again'):
+        zoo.load_local(str(copy))
+
+
+def test_weights_of_the_other_side_are_refused(copy: Path) -> None:
+    files = json.loads(copy.read_text())['files']
+    swapped = change(copy, files={'local': files['remote'], 'remote': files['local']})
+    with pytest.raises(WeightsError, match='street-remote'):
+        zoo.load_local(swapped)
+
+
+@pytest.mark.parametrize('text', ['', 'not json', '[]', '{"name": "x"}'])
+def test_damaged_entries_are_refused(copy: Path, text: str) -> None:
+    copy.write_text(text)
+    with pytest.raises(WeightsError, match='is damaged'):
+        zoo.entry(str(copy))
