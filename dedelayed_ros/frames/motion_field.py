@@ -222,12 +222,15 @@ class MotionField:
         """The field as a small versioned record with a checksum, for a topic or the wire.
 
         Little-endian: magic ``MF``, version u8, flags u8, H u16, W u16, block u8, CRC-32 u32 of everything else; then,
-        compressed with zstd, the bitmap of valid blocks (if any is not) and all x, then all y as int16.
+        compressed with zstd, the bitmap of valid blocks (if any is not) and the vectors, zigzag-coded to u16: the low
+        bytes of all x, then of all y, then the high bytes.
         """
         flags = (0 if self.valid.all() else _HAS_INVALID) | (0 if self.qpel.any() else _STILL)
         body = np.packbits(self.valid).tobytes() if flags & _HAS_INVALID else b''
         if not flags & _STILL:
-            body += np.ascontiguousarray(self.qpel.transpose(2, 0, 1)).astype('<i2', copy=False).tobytes()
+            # Sign into the lowest bit, so that small vectors of either sign have an empty high byte.
+            folded = ((self.qpel << 1) ^ (self.qpel >> 15)).transpose(2, 0, 1).astype('<u2', order='C')
+            body += folded.view(np.uint8).reshape(-1, 2).T.tobytes()
         payload = zstandard.ZstdCompressor(level=1).compress(body) if body else b''
         fields = (_MAGIC, _VERSION, flags, *self.size, self.block)
         checksum = zlib.crc32(payload, zlib.crc32(_HEADER.pack(*fields, 0)[:-_CRC_BYTES]))
@@ -254,7 +257,9 @@ class MotionField:
         bits = np.unpackbits(np.frombuffer(body, np.uint8, bitmap), count=blocks) if bitmap else np.ones(blocks)
         qpel = np.zeros((*grid, 2), np.int16)
         if not flags & _STILL:
-            qpel[:] = np.frombuffer(body, '<i2', offset=bitmap).reshape(2, *grid).transpose(1, 2, 0)
+            low, high = np.frombuffer(body, np.uint8, offset=bitmap).reshape(2, 2, *grid).astype(np.int32)
+            folded = low | high << 8
+            qpel[:] = ((folded >> 1) ^ -(folded & 1)).transpose(1, 2, 0)
         return cls((height, width), qpel, bits.reshape(grid).astype(bool), block)
 
 

@@ -19,7 +19,6 @@ from dedelayed_ros.frames.pixels import resize, to_rgb, upright
 from dedelayed_ros.frames.source import Frame, SourceBase
 
 FALLBACK_RATE = 25.0  # frames a second of files that do not say
-_MAX_FAILURES = 10  # in a row, after which the rest of a damaged file is given up
 
 
 @dataclass(frozen=True)
@@ -140,21 +139,11 @@ class VideoSource(SourceBase):
                     self.damaged += 1
 
     def _packets(self, container: Any, stream: Any) -> Iterator[av.Packet]:
-        """The packets of a file, going on after places that cannot be read while there is anything behind them."""
-        failures = 0
-        packets = container.demux(stream)
-        while failures < _MAX_FAILURES:
-            try:
-                packet = next(packets, None)
-            except av.error.InvalidDataError:
-                self.damaged += 1
-                failures += 1
-                packets = container.demux(stream)
-                continue
-            if packet is None:
-                return
-            failures = 0
-            yield packet
+        """The packets of a file, up to a place behind which nothing can be found any more."""
+        try:
+            yield from container.demux(stream)
+        except (av.FFmpegError, MemoryError, IndexError):  # a size, or a number of a stream, that makes no sense
+            self.damaged += 1
 
 
 def _folded(skipped: _Decoded, following: _Decoded) -> _Decoded:

@@ -113,6 +113,7 @@ def test_source_outside_of_the_frame_is_invalid_and_far_vectors_do_not_wrap():
     assert not far.valid.any()
 
 
+@settings(deadline=None)
 @given(fields())
 def test_identity_is_neutral_on_both_sides(field):
     identity = MotionField.identity(field.size, field.block)
@@ -120,6 +121,7 @@ def test_identity_is_neutral_on_both_sides(field):
     assert field.compose(identity) == field
 
 
+@settings(deadline=None)
 @given(pairs())
 def test_compose_is_equation_15_at_block_centres(pair):
     older, newer = pair
@@ -140,6 +142,7 @@ def test_compose_is_equation_15_at_block_centres(pair):
             assert total.qpel[row, column].tolist() == expected
 
 
+@settings(deadline=None)
 @given(pairs())
 def test_invalid_is_absorbing(pair):
     older, newer = pair
@@ -149,6 +152,7 @@ def test_invalid_is_absorbing(pair):
     assert not nowhere.compose(newer).valid.any() and not older.compose(nowhere).valid.any()
 
 
+@settings(deadline=None)
 @given(st.integers(-6, 6), st.integers(-6, 6), st.integers(-6, 6), st.integers(-6, 6))
 def test_uniform_composition_equals_sequential_warping(x1, y1, x2, y2):
     size = (64, 80)
@@ -228,12 +232,14 @@ def test_nearest_warp_is_exact(field, stride):
         assert valid[i, j].item() == known and warped[:, i, j].tolist() == expected
 
 
+@settings(deadline=None)
 @given(fields())
 def test_pixel_warp_and_stride_one_agree_on_what_is_valid(field):
     _, valid = field.warp(torch.zeros(field.size))
     assert np.array_equal(valid.numpy(), field.at_stride(1).usable)
 
 
+@settings(deadline=None)
 @given(st.integers(-3, 3), st.integers(-3, 3), st.sampled_from([4, 8, 16]))
 def test_bilinear_equals_nearest_on_whole_cells(x, y, stride):
     field = uniform((128, 160), 4 * stride * x, 4 * stride * y)
@@ -259,6 +265,7 @@ def test_bilinear_interpolates_is_differentiable_and_keeps_batches():
         field.warp(torch.zeros(8, 9), 8)
 
 
+@settings(deadline=None)
 @given(fields())
 def test_bytes_round_trip(field):
     again = MotionField.from_bytes(field.to_bytes())
@@ -285,6 +292,7 @@ def test_every_truncation_and_every_changed_byte_is_refused():
         MotionField.from_bytes(data + b'\0')
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.booleans())
 def test_forged_records_with_a_right_checksum_are_refused_or_read(body, header):
     """A peer can compute a checksum too: whatever it sends, the answer is a field or an InputError."""
@@ -296,6 +304,7 @@ def test_forged_records_with_a_right_checksum_are_refused_or_read(body, header):
         MotionField.from_bytes(data)
 
 
+@settings(deadline=None)
 @given(fields(), sizes, blocks)
 def test_resized_takes_the_block_under_each_centre(field, size, block):
     new = field.resized(size, block)

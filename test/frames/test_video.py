@@ -164,14 +164,14 @@ def test_pixel_formats_give_the_same_colours(tmp_path, codec, pix_fmt, suffix):
     with VideoSource(write(tmp_path / f'clip.{suffix}', codec=codec, pix_fmt=pix_fmt), pace='fast') as source:
         image = source.read().image
     assert near(image[8, 8], RED) and near(image[8, -8], GREEN) and near(image[-8, 8], BLUE)
-    assert near(image[55, 60], (90, 90, 90), 6)
+    assert near(image[55, 60], (90, 90, 90), 2)
 
 
 def test_gray_video(tmp_path):
     with VideoSource(write(tmp_path / 'clip.mkv', codec='ffv1', pix_fmt='gray'), pace='fast') as source:
         image = source.read().image
     assert image.shape == (64, 96, 3) and (image[..., 0] == image[..., 2]).all()
-    assert near(image[55, 60], (90, 90, 90), 4) and near(image[32, 0], (255, 255, 255), 4)
+    assert near(image[55, 60], (90, 90, 90), 2) and near(image[32, 0], (255, 255, 255), 2)
 
 
 def test_scaling_and_a_clip_of_one_frame(tmp_path):
@@ -256,6 +256,19 @@ def test_damaged_part_of_a_file_is_left_out(tmp_path, suffix):
     assert 15 <= len(frames) <= 60
     if suffix != 'mkv':  # whose one cluster of a short clip ends where its structure is broken
         assert len(frames) >= 30 and counted(frames[-1].image) == 59 % 48
+
+
+def test_a_file_that_cannot_be_read_to_its_end_ends_there(tmp_path):
+    clip = write(tmp_path / 'clip.flv', frames=300, options={'bf': '0'})
+    data = bytearray(clip.read_bytes())
+    tag = 13  # after the header: type u8, length u24, 7 bytes; the payload; u32
+    for _ in range(260):
+        tag += 15 + int.from_bytes(data[tag + 1 : tag + 4], 'big')
+    data[tag] = 8  # sound, in a file that has none
+    clip.write_bytes(data)
+    with VideoSource(clip, pace='fast') as source:
+        assert 200 <= sum(1 for _ in source) < 300
+        assert source.damaged > 0
 
 
 def test_what_is_not_a_video_is_said_so(tmp_path):
