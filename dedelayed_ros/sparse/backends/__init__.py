@@ -1,0 +1,48 @@
+"""Ways to run a plan.
+
+A backend makes an *engine* of a plan: it may lay out weights and compile tables as it likes, but remembers nothing of a
+stream. One call runs the whole network for one frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from dedelayed_ros.errors import InputError
+from dedelayed_ros.sparse.alignment import Alignment
+from dedelayed_ros.sparse.backends.reference import ReferenceEngine
+from dedelayed_ros.sparse.plan import Plan
+from dedelayed_ros.sparse.stats import SparseStats
+
+BACKENDS = ('reference',)
+
+
+class Engine(Protocol):
+    """A plan, ready to run on one backend. Safe to share between streams."""
+
+    name: str
+    plan: Plan
+
+    def new_state(self) -> Any:
+        """Empty memory for one stream, with ``bytes`` (int), ``sets`` and ``values`` (tensors by node)."""
+
+    def step(self, state: Any, inputs: Sequence[Tensor | None], motion: Any) -> tuple[list[Tensor], SparseStats]:
+        """One frame: [1, C, h, w] of every input (None: carry what is there) → the plan's results, and what it took.
+
+        ``state`` is left as it was if this raises.
+        """
+
+
+def make_engine(
+    backend: str, plan: Plan, alignment: Alignment, thresholds: Sequence[float], *, remap: bool = True
+) -> Engine:
+    """An engine of the named backend; 'auto' takes the fastest one there is. ``thresholds`` has one number a node.
+
+    Raises InputError for a backend that is not there.
+    """
+    if backend not in ('auto', *BACKENDS):
+        raise InputError(f"backend {backend!r} is not available; there is {', '.join(BACKENDS)}, or use 'auto'")
+    return ReferenceEngine(plan, alignment, tuple(thresholds), remap=remap)

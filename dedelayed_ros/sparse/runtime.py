@@ -1,0 +1,163 @@
+"""SparseModule: a model that remembers the last frame and computes what motion does not explain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from dedelayed_ros.errors import InputError
+from dedelayed_ros.sparse.alignment import Alignment, parse
+from dedelayed_ros.sparse.backends import Engine, make_engine
+from dedelayed_ros.sparse.graph import trace
+from dedelayed_ros.sparse.plan import Plan
+from dedelayed_ros.sparse.stats import SparseStats
+
+if TYPE_CHECKING:
+    from dedelayed_ros.frames import MotionField
+
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+def compile(
+    model: nn.Module,
+    example_inputs: Sequence[Any],
+    *,
+    alignment: str | Alignment = 'per_layer',
+    dtype: torch.dtype = torch.float32,
+    thresholds: Mapping[str, float] | None = None,
+    remap: bool = True,
+    backend: str = 'auto',
+    unsupported: str = 'error',
+) -> SparseModule:
+    """Make an ordinary eval-mode module sparse in time.
+
+    example_inputs: tensors of the shapes that ``step`` will get. The first is the frame, [1, C, H, W]; others are maps
+                    [1, C, h, w] on coarser grids, which are carried along with the motion, or vectors.
+    alignment:      how reuse is checked (see Alignment); 'per_layer' and 'sticky' are exact without thresholds.
+    dtype:          number format of weights and feature maps: float32 or bfloat16.
+    thresholds:     by layer or input name, in units of that layer's own values: the largest difference from the cached
+                    value that is put up with. Names are those of ``SparseModule.layers``; missing ones are 0.
+    remap:          False compares and keeps caches in place, whatever moved (an ablation; as exact as with True).
+    backend:        'auto' or the name of one.
+    unsupported:    'error', or 'dense': an operation that is not known is run in full whenever anything changed.
+
+    Raises InputError for a model that cannot be traced, an unknown operation, layer name, backend or alignment.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f'dtype {dtype}: expected torch.float32 or torch.bfloat16')
+    plan = trace(model, example_inputs, dtype=dtype, unsupported=unsupported)
+    engine = make_engine(backend, plan, parse(alignment), _by_node(plan, thresholds or {}), remap=remap)
+    return SparseModule(engine, tuple(x is not None for x in example_inputs))
+
+
+class SparseModule:
+    """One stream through a compiled model. The state is here, the weights are shared with all its forks."""
+
+    def __init__(self, engine: Engine, given: tuple[bool, ...]) -> None:
+        """``given``: which arguments of the model are tensors (others are None for good)."""
+        self._engine = engine
+        self._given = given
+        self._state = engine.new_state()
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend that runs it."""
+        return self._engine.name
+
+    @property
+    def plan(self) -> Plan:
+        return self._engine.plan
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of inputs and layers, in the order of computation: the keys of thresholds and statistics."""
+        return tuple(node.name for node in self.plan.nodes)
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes that this stream's memory takes."""
+        return int(self._state.bytes)
+
+    def fork(self) -> SparseModule:
+        """Another stream through the same weights, with a memory of its own that is empty."""
+        return SparseModule(self._engine, self._given)
+
+    def reset(self) -> None:
+        """Forget everything: the next step is dense."""
+        self._state = self._engine.new_state()
+
+    def step(self, *inputs: Tensor | None, motion: MotionField | None = None) -> tuple[Any, SparseStats]:
+        """The model's output for one frame, computed as far as it changed.
+
+        inputs: as the model's arguments, shaped like the example inputs. None for a map other than the frame means that
+                nothing new has arrived: the one that is there is carried on with the motion by whole cells, zeros come
+                in where nothing comes from.
+        motion: from the frame of the last step to this one. None: nothing is known, everything is computed.
+
+        Returns the outputs in the model's structure, which belong to the caller, and what it took. Raises InputError
+        for wrong shapes and a motion field of another size; the memory is then as it was.
+        """
+        tensors = self._checked(inputs)
+        results, stats = self._engine.step(self._state, tensors, motion)
+        results = [r.clone() if isinstance(r, Tensor) else r for r in results]
+        return pytree.tree_unflatten(results, self.plan.structure), stats
+
+    def recompute_set(self, name: str) -> Tensor:  # bool [h, w]
+        """Positions of a layer or input that were new in the last step."""
+        return self._of(name, self._state.sets).clone()
+
+    def held(self, name: str) -> Tensor:  # [1, C, h, w]
+        """The remembered value of a layer or input: that of the last step, with what thresholds kept of older ones."""
+        return self._of(name, self._state.values).clone()
+
+    def _of(self, name: str, items: Sequence[Tensor]) -> Tensor:
+        node = self.plan.find(name)
+        if node is None:
+            raise InputError(_unknown(name, self.plan))
+        if not items:
+            raise InputError('there has been no step yet')
+        return items[node.index]
+
+    def _checked(self, inputs: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+        if len(inputs) != len(self._given):
+            raise InputError(f'step got {len(inputs)} inputs, the model was compiled for {len(self._given)}')
+        used: list[Tensor | None] = []
+        for number, (item, given) in enumerate(zip(inputs, self._given, strict=True)):
+            if not given:
+                if item is not None:
+                    raise InputError(f'input {number} was None when the model was compiled, and has to stay None')
+                continue
+            shape = self.plan.shapes[len(used)]
+            if item is None:
+                if not used:
+                    raise InputError('the frame cannot be None')
+                used.append(None)
+                continue
+            if not isinstance(item, Tensor) or tuple(item.shape) != shape:
+                got = list(item.shape) if isinstance(item, Tensor) else type(item).__name__
+                raise InputError(f'input {number} is {got}, the model was compiled for {list(shape)}')
+            if not item.is_floating_point():
+                raise InputError(f'input {number} is {item.dtype}; expected floating point')
+            used.append(item.detach().to(device='cpu', dtype=self.plan.dtype))
+        return used
+
+
+def _by_node(plan: Plan, thresholds: Mapping[str, float]) -> list[float]:
+    result = [0.0] * len(plan.nodes)
+    for name, threshold in thresholds.items():
+        node = plan.find(name)
+        if node is None:
+            raise InputError(_unknown(name, plan))
+        if not threshold >= 0:
+            raise InputError(f"threshold of '{name}' is {threshold}; expected 0 or more")
+        result[node.index] = float(threshold)
+    return result
+
+
+def _unknown(name: str, plan: Plan) -> str:
+    known = ', '.join(node.name for node in plan.nodes)
+    return f"there is no layer or input '{name}'; there are: {known}"
