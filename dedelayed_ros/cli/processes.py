@@ -31,6 +31,8 @@ class Child:
     process: subprocess.Popen[bytes]
     log: Path
     expected_to_end: bool = False
+    log_start: int = 0
+    """Where its own lines begin in the log."""
 
     @property
     def pid(self) -> int:
@@ -44,14 +46,14 @@ class Child:
 
     def log_tail(self) -> str:
         """The last lines that it wrote, indented."""
-        lines = self.log.read_text(errors='replace').splitlines()[-_TAIL_LINES:] if self.log.exists() else []
-        return '\n'.join(f'    {line}' for line in lines) or '    (it wrote nothing)'
+        return '\n'.join(f'    {line}' for line in self._lines()[-_TAIL_LINES:]) or '    (it wrote nothing)'
 
     def says(self, beginning: str) -> bool:
         """Whether it has written a line with that beginning."""
-        return self.log.exists() and any(
-            line.startswith(beginning) for line in self.log.read_text(errors='replace').splitlines()
-        )
+        return any(line.startswith(beginning) for line in self._lines())
+
+    def _lines(self) -> list[str]:
+        return self.log.read_bytes()[self.log_start :].decode(errors='replace').splitlines()
 
 
 class Processes:
@@ -67,11 +69,12 @@ class Processes:
         self._children: list[Child] = []
         self._files: list[IO[bytes]] = []
 
-    def start(self, name: str, command: Sequence[str], *, env: Mapping[str, str] | None = None, nice: int = 0) -> Child:
+    def start(self, name: str, command: Sequence[str], *, env: Mapping[str, str] | None = None) -> Child:
         """Start ``command``. A second start under the same name goes on in the same log."""
         log = self._logs / f'{name}.log'
         again = any(child.name == name for child in self._children)
         file = log.open('ab' if again else 'wb')
+        start = file.tell()
         self._files.append(file)
         process = subprocess.Popen(
             list(command),
@@ -79,12 +82,16 @@ class Processes:
             stdout=file,
             stderr=subprocess.STDOUT,
             env=None if env is None else dict(env),
-            start_new_session=True,
-            preexec_fn=_bind_to_parent(nice),
+            preexec_fn=_bind_to_parent(),
         )
-        child = Child(name, process, log)
+        child = Child(name, process, log, log_start=start)
         self._children.append(child)
         return child
+
+    def lower_priority(self, child: Child, nice: int) -> None:
+        """Let a running process, with all its threads, give way to others."""
+        if child.running:
+            os.setpriority(os.PRIO_PGRP, child.pid, nice)
 
     def kill(self, child: Child) -> None:
         """End it the hard way (SIGKILL), as a crash or a power cut would."""
@@ -116,11 +123,12 @@ class Processes:
                 raise ProcessError(f'waited {seconds:g} s in vain: {what}.{heading}{logs}')
             time.sleep(0.05)
 
-    def sleep_until(self, moment_ns: int) -> None:
-        """Watch over the processes until a moment of the wall clock (nanoseconds)."""
+    def sleep_until(self, moment_ns: int, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Watch over the processes until a moment of the wall clock (nanoseconds), doing ``meanwhile`` now and then."""
         while (left := (moment_ns - time.time_ns()) / 1e9) > 0:
             self.check()
-            time.sleep(min(left, 0.25))
+            meanwhile()
+            time.sleep(min(left, 0.05))
 
     def stop(self, *, grace_s: float = 5.0) -> None:
         """Ask all of them to end (SIGINT), and make those end that have not after ``grace_s`` seconds."""
@@ -146,18 +154,19 @@ class Processes:
         self.stop()
 
 
-def _bind_to_parent(nice: int) -> Callable[[], None]:
+def _bind_to_parent() -> Callable[[], None]:
     """What a child does before it becomes its program."""
     libc = ctypes.CDLL(None) if sys.platform == 'linux' else None
     parent = os.getpid()
 
     def prepare() -> None:
+        # A group, so that all that it starts ends with it, but not a session: Linux shares the processor between
+        # sessions first, and then a low priority would mean nothing to the other children.
+        os.setpgid(0, 0)
         if libc is not None:
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:  # it died before the line above
                 os._exit(1)
-        if nice:
-            os.nice(nice)
 
     return prepare
 

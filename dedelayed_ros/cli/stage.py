@@ -16,7 +16,7 @@ from dedelayed_ros.errors import InputError
 from dedelayed_ros.report import Event, Tail, TrafficSample, Window, traffic_within
 from dedelayed_ros.report.recording import DIAGNOSTICS, OBSERVER, PROVENANCE
 
-# What the robot needs comes first: on a machine that both share, the cloud takes what is left.
+# What the robot needs comes first: on a machine that both share, a cloud that serves takes what is left.
 CLOUD_NICENESS = 10
 _START_S = 90.0  # seconds that any part may take to get ready, on a machine that is busy with other things
 _FUSED_S = 20.0  # seconds to wait for the first answer of a cloud that is connected
@@ -136,6 +136,7 @@ class Cloud:
     port: int = field(default_factory=free_port)
     relay_port: int = field(default_factory=free_port)
     child: Child | None = None
+    _serving: bool = False
 
     @property
     def endpoint(self) -> str:
@@ -148,11 +149,12 @@ class Cloud:
         return self.plan.out / 'recording' / 'network.jsonl'
 
     def start(self) -> None:
-        """Start the server, with low priority."""
+        """Start the server; :meth:`tend` it until it serves."""
         command = _dedelayed(
             'cloud', '--listen', f'tcp/127.0.0.1:{self.port}', '--model', self.plan.model, '--threads', '1'
         )
-        self.child = self.processes.start('cloud', command, env=_quiet_environment(), nice=CLOUD_NICENESS)
+        self.child = self.processes.start('cloud', command, env=_quiet_environment())
+        self._serving = False
 
     def start_network(self) -> None:
         """Start the relay."""
@@ -172,6 +174,15 @@ class Cloud:
         """Wait until it serves."""
         assert self.child is not None
         self._wait_for('the cloud', self.child)
+        self.tend()
+
+    def tend(self) -> bool:
+        """Lower its priority as soon as it serves; True when that happens."""
+        if self.child is None or self._serving or not self.child.says('ready'):
+            return False
+        self._serving = True
+        self.processes.lower_priority(self.child, CLOUD_NICENESS)
+        return True
 
     def kill(self) -> None:
         """End it without a word."""
@@ -272,13 +283,20 @@ def _act(
     if cloud and plan.restart_cloud_at is not None:
         deeds.append((plan.restart_cloud_at, 'cloud restarted', cloud.start))
     events = []
+
+    def happens(name: str) -> None:
+        events.append(Event(name, window.seconds_at(time.time_ns())))
+        say(f'{events[-1].t_s:6.2f} s  {name}')
+
+    def tend() -> None:
+        if cloud and cloud.tend():
+            happens('cloud ready')
+
     for at_s, name, deed in deeds:
-        processes.sleep_until(window.start_ns + round(at_s * 1e9))
-        event = Event(name, window.seconds_at(time.time_ns()))
+        processes.sleep_until(window.start_ns + round(at_s * 1e9), tend)
+        happens(name)
         deed()
-        events.append(event)
-        say(f'{event.t_s:6.2f} s  {name}')
-    processes.sleep_until(window.end_ns)
+    processes.sleep_until(window.end_ns, tend)
     return tuple(events)
 
 

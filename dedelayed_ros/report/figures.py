@@ -211,14 +211,10 @@ def _mark_events(axes: Axes, account: Account) -> None:
 
 
 def _name_events(axes: Axes, account: Account) -> None:
-    for event in account.events:
-        place: Any = {
-            'xycoords': ('data', 'axes fraction'),
-            'xytext': (4, -22),
-            'textcoords': 'offset points',
-            'va': 'top',
-        }
-        axes.annotate(event.name, (event.t_s, 1.0), color=EVENT, fontsize=8.5, **place)
+    for n, event in enumerate(account.events):
+        # One below the other: two events may be close together.
+        place: Any = {'xycoords': ('data', 'axes fraction'), 'xytext': (4, -22 - 12 * (n % 3)), 'va': 'top'}
+        axes.annotate(event.name, (event.t_s, 1.0), textcoords='offset points', color=EVENT, fontsize=8.5, **place)
 
 
 def _stage_times(account: Account) -> dict[str, list[float]]:

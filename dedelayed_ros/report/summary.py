@@ -65,10 +65,11 @@ def outage(account: Account) -> dict[str, Any] | None:
 
     ``late_fused`` counts fused masks of frames taken more than the staleness limit and one frame after the kill and
     before the restart: they would be made of features that nobody may use any more. ``fused_again_s`` runs from the
-    restart to the publication of the first mask with features of a frame that was taken after it.
+    restart to the publication of the first mask with features of a frame that was taken after it, ``ready_again_s`` to
+    the moment at which the new process said that its model is loaded.
     """
     times = {event.name: event.t_s for event in account.events}
-    killed, restarted = times.get('cloud killed'), times.get('cloud restarted')
+    killed, restarted, ready = (times.get(f'cloud {what}') for what in ('killed', 'restarted', 'ready'))
     if killed is None:
         return None
     until = account.window.seconds if restarted is None else restarted
@@ -88,6 +89,7 @@ def outage(account: Account) -> dict[str, Any] | None:
         'longest_gap_ms': rounded(longest_gap_ms([f for f in away if f.mask is not None])),
         'last_fused_after_s': rounded(max(_time(f) for f in fused) - killed, 3) if fused else None,
         'late_fused': sum(_time(f) > limit for f in fused),
+        'ready_again_s': None if ready is None or restarted is None else rounded(ready - restarted, 3),
         'fused_again_s': rounded(again, 3),
     }
 
@@ -178,8 +180,15 @@ def outage_sentences(away: dict[str, Any] | None) -> list[str]:
     sentences.append(f'{kept}; {away["late_fused"]} beyond the staleness limit')
     if restarted is not None:
         again = away['fused_again_s']
-        sentences.append('never used again' if again is None else f'fused again {again:.2f} s after the restart')
+        sentences.append(
+            'never used again' if again is None else f'fused again {again:.2f} s after the restart{_of_which(away)}'
+        )
     return sentences
+
+
+def _of_which(away: dict[str, Any]) -> str:
+    ready = away['ready_again_s']
+    return '' if ready is None else f', {ready:.2f} s of which the new process needed to load its model'
 
 
 def _headline(summary: dict[str, Any]) -> str:

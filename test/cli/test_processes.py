@@ -13,6 +13,10 @@ import pytest
 from dedelayed_ros.cli.processes import ProcessError, Processes
 
 SLEEP = [sys.executable, '-S', '-c', 'import time; print("ready", flush=True); time.sleep(60)']
+THREADED = [
+    sys.executable, '-S', '-c',
+    'import threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); print("ready", flush=True)',
+]  # fmt: skip
 STUBBORN = [
     sys.executable, '-S', '-c',
     'import signal, time; signal.signal(2, signal.SIG_IGN); print("ready", flush=True); time.sleep(60)',
@@ -102,13 +106,19 @@ def test_a_killed_child_is_dead_at_once_and_no_failure(tmp_path: Path) -> None:
         assert child.process.returncode == -signal.SIGKILL
         processes.check()
         again = processes.start('cloud', SLEEP)
+        assert not again.says('no such line')
         assert again.pid != child.pid
         assert again.log == child.log
 
 
-def test_a_child_has_its_priority_and_a_group_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != 'linux', reason='priorities of threads are looked up as Linux has them')
+def test_a_child_has_a_group_of_its_own_and_gives_way_with_all_its_threads(tmp_path: Path) -> None:
     with Processes(tmp_path) as processes:
-        child = processes.start('cloud', SLEEP, nice=7)
+        child = processes.start('cloud', THREADED)
         processes.wait_for('silent', lambda: child.says('ready'), seconds=10)
-        assert psutil.Process(child.pid).nice() == os.nice(0) + 7
+        processes.lower_priority(child, 7)
+        threads = [int(path.name) for path in Path(f'/proc/{child.pid}/task').iterdir()]
+        assert len(threads) == 2
+        assert [os.getpriority(os.PRIO_PROCESS, thread) for thread in threads] == [7, 7]
         assert os.getpgid(child.pid) == child.pid != os.getpgid(0)
+        assert os.getsid(child.pid) == os.getsid(0), 'priorities count within a session only'
