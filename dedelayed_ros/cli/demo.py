@@ -108,7 +108,7 @@ def _report(
         title='dedelayed demo', input_name=Path(plan.input).name, size=size, mode=plan.mode, window=played.window,
         frames=match(played.window, recording), events=played.events, traffic=played.traffic,
         rtt_ms=None if plan.mode == 'local' else plan.rtt_ms, staleness_s=EdgeSettings.staleness_s,
-        notes=(*((note,) if note else ()), *played.notes), machine=facts, ros=ros,
+        notes=(*((note,) if note else ()), *played.notes), machine=facts, ros=ros, cpu_percent=played.cpu_percent,
         settings={'input': plan.input, 'mode': plan.mode, 'model': plan.model, **robot.settings},
     )  # fmt: skip
     first, last = account.frames[0].sequence, account.frames[-1].sequence

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from dedelayed_ros.errors import DedelayedError
 
 _PR_SET_PDEATHSIG = 1
@@ -129,6 +131,15 @@ class Processes:
             self.check()
             meanwhile()
             time.sleep(min(left, 0.05))
+
+    def cpu_seconds(self) -> dict[str, tuple[int, float]]:
+        """Process id and processor time so far of each running process, by name."""
+        used = {}
+        for child in self._children:
+            if child.running:
+                times = psutil.Process(child.pid).cpu_times()
+                used[child.name] = (child.pid, times.user + times.system)
+        return used
 
     def stop(self, *, grace_s: float = 5.0) -> None:
         """Ask all of them to end (SIGINT), and make those end that have not after ``grace_s`` seconds."""

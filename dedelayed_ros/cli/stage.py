@@ -200,12 +200,16 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Played:
-    """What was played: the counted window, what was done in it, the traffic, and remarks for who reads the figures."""
+    """What was played: the counted window, what was done in it, the traffic, and remarks for who reads the figures.
+
+    ``cpu_percent``: of one core, by process, for those that lived through the window.
+    """
 
     window: Window
     events: tuple[Event, ...]
     traffic: tuple[TrafficSample, ...]
     notes: tuple[str, ...]
+    cpu_percent: dict[str, float]
 
 
 def play(plan: Plan, robot: Robot, processes: Processes, *, say: Callable[[str], None]) -> Played:
@@ -230,10 +234,18 @@ def play(plan: Plan, robot: Robot, processes: Processes, *, say: Callable[[str],
         time.time_ns() + int(_SETTLE_S * 1e9), seconds=plan.seconds, rate=plan.rate,
         sequence=last['sequence'], stamp_ns=last['stamp_ns'],
     )  # fmt: skip
+    processes.sleep_until(window.start_ns)
+    before = processes.cpu_seconds()
     events = _act(plan, cloud, window, processes, say)
+    after = processes.cpu_seconds()
+    cpu = {
+        name: round(100 * (after[name][1] - used) / window.seconds, 1)
+        for name, (pid, used) in before.items()
+        if name in after and after[name][0] == pid
+    }
     # What was taken in the window may still be on its way, and so may the network's last count.
     processes.sleep_until(window.end_ns + 1_000_000_000)
-    return Played(window, events, cloud.traffic(window) if cloud else (), tuple(notes))
+    return Played(window, events, cloud.traffic(window) if cloud else (), tuple(notes), cpu)
 
 
 def _wait_for_masks(plan: Plan, robot: Robot, processes: Processes, notes: list[str]) -> dict[str, Any]:

@@ -112,7 +112,8 @@ class Account:
 
     ``input_name`` and ``size`` (H, W) of the source, ``rtt_ms`` that the network was given (None: no cloud, or nobody
     stated it), ``staleness_s`` after which remote features may not be used; ``settings``, ``machine`` and ``ros`` are
-    shown as they are. ``latency_is`` says what the latencies of this run are the time of.
+    shown as they are. ``latency_is`` says what the latencies of this run are the time of;
+    ``cpu_percent`` what each process used of one core.
     """
 
     title: str
@@ -130,6 +131,7 @@ class Account:
     machine: Mapping[str, Any] = field(default_factory=dict)
     ros: Mapping[str, Any] | None = None
     latency_is: str = 'camera stamp to publication'
+    cpu_percent: Mapping[str, float] = field(default_factory=dict)
 
 
 def match(window: Window, recording: Recording) -> tuple[DueFrame, ...]:

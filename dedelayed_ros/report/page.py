@@ -51,7 +51,7 @@ def render(
         'figures_table': _table(_flat({k: summary[k] for k in _FIGURES if summary.get(k) is not None})),
         'settings': _table(_flat(summary['settings'])) or '<p>none</p>',
         'machine': _table(_flat(summary['machine'])) or '<p>unknown</p>',
-        'processes': _table(_flat(summary['ros'])) if summary['ros'] else '<p>ROS took no part in this run.</p>',
+        'processes': _processes(summary),
     }
     template = _TEMPLATE.read_text(encoding='utf-8')
     return re.sub(r'\{\{(\w+)\}\}', lambda place: parts[place[1]], template)
@@ -98,6 +98,11 @@ def _whole(value: float | None, unit: str) -> str:
 
 def _tile(value: str, name: str, detail: str) -> str:
     return f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span><small>{escape(detail)}</small></div>'
+
+
+def _processes(summary: Mapping[str, Any]) -> str:
+    ros = _table(_flat(summary['ros'])) if summary['ros'] else '<p>ROS took no part in this run.</p>'
+    return ros + _table([(name, f'{percent:g} % of a core') for name, percent in summary['cpu_percent'].items()])
 
 
 def _figure(svg: str, what: str) -> str:

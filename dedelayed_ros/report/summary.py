@@ -50,6 +50,7 @@ def summarise(account: Account) -> dict[str, Any]:
         'mode': account.mode,
         'seconds': rounded(account.window.seconds, 3),
         'rate': account.window.rate,
+        'window': {'first_sequence': account.window.first_sequence, 'start_ns': account.window.start_ns},
         'rtt_ms': account.rtt_ms,
         'input': account.input_name,
         'size': {'height': height, 'width': width},
@@ -57,6 +58,7 @@ def summarise(account: Account) -> dict[str, Any]:
         'settings': dict(account.settings),
         'machine': dict(account.machine),
         'ros': None if account.ros is None else dict(account.ros),
+        'cpu_percent': dict(account.cpu_percent),
     }
 
 
@@ -157,6 +159,9 @@ def screen(summary: dict[str, Any]) -> str:
     if summary['ros']:
         nodes = ', '.join(f'{name} {pid}' for name, pid in summary['ros']['nodes'].items())
         lines.append(_row('processes', f'{nodes}  (ROS 2 {summary["ros"]["distro"]}, {summary["ros"]["rmw"]})'))
+    if summary['cpu_percent']:
+        used = ', '.join(f'{name} {percent:.0f} %' for name, percent in summary['cpu_percent'].items())
+        lines.append(_row('processor', f'{used}  (of one core)'))
     lines.extend(_row('note', note) for note in summary['notes'])
     return '\n'.join(lines)
 
@@ -188,7 +193,7 @@ def outage_sentences(away: dict[str, Any] | None) -> list[str]:
 
 def _of_which(away: dict[str, Any]) -> str:
     ready = away['ready_again_s']
-    return '' if ready is None else f', {ready:.2f} s of which the new process needed to load its model'
+    return '' if ready is None else f'; the new process had its model after {ready:.2f} s'
 
 
 def _headline(summary: dict[str, Any]) -> str:
