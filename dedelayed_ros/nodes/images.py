@@ -149,11 +149,11 @@ def _bridge(message: Image) -> np.ndarray:
 
 def _cv_bridge() -> Any:
     """ROS 2's converter, or None. A package of that name outside ROS is ROS 1's and misreads these messages."""
-    from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+    from ament_index_python.packages import get_package_share_directory
 
     try:
         get_package_share_directory('cv_bridge')
         from cv_bridge import CvBridge
-    except (PackageNotFoundError, ImportError):
+    except (LookupError, OSError, ImportError):  # not installed, or no ROS environment is sourced
         return None
     return CvBridge()

@@ -80,7 +80,7 @@ class Joiner:
         with self._changed:
             newest = self._images[-1].stamp_ns if self._images else self._last_ns
             if newest is not None and image.stamp_ns < newest - _RESTART_NS:
-                self._restart()
+                self._restart(image.stamp_ns)
             self._images.append(image)
             if len(self._images) > self.depth:
                 self.dropped += len(self._images) - 1
@@ -167,8 +167,11 @@ class Joiner:
         follows = coded.sequence == before + 1 if coded.picture.keyframe else coded.reference == before
         return coded.picture.motion if follows else None
 
-    def _restart(self) -> None:
+    def _restart(self, begin_ns: int) -> None:
+        """Forget what belongs to the stream before; what came first of the new one stays."""
         self._images.clear()
+        ours = [coded for coded in self._coded if coded.stamp_ns <= begin_ns + _RESTART_NS]
         self._coded.clear()
+        self._coded.extend(ours)
         self._last_ns = self._last_sequence = None
         self._counted = -1

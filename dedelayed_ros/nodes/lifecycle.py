@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
@@ -34,6 +36,7 @@ LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability
 
 _JOIN_S = 1.5  # a thread that hangs in a device's driver is left behind: the process must end within two seconds
 _SPIN_S = 0.1
+_END_S = 1.8  # after a signal; loading a model or a driver may take longer, and nobody waits for it then
 
 SettingsT = TypeVar('SettingsT', bound=CommonSettings)
 
@@ -287,8 +290,13 @@ def run(name: str, build: Callable[[], Sequence[StreamNode]], argv: Sequence[str
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
+        if not stop.is_set():
+            deadline = threading.Timer(_END_S, os._exit, (0,))
+            deadline.daemon = True
+            deadline.start()
         stop.set()
 
+    _let_images_fit()
     try:
         # Our own handlers: rclpy's end the context under the feet of threads that still publish.
         rclpy.init(args=None if argv is None else list(argv), signal_handler_options=SignalHandlerOptions.NO)
@@ -336,6 +344,13 @@ def _complain_of_strangers(nodes: Sequence[StreamNode]) -> None:
                 told.add(name)
                 known = {spec for other in nodes if name in other.strangers for spec in other.specs}
                 node.complain(parameters.unknown(name, known))
+
+
+def _let_images_fit() -> None:
+    """Give Fast DDS shared memory that holds an image, unless the user has a profile of their own."""
+    variables = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')  # from Kilted on; before
+    if not any(name in os.environ for name in variables):
+        os.environ.update(dict.fromkeys(variables, str(Path(__file__).with_name('fastdds.xml'))))
 
 
 def make_executor() -> Executor:

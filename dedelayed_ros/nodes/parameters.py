@@ -50,7 +50,7 @@ class Spec:
         """
         if self.kind is float and type(value) is int:
             value = float(value)  # rate:=30 is meant as 30.0
-        if type(value) is not self.kind:
+        if self.kind not in (type(value),):  # not isinstance: true is no number
             hint = f'. Quote it twice: -p {self.name}:=\'"{value}"\'' if self.kind is str else ''
             raise InputError(f'the parameter {self.name} is {value!r}; expected {self.expected}{hint}')
         too_low = self.low is not None and value < self.low

@@ -63,7 +63,7 @@ class PerceptionSettings(CommonSettings):
         0.45, 'share of blocks without a motion vector from which a frame counts as another scene', low=0.0, high=1.0
     )
     motion_wait_ms: float = parameter(
-        60.0,
+        100.0,
         'how long an image waits for its motion on `encoded`; without it, features of earlier frames are dropped (ms)',
         low=0.0,
         high=10_000.0,
