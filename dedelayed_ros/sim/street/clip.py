@@ -22,7 +22,8 @@ from .plots import Plots
 from .traffic import Mover, Traffic
 from .vehicles import fleet
 
-_BACK_CHUNKS, _AHEAD_CHUNKS = 2, 5
+_BACK_CHUNKS, _DETAILED_CHUNKS, _AHEAD_CHUNKS = 2, 2, 5
+_NEAR_PEOPLE, _NEAR_VEHICLES = 22.0, 45.0  # m; beyond, meshes are coarser
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,13 @@ class StreetClip:
         self._chunks: dict[int, list[Batch]] = {}
         movers = self._traffic.movers
         self._by_name = {name: [m for m in movers if m.name == name] for name in self._fleet}
-        self._vehicles = {name: self._engine.batch('solid', self._fleet[name].mesh, len(ms)) for name, ms in self._by_name.items() if ms}
+        self._vehicles = {
+            name: [self._engine.batch('solid', self._fleet[name].mesh, len(ms)) for _ in range(2)] for name, ms in self._by_name.items() if ms
+        }
         self._people = [m for m in movers if m.body is not None]
         n = max(len(self._people), 1)
-        self._balls = self._engine.batch('solid', ball(), n * 2)
-        self._capsules = self._engine.batch('solid', capsule(), n * 18)
+        self._balls = [self._engine.batch('solid', mesh, n * 2) for mesh in (ball(), ball(5, 4))]
+        self._capsules = [self._engine.batch('solid', mesh, n * 18) for mesh in (capsule(), capsule(4))]
         self._before: dict[str, np.ndarray] = {}
         self._advance()
         self._view = self._ego.view(self._ground())
@@ -109,10 +112,10 @@ class StreetClip:
         if self._engine is None or (self.frames is not None and self._number >= self.frames):
             return None
         before = self._view
-        batches = self._advance()
+        near, far = self._advance()
         self._view = self._ego.view(self._ground())
-        batches += self._static(self._view.eye)
-        image, labels, motion = self._engine.render(batches, self._view, before, self._number)
+        here, ahead = self._static()
+        image, labels, motion = self._engine.render(near + here, far + ahead, self._view, before, self._number)
         frame = StreetFrame(image, labels, motion, self._number / self.rate)
         self._number += 1
         return frame
@@ -123,15 +126,14 @@ class StreetClip:
         edge = self._street.road_edge(1 if self._ego.d > 0 else -1)
         return self._plots.raised if abs(self._ego.d) > edge else 0.0
 
-    def _advance(self) -> list[Batch]:
-        """Move everything by one frame and place what moves."""
+    def _advance(self) -> tuple[list[Batch], list[Batch]]:
+        """Move everything by one frame and place what moves. Returns batches of near and of far things."""
         dt = 1.0 / self.rate
         self._path.extend(self._ego.s + 400.0)
         gap, leader = self._traffic.step(dt)
         self._ego.step(dt, gap, leader)
-        batches = []
         lamps = 1.0 if self._look.lamps > 0.2 else 0.35
-        for name, batch in self._vehicles.items():
+        for name, (near, far) in self._vehicles.items():
             movers = self._by_name[name]
             poses = self._traffic.poses(movers, self._plots.raised)
             records = np.zeros(len(movers), INSTANCE)
@@ -140,14 +142,29 @@ class StreetClip:
             records['extent'][:, 3] = [m.seed for m in movers]
             records['paint_a'] = [(*m.paint, self._traffic.label(m)) for m in movers]
             records['paint_b'] = [(*m.paint_b, lamps) for m in movers]
-            self._engine.place(batch, records[[not m.hidden for m in movers]])
-            batches.append(batch)
+            seen = self._seen(movers, poses, self._fleet[name].length / 2 + 0.5, self._fleet[name].width / 2 + 0.4)
+            close = self._close(poses, _NEAR_VEHICLES)
+            self._engine.place(near, records[seen & close])
+            self._engine.place(far, records[seen & ~close])
         if self._people:
             self._place_people()
-            batches += [self._balls, self._capsules]
         for m in self._traffic.movers:
             m.fresh = False
-        return batches
+        both = [*self._vehicles.values(), self._balls, self._capsules]
+        return [b[0] for b in both], [b[1] for b in both]
+
+    def _seen(self, movers: list[Mover], poses: np.ndarray, along: float, across: float) -> np.ndarray:
+        """Which movers are drawn: those that are there, and do not stand where the camera is (two met by accident)."""
+        x, y, _ = self._path.at(self._ego.s, self._ego.d)
+        away = np.array([x, y]) - poses[:, :2, 3]
+        local = (poses[:, :2, :2] * away[:, :, None]).sum(1)
+        inside = (np.abs(local[:, 0]) < along) & (np.abs(local[:, 1]) < across)
+        return np.array([not m.hidden for m in movers], bool) & ~inside
+
+    def _close(self, poses: np.ndarray, reach: float) -> np.ndarray:
+        """Which of the poses [n, 3, 4] are within ``reach`` metres of the camera."""
+        x, y, _ = self._path.at(self._ego.s, self._ego.d)
+        return np.hypot(poses[:, 0, 3] - x, poses[:, 1, 3] - y) < reach
 
     def _was(self, key: str, poses: np.ndarray, movers: list[Mover]) -> np.ndarray:
         """Poses of a frame ago [n, ..., 3, 4]; of those that have none, the poses now. Remembers the poses for the next frame."""
@@ -168,12 +185,13 @@ class StreetClip:
         world[..., :3] = base[:, None, :, :3] @ limbs[..., :3]
         world[..., 3] = (base[:, None, :, :3] @ limbs[..., 3:])[..., 0] + base[:, None, :, 3]
         records['now'], records['before'] = world, self._was('people', world, people)
-        seen = [not m.hidden for m in people]
-        self._engine.place(self._balls, np.ascontiguousarray(records[seen][:, :2]).reshape(-1))
-        self._engine.place(self._capsules, np.ascontiguousarray(records[seen][:, 2:]).reshape(-1))
+        seen, close = self._seen(people, base, 0.6, 0.6), self._close(base, _NEAR_PEOPLE)
+        for k, who in enumerate((seen & close, seen & ~close)):
+            self._engine.place(self._balls[k], np.ascontiguousarray(records[who][:, :2]).reshape(-1))
+            self._engine.place(self._capsules[k], np.ascontiguousarray(records[who][:, 2:]).reshape(-1))
 
-    def _static(self, eye: np.ndarray) -> list[Batch]:
-        """Batches of the chunks around the camera, near ones first; makes and releases chunks as it goes."""
+    def _static(self) -> tuple[list[Batch], list[Batch]]:
+        """Batches of the chunks around the camera, and of those far away; makes and releases chunks as it goes."""
         here = int(self._ego.s // CHUNK)
         wanted = range(max(here - _BACK_CHUNKS, 0), here + _AHEAD_CHUNKS)
         for k in [k for k in self._chunks if k not in wanted]:
@@ -184,4 +202,5 @@ class StreetClip:
                 families = (('solid', bags.solid), ('facade', bags.facade), ('foliage', bags.foliage), ('ground', bags.ground))
                 self._chunks[k] = [self._engine.batch(name, bag.mesh()) for name, bag in families if len(bag)]
         order = sorted(wanted, key=lambda k: abs(k - here))
-        return [batch for k in order for batch in self._chunks[k]]
+        ahead = here + _DETAILED_CHUNKS
+        return [b for k in order if k < ahead for b in self._chunks[k]], [b for k in order if k >= ahead for b in self._chunks[k]]

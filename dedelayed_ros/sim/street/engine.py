@@ -74,14 +74,26 @@ class View:
 class Batch:
     """Something that is drawn with one call: what family of surfaces, and its vertex arrays."""
 
-    family: str  # 'solid', 'facade', 'foliage', 'ground'
+    family: str  # 'solid', 'far', 'facade', 'foliage', 'ground'
     colour: Any
     depth: Any | None
     buffers: tuple[Any, ...]
+    corners: np.ndarray | None  # [8, 4] of the box around it; None: it moves
+    coarse: int  # indices that are enough from afar
+    count: int  # all indices
+    far: Any | None = None  # how it is drawn from afar
     instances: int = 1
 
+    def outside(self, matrix: np.ndarray) -> bool:
+        """Whether nothing of it is within the clip space of ``matrix``."""
+        if self.corners is None:
+            return False
+        p = self.corners @ matrix.T
+        w = p[:, 3:]
+        return bool((p[:, :3] > w).all(0).any() or (p[:, :3] < -w).all(0).any())
+
     def release(self) -> None:
-        for thing in (self.colour, self.depth, *self.buffers):
+        for thing in (self.colour, self.far, self.depth, *self.buffers):
             if thing is not None:
                 thing.release()
 
@@ -140,6 +152,7 @@ class Engine:
         program = ctx.program
         self._programs = {
             'solid': program(vertex_shader=shaders.VERTEX, fragment_shader=shaders.SOLID),
+            'far': program(vertex_shader=shaders.VERTEX, fragment_shader=shaders.FAR_SOLID),
             'facade': program(vertex_shader=shaders.FACADE_VERTEX, fragment_shader=shaders.FACADE),
             'foliage': program(vertex_shader=shaders.VERTEX, fragment_shader=shaders.FOLIAGE),
             'ground': program(vertex_shader=shaders.VERTEX, fragment_shader=shaders.GROUND),
@@ -190,12 +203,22 @@ class Engine:
         indices = self.ctx.buffer(mesh.indices.tobytes())
         records = self.ctx.buffer(reserve=instances * INSTANCE.itemsize) if instances else self._identity
         content = [(vertices, _VERTEX_FORMAT, *_VERTEX_NAMES), (records, _INSTANCE_FORMAT, *_INSTANCE_NAMES)]
-        colour = self.ctx.vertex_array(self._programs[family], content, index_buffer=indices, skip_errors=True)
-        depth = None
-        if family != 'ground':
-            depth = self.ctx.vertex_array(self._depth, content, index_buffer=indices, skip_errors=True)
+        arrays = [
+            self.ctx.vertex_array(program, content, index_buffer=indices, skip_errors=True) if wanted else None
+            for program, wanted in (
+                (self._programs[family], True),
+                (self._depth, family != 'ground'),
+                (self._programs['far'], family == 'solid'),
+            )
+        ]
+        corners = None
+        if not instances:
+            lo, hi = mesh.vertices['pos'].min(0), mesh.vertices['pos'].max(0)
+            corners = np.array([[x, y, z, 1.0] for x in (lo[0], hi[0]) for y in (lo[1], hi[1]) for z in (lo[2], hi[2])])
         owned = (vertices, indices, records) if instances else (vertices, indices)
-        return Batch(family, colour, depth, owned, instances or 1)
+        total = len(mesh.indices)
+        coarse = total if mesh.coarse is None else mesh.coarse
+        return Batch(family, arrays[0], arrays[1], owned, corners, coarse, total, arrays[2], instances or 1)
 
     def place(self, batch: Batch, records: np.ndarray) -> None:
         """Write the instance records of a batch and say how many there are."""
@@ -210,8 +233,8 @@ class Engine:
 
     # -- a frame --------------------------------------------------------------------------------------------------------
 
-    def render(self, batches: list[Batch], now: View, before: View, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Draw; batches near to far. Returns image uint8 [H, W, 3], labels uint8 [H, W], motion float32 [H, W, 2] (px)."""
+    def render(self, batches: list[Batch], distant: list[Batch], now: View, before: View, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draw; near to far, and what is distant with less care. Returns image uint8 [H, W, 3], labels uint8 [H, W], motion float32 [H, W, 2] (px)."""
         ctx, gl = self.ctx, self._gl
         h, w = self.size
         with ctx:
@@ -228,17 +251,26 @@ class Engine:
             self._shadow_target.use()
             self._shadow_target.clear(depth=1.0)
             for b in batches:
-                if b.depth is not None and b.instances:
+                if b.depth is not None and b.instances and not b.outside(to_sun):
                     b.depth.render(gl.TRIANGLES, instances=b.instances)
+            for b in distant:
+                if b.depth is not None and b.instances and not b.outside(to_sun):
+                    b.depth.render(gl.TRIANGLES, b.coarse, instances=b.instances)
             self._noise.use(0)
             self._shadow.use(1)
             self._target.use()
             self._target.clear(0.0, 0.0, 0.0, 1.0, depth=1.0)
             ctx.front_face = self._front
+            clip = now.matrix
+            near = [b for b in batches if b.instances and not b.outside(clip)]
+            away = [b for b in distant if b.instances and not b.outside(clip)]
             for family in ('solid', 'facade', 'ground', 'foliage'):
-                for b in batches:
-                    if b.family == family and b.instances:
+                for b in near:
+                    if b.family == family:
                         b.colour.render(gl.TRIANGLES, instances=b.instances)
+                for b in away:
+                    if b.family == family:
+                        (b.far or b.colour).render(gl.TRIANGLES, b.coarse, instances=b.instances)
             ctx.disable(gl.CULL_FACE)
             self._sky_array.render(gl.TRIANGLES)
             ctx.disable(gl.DEPTH_TEST)

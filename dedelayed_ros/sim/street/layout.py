@@ -69,7 +69,7 @@ class Street:
             lanes_right=lanes_right,
             lanes_left=lanes_left,
             median=float(rng.choice([0.0, u(1.0, 4.5)], p=[0.75, 0.25])) if lanes_left else 0.0,
-            tram=bool(rng.random() < 0.16),
+            tram=bool(rng.random() < 0.15),
             right=side(),
             left=side(),
             side_street=float(u(3.2, 6.0)),

@@ -79,20 +79,22 @@ class Look:
             'golden': ((1.7, 1.12, 0.62), (0.22, 0.30, 0.50), (0.80, 0.62, 0.46), 0.92, u(0.2, 0.7)),
             'dusk': ((0.10, 0.10, 0.12), (0.14, 0.18, 0.28), (0.30, 0.29, 0.30), 0.7, u(0.4, 0.9)),
         }[str(kind)]
-        tint = tuple(u(0.93, 1.07, 3))
+        warm = float(rng.normal(0, 0.035))
+        tint = (1 + warm, 1.0, 1 - warm)
         side = tuple(np.multiply(side, tint))
         wet = float(u(0.3, 1.0)) if rng.random() < (0.35 if kind in ('overcast', 'dusk') else 0.1) else float(u(0, 0.12))
         haze = float(np.exp(u(np.log(0.0004), np.log(0.004))))
         if rng.random() < 0.1:
             haze = float(u(0.006, 0.02))
-        ground = u(0.06, 0.15)
-        asphalt = _mix((ground, ground, ground), (ground * 1.15, ground, ground * 0.82), u(-0.6, 1.0))
+        ground = u(0.08, 0.22)
+        asphalt = _mix((ground, ground, ground), (ground * 1.15, ground, ground * 0.84), u(-0.5, 1.0))
         season = rng.choice(['summer', 'spring', 'autumn', 'dry'], p=[0.5, 0.2, 0.18, 0.12])
         leaf = {'summer': (0.055, 0.115, 0.03), 'spring': (0.10, 0.17, 0.04), 'autumn': (0.25, 0.13, 0.03), 'dry': (0.13, 0.13, 0.06)}
         grass = {'summer': (0.07, 0.12, 0.03), 'spring': (0.10, 0.17, 0.04), 'autumn': (0.15, 0.14, 0.05), 'dry': (0.22, 0.18, 0.09)}
         bright = 1.0 if kind != 'dusk' else u(1.2, 2.0)
         ground_bounce = tuple(0.5 * (0.4 * s + 0.35 * c * np.sin(elevation)) * 0.6 for s, c in zip(side, sun_colour, strict=True))
-        cast = u(0.93, 1.07, 3)
+        warm, green = rng.normal(0, 0.04), rng.normal(0, 0.012)
+        cast = np.array([1 + warm, 1 + green, 1 - warm])
         return cls(
             noise=tileable_noise(stream(seed, 2)),
             sun=tuple(map(float, sun)),  # type: ignore[arg-type]
@@ -106,7 +108,7 @@ class Look:
             lamps={'dusk': 1.0, 'golden': 0.25}.get(str(kind), float(rng.random() < 0.2) * 0.3),
             shadow_depth=shadow,
             cloud=(float(cover), float(u(0, 1)), float(u(0, 1)), float(u(0.08, 0.3))),
-            asphalt=(*asphalt, float(u(0.5, 1.3))),
+            asphalt=(*asphalt, float(u(0.5, 1.2))),
             paver=(float(u(0.2, 1.0)), float(u(0.2, 0.6))),
             paint=float(u(0.35, 0.75)),
             cast=tuple(cast / cast.mean()),

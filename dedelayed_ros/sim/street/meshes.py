@@ -24,10 +24,11 @@ OWN, PAINT_A, PAINT_B = 0, 1, 2
 
 @dataclass(frozen=True)
 class Mesh:
-    """vertices: VERTEX [n]; indices: uint32 [3·t]."""
+    """vertices: VERTEX [n]; indices: uint32 [3·t], of which the first ``coarse`` (None: all) are enough from afar."""
 
     vertices: np.ndarray
     indices: np.ndarray
+    coarse: int | None = None
 
 
 def _mesh(pos: np.ndarray, normal: np.ndarray, indices: np.ndarray) -> Mesh:
@@ -63,11 +64,27 @@ def box() -> Mesh:
 
 
 def rounded_box(bevel: float = 0.12) -> Mesh:
-    """The unit cube with shading normals and corners that are rounded (bevel: share of the side)."""
-    sphere = ball(6, 4)
-    n = sphere.vertices['normal']
-    p = np.sign(n) * np.minimum(np.abs(n) * 1.9, 1.0) * (0.5 - bevel) + n * bevel
-    return _mesh(p, n * 0.4 + np.sign(n) * (np.abs(n) == np.abs(n).max(1, keepdims=True)) * 0.6, sphere.indices)
+    """The unit cube with chamfered edges and smooth shading across them (bevel: share of the side)."""
+    inner = 0.5 - bevel
+    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
+    pos, polygons = {}, []
+    for k, corner in enumerate(corners):
+        for axis in range(3):
+            p = corner * inner
+            p[axis] = corner[axis] * 0.5
+            pos[k, axis] = p
+    for axis in range(3):
+        u, v = (axis + 1) % 3, (axis + 2) % 3
+        for sign in (-1, 1):
+            ks = [k for k, q in enumerate(corners) if q[axis] == sign]
+            ks.sort(key=lambda k: float(np.arctan2(corners[k][v], corners[k][u])))
+            polygons.append((np.array([pos[k, axis] for k in ks]), PLAIN))
+        for a in (-1, 1):
+            for b in (-1, 1):
+                k0, k1 = (k for k, q in enumerate(corners) if q[u] == a and q[v] == b)
+                polygons.append((np.array([pos[k0, u], pos[k1, u], pos[k1, v], pos[k0, v]]), PLAIN))
+    polygons += [(np.array([pos[k, axis] for axis in range(3)]), PLAIN) for k in range(8)]
+    return smoothed(polygons)
 
 
 def ball(columns: int = 8, rows: int = 5) -> Mesh:
@@ -201,6 +218,7 @@ class Bag:
     def __init__(self) -> None:
         self._vertices: list[np.ndarray] = []
         self._indices: list[np.ndarray] = []
+        self._fine: list[np.ndarray] = []
         self._count = 0
 
     def __len__(self) -> int:
@@ -222,10 +240,11 @@ class Bag:
         shift: float = 0.0,
         paint_a: tuple[float, float, float] | None = None,
         paint_b: tuple[float, float, float] | None = None,
+        fine: bool = False,
     ) -> None:
         """Add a copy: scaled by size, turned (yaw in radians, or a 3×3 rotation), moved. colour: linear rgb 0..1.
 
-        What is None is kept as the mesh has it. ``shift`` moves the texture, so that equal things look different.
+        What is None is kept as the mesh has it. ``shift`` moves the texture, so that equal things look different. ``fine``: not needed from afar.
         """
         v = mesh.vertices.copy()
         r = turn if isinstance(turn, np.ndarray) else yaw_matrix(turn)
@@ -249,7 +268,9 @@ class Bag:
         for column, value in ((1, slot), (2, kind), (3, None if grain is None else int(grain * 255))):
             if value is not None:
                 v['info'][:, column] = value
-        self.add_raw(v, mesh.indices)
+        split = 0 if fine else (len(mesh.indices) if mesh.coarse is None else mesh.coarse)
+        self._fine.append(mesh.indices[split:] + np.uint32(self._count))
+        self.add_raw(v, mesh.indices[:split])
 
     def add_raw(self, vertices: np.ndarray, indices: np.ndarray) -> None:
         """Add vertices [n] (VERTEX) and indices as they are."""
@@ -261,7 +282,8 @@ class Bag:
         """Everything in the bag as one mesh."""
         if not self._vertices:
             return Mesh(np.zeros(0, VERTEX), np.zeros(0, np.uint32))
-        return Mesh(np.concatenate(self._vertices), np.concatenate(self._indices))
+        coarse = np.concatenate(self._indices)
+        return Mesh(np.concatenate(self._vertices), np.concatenate([coarse, *self._fine]), len(coarse))
 
 
 def yaw_matrix(yaw: float) -> np.ndarray:

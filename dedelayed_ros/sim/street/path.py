@@ -28,7 +28,7 @@ class Path:
 
     def is_junction(self, chunk: int) -> bool:
         """Whether a street crosses in this chunk; no two in a row, and none in a bend."""
-        return chunk > 0 and chunk % 2 == 1 and stream(self._seed, 3, chunk).random() < 0.45
+        return chunk > 0 and chunk % 2 == 1 and stream(self._seed, 3, chunk).random() < 0.6
 
     def extend(self, length: float) -> None:
         """Make the street known up to ``length`` metres."""

@@ -212,6 +212,9 @@ class Plots:
             if free(s):
                 at, heading = self._at(s, sign * (edge + 0.5), z)
                 b.gantry_sign(bags, rng, at, heading + (np.pi if sign < 0 else 0.0))
+        if not self._path.is_junction(chunk) and rng.random() < 0.3:  # a crossing for people on foot
+            at, heading = self._at(float(rng.uniform(s0, s1)), sign * (edge + 0.5), z)
+            b.traffic_light(bags, rng, at, heading + (np.pi if sign < 0 else 0.0), arm=2.5 if rng.random() < 0.4 else 0.0)
         if self._kerb_fence and rng.random() < 0.5:
             for lo, hi in self._spans(chunk, 4.0):
                 self._barrier(bags, rng, sign, lo, hi, edge + 0.25, 'fence', 1.0)
@@ -224,7 +227,7 @@ class Plots:
             if free(s):
                 at, heading = self._at(s, sign * (outer - 0.5 if rng.random() < 0.6 else edge + 0.6), z)
                 b.clutter(bags, rng, at, heading)
-        for _ in range(rng.poisson(1.1)):
+        for _ in range(rng.poisson(1.5)):
             self._two_wheels(bags, rng, sign, float(rng.uniform(s0, s1)), free)
         if side.park:
             s = s0 + float(rng.uniform(0, 3))
@@ -241,7 +244,7 @@ class Plots:
         st = self._street
         group = int(rng.integers(1, 5))
         edge = st.road_edge(sign)
-        name = str(rng.choice(['bicycle', 'motorbike', 'scooter'], p=[0.6, 0.22, 0.18]))
+        name = str(rng.choice(['bicycle', 'motorbike', 'scooter'], p=[0.55, 0.25, 0.2]))
         across = rng.random() < 0.5
         for k in range(group):
             if not free(s + 0.7 * k) or st.section(sign).walk < 2.2:  # type: ignore[operator]
@@ -269,14 +272,14 @@ class Plots:
         st, b = self._street, self._builder
         middle = chunk * CHUNK + JUNCTION
         half = st.side_street
-        lights = rng.random() < 0.75
+        lights = rng.random() < 0.85
         for sign in (-1, 1):
             edge = st.road_edge(sign)
             for end in (-1, 1):
                 at, heading = self._at(middle + end * (half + 0.8), sign * (edge + 0.5), self.raised)
                 if lights:
                     looks = heading + np.pi if sign < 0 else heading
-                    b.traffic_light(bags, rng, at, looks, arm=float(rng.uniform(2.5, 4.5)) * (1 if rng.random() < 0.5 and end * sign < 0 else 0))
+                    b.traffic_light(bags, rng, at, looks, arm=float(rng.uniform(2.0, 4.5)) if rng.random() < 0.7 and end * sign < 0 else 0.0)
                 elif rng.random() < 0.6:
                     b.sign(bags, rng, at, heading + (np.pi if sign < 0 else 0))
                 # the side street's own houses, seen past the corner

@@ -118,9 +118,9 @@ class Builder:
         yaw = float(np.arctan2(d[1], d[0]))
         u = d / max(length, 1e-6)
 
-        def put(t: float, z: float, size: Point) -> None:
+        def put(t: float, z: float, size: Point, fine: bool = False) -> None:
             p = a + u * t
-            bags.solid.add(self._box, at=(p[0], p[1], p[2] + z), turn=yaw, size=size, colour=colour, gloss=0.1, label=c.FENCE, grain=0.25)
+            bags.solid.add(self._box, at=(p[0], p[1], p[2] + z), turn=yaw, size=size, colour=colour, gloss=0.1, label=c.FENCE, grain=0.25, fine=fine)
 
         pole = 0.09 if style != 2 else 0.13
         for t in np.arange(0, length, 2.0):
@@ -129,10 +129,11 @@ class Builder:
             for z in (0.18, tall - 0.12):
                 put(length / 2, z, (length, 0.05, 0.06))
             for t in np.arange(0.0, length, 0.22):
-                put(t, tall / 2, (0.035, 0.035, tall - 0.1))
+                put(t, tall / 2, (0.035, 0.035, tall - 0.1), True)
         elif style == 1:
+            put(length / 2, tall / 2, (length, 0.02, tall - 0.15))
             for t in np.arange(0.0, length, 0.19):
-                put(t, tall / 2 + rng.uniform(-0.02, 0.02), (0.15, 0.04, tall))
+                put(t, tall / 2 + rng.uniform(-0.02, 0.02), (0.15, 0.05, tall), True)
         elif style == 2:
             for z in (tall - 0.04, 0.15):
                 put(length / 2, z, (length, 0.08, 0.09))
@@ -284,22 +285,26 @@ class Builder:
         """Lights on a pole, and with ``arm`` metres over the road too; yaw: where they look."""
         dark = (0.02, 0.022, 0.02)
         green = rng.random() < 0.5
-        self.pole(bags, at, 3.4 if not arm else 5.6, 0.13)
-        places = [np.array([at[0], at[1], at[2] + 2.7])]
-        if arm:
-            side = np.array([-np.sin(yaw), np.cos(yaw), 0.0]) * arm
-            piece = Bag()
-            rod(piece, (0, 0, 5.5), (side[0], side[1], 5.7), 0.1, self._pole_colour)
-            bags.solid.add(piece.mesh(), at=at, label=c.POLE)
-            places.append(np.add(at, [side[0], side[1], 5.4]))
+        self.pole(bags, at, 3.5 if not arm else 5.7, 0.13)
         u = np.array([np.cos(yaw), np.sin(yaw), 0.0])
-        for p in places:
-            q = p + u * 0.16
-            bags.solid.add(self._box, at=tuple(q), turn=yaw, size=(0.24, 0.36, 1.0), colour=dark, gloss=0.1, label=c.TRAFFIC_LIGHT)
-            for k, (z, colour) in enumerate(((0.31, (0.9, 0.03, 0.02)), (0.0, (0.9, 0.4, 0.02)), (-0.31, (0.03, 0.8, 0.35)))):
-                on = k == (2 if green else 0)
-                shade = colour if on else tuple(np.multiply(colour, 0.12))
-                bags.solid.add(self._ball, at=tuple(q + u * 0.12 + [0, 0, z]), size=(0.16, 0.22, 0.22), colour=shade, gloss=0.3, label=c.TRAFFIC_LIGHT)
+        heads = [(np.array([at[0], at[1], at[2] + 2.8]), u)]
+        if rng.random() < 0.5:
+            heads.append((heads[0][0], -u))
+        if arm:
+            side = np.array([-np.sin(yaw), np.cos(yaw), 0.0])
+            piece = Bag()
+            rod(piece, (0, 0, 5.5), tuple(side * arm + [0, 0, 5.7]), 0.1, self._pole_colour)
+            bags.solid.add(piece.mesh(), at=at, label=c.POLE)
+            heads += [(np.array(at) + side * reach + [0, 0, 5.3], u) for reach in (arm, arm * 0.45)]
+        for place, out in heads:
+            q = place + out * 0.16
+            looks = float(np.arctan2(out[1], out[0]))
+            size = (0.26, 0.42, 1.15)
+            bags.solid.add(self._box, at=tuple(q), turn=looks, size=size, colour=dark, gloss=0.1, label=c.TRAFFIC_LIGHT)
+            for k, (z, colour) in enumerate(((0.35, (0.9, 0.03, 0.02)), (0.0, (0.9, 0.4, 0.02)), (-0.35, (0.03, 0.8, 0.35)))):
+                shade = colour if k == (2 if green else 0) else tuple(np.multiply(colour, 0.12))
+                lens = tuple(q + out * 0.12 + [0, 0, z])
+                bags.solid.add(self._ball, at=lens, size=(0.16, 0.26, 0.26), colour=shade, gloss=0.3, label=c.TRAFFIC_LIGHT)
 
     def clutter(self, bags: Bags, rng: np.random.Generator, at: Point, yaw: float) -> None:
         """Bins, boxes and benches, which have no class."""

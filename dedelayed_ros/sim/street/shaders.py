@@ -169,12 +169,34 @@ void main() {
     float lit = sunlight(v_at, normal);
     vec3 colour = shade(albedo, normal, v_at, gloss, lit);
     vec3 mirror = reflect(normalize(v_at - u_eye), normal);
-    float scene = texture(u_noise, vec2(atan(mirror.y, mirror.x) * 0.35, mirror.z * 0.5) + v_info.y).g;
-    vec3 seen = mix(u_bounce * 0.5, skylight(mirror), smoothstep(0.2, 0.8, scene + mirror.z * 0.5));
+    vec3 seen = mix(u_bounce * 0.5, skylight(mirror), smoothstep(-0.15, 0.5, mirror.z + (broad.g - 0.5) * 0.4));
     colour = mix(colour, colour * 0.6 + seen * (0.16 + 0.3 * smoothstep(0.2, 0.9, mirror.z)), glass);
     // kind 2: lamps
     float lamp = float(kind == 2.0) * v_glow;
     colour = mix(colour, v_colour.rgb * 2.6, lamp);
+    out_colour = finish(colour, v_at, v_info.x);
+    out_motion = moved(v_before);
+}
+"""
+)
+
+FAR_SOLID = (
+    HEADER
+    + LIGHT
+    + MOTION
+    + INPUTS
+    + """
+// Solid things of which a pixel shows no detail.
+void main() {
+    vec3 normal = normalize(v_normal);
+    float glass = float(v_info.z == 1.0);
+    vec3 albedo = v_colour.rgb + glass * 0.03;
+    float above = 0.5 + 0.5 * normal.z;
+    vec3 ambient = mix(u_bounce, mix(u_sky_side, u_sky_up, 0.5 * above + 0.2), above);
+    float low = 0.72 + 0.28 * clamp(v_at.z * 0.8, 0.0, 1.0);
+    float lit = sunlight(v_at, normal) * max(dot(normal, u_sun), 0.0);
+    vec3 colour = albedo * (ambient * low + u_sun_colour * lit) + u_sky_side * v_colour.a * (0.06 + 0.1 * glass * above);
+    colour = mix(colour, v_colour.rgb * 2.6, float(v_info.z == 2.0) * v_glow);
     out_colour = finish(colour, v_at, v_info.x);
     out_motion = moved(v_before);
 }
@@ -230,7 +252,7 @@ void main() {
     vec2 cb = fwidth(course);
     float joint = max(smoothstep(0.4, 0.46, edge.x), smoothstep(0.34, 0.44, edge.y));
     joint *= clamp(1.3 - 1.5 * max(cb.x, cb.y), 0.0, 1.0) * step(0.5, h3);
-    vec3 wall = v_colour.rgb * (1.0 + (fine.r - 0.5) * 0.35 + (broad.g - 0.5) * 0.55);
+    vec3 wall = v_colour.rgb * (1.0 + (fine.r - 0.5) * 0.35 + (broad.g - 0.5) * 0.4);
     wall *= 1.0 - 0.25 * joint;
     wall *= 0.82 + 0.18 * smoothstep(0.0, 2.5, v_uvw.y) ;
     vec3 low = mix(wall, wall * (0.5 + h1 * 0.7), (1.0 - upper) * step(0.4, h2));
@@ -247,8 +269,7 @@ void main() {
     float inset = band(q.y, head - 0.09, head, blur.y) * frame;
     vec3 colour = shade(albedo, normal, v_at, 0.0, lit * (1.0 - 0.6 * inset)) * (1.0 - 0.35 * inset);
     vec3 mirror = reflect(normalize(v_at - u_eye), normal);
-    float scene = texture(u_noise, v_uvw.xy * 0.04 + mirror.xz * 0.3 + r * 0.2).g;
-    vec3 seen = mix(u_bounce * 0.35, skylight(normalize(mirror + vec3(0.0, 0.0, 0.3))), smoothstep(0.1, 0.9, scene + 0.35 * mirror.z + 0.25 * (r - 0.5)));
+    vec3 seen = mix(u_bounce * 0.5, skylight(normalize(mirror + vec3(0.0, 0.0, 0.25))), clamp(0.55 + mirror.z * 0.6 + (r - 0.5) * 0.7 + (broad.g - 0.5) * 0.35, 0.0, 1.0));
     float graze = 1.0 - abs(dot(normal, normalize(u_eye - v_at)));
     colour += pane * seen * (0.1 + 0.35 * graze * graze + 0.2 * r);
     float lamp = u_lamps * step(0.6, hash2(id * 1.3 + house)) + u_lamps * (1.0 - upper) * float(shop) * 0.8;
@@ -320,7 +341,7 @@ void main() {
     float grass = float(kind == 3.0);
     float gravel = float(kind == 7.0);
     vec3 base = mix(v_colour.rgb, u_asphalt.rgb, asphalt);
-    float grain = (fine.r - 0.5) * (0.5 + 0.9 * grass + 0.7 * gravel) + (mid.g - 0.5) * 0.45 + (broad.g - 0.5) * 0.35;
+    float grain = (fine.r - 0.5) * (0.5 + 0.9 * grass + 0.7 * gravel) + (mid.g - 0.5) * 0.28 + (broad.g - 0.5) * 0.28;
     vec3 albedo = base * max(1.0 + grain * mix(1.0, u_asphalt.w, asphalt), 0.1);
     // patches, cracks and wheel tracks
     float patched = smoothstep(0.60, 0.62, texture(u_noise, uv * vec2(0.012, 0.045) + 0.71).a);
@@ -364,7 +385,7 @@ void main() {
     albedo *= 1.0 - 0.45 * wet;
     normal = normalize(normal + vec3(fine.r - 0.5, fine.g - 0.5, 0.0) * mix(0.28, 0.03, max(puddle, 0.5 * wet)));
     float lit = sunlight(v_at, vec3(0.0, 0.0, 1.0));
-    vec3 colour = shade(albedo, normal, v_at, 0.08 + 0.5 * wet + 0.42 * puddle, lit);
+    vec3 colour = shade(albedo, normal, v_at, 0.05 + 0.5 * wet + 0.42 * puddle, lit);
     out_colour = finish(colour, v_at, v_info.x);
     out_motion = moved(v_before);
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from .look import stream
 from .path import CHUNK, Path
 from .people import CYCLE, MOTOR, WALK, Body
 from .plots import CAR_NAMES
-from .vehicles import Vehicle, car_paint
+from .vehicles import TRAM_CAR, Vehicle, car_paint
 
 AHEAD, BEHIND = 150.0, 40.0
 """The stretch of street around the camera that is alive (m)."""
@@ -41,6 +41,8 @@ class Mover:
     paint_b: tuple[float, float, float] = (0.5, 0.5, 0.5)
     turn: float = 0.0  # heading relative to the street (rad)
     seed: float = 0.0
+    lead: Mover | None = None  # what this one is coupled to
+    behind: float = 0.0  # how far behind it (m)
 
 
 class Traffic:
@@ -64,11 +66,17 @@ class Traffic:
                 tram_lane = st.tram and k == 0
                 s = self._ego.s - BEHIND + float(rng.uniform(0, 15))
                 while s < self._ego.s + AHEAD:
-                    name = 'tram' if tram_lane and rng.random() < 0.45 else self._vehicle_name()
+                    name = 'tram' if tram_lane and rng.random() < 0.2 else self._vehicle_name()
                     m = self._vehicle(name, s, d, way)
-                    clear = m.length / 2 + 7
+                    clear = (m.length if name != 'tram' else 3 * TRAM_CAR) / 2 + 7
+                    if name == 'tram':
+                        s += TRAM_CAR
+                        m.s = s
                     if not (self._ego.rolling and abs(d - self._ego.d) < 2 and abs(s - self._ego.s) < clear + 3):
                         self.movers.append(m)
+                        if name == 'tram':
+                            self._couple(m)
+                            s += 2 * TRAM_CAR
                     s += m.length + 6 + float(rng.exponential(24 / st.traffic))
         for sign in (-1, 1):
             if not st.lanes(sign):
@@ -76,18 +84,30 @@ class Traffic:
             side = st.section(sign)
             lane_end = st.median / 2 + st.lanes(sign) * st.lane
             d = lane_end + 0.8 if side.bike else lane_end - 0.75
-            for _ in range(1 + int(rng.poisson(1.8 if side.bike else 0.9))):
+            for _ in range(2 + int(rng.poisson(2.5 if side.bike else 1.4))):
                 self.movers.append(self._two_wheeler('bicycle', sign * (d + float(rng.normal(0, 0.12))), -sign))
         for _ in range(2 + int(rng.poisson(2.0 * st.traffic))):
             self.movers.append(self._crossing_vehicle())
-        for _ in range(6 + int(rng.poisson(11 * st.crowd))):
+        for _ in range(8 + int(rng.poisson(14 * st.crowd))):
             self.movers.append(self._walker())
-        for _ in range(1 + int(rng.poisson(1.6 * st.crowd))):
+        for _ in range(1 + int(rng.poisson(2.0 * st.crowd))):
             self.movers.append(self._crosser())
+
+    def _couple(self, front: Mover) -> None:
+        """Two more cars behind the front car of a tram; the last one looks backwards."""
+        for k, name in ((1, 'tram middle'), (2, 'tram')):
+            car = replace(front, name=name, lead=front, behind=k * TRAM_CAR, turn=np.pi if k == 2 else 0.0)
+            self._follow(car)
+            self.movers.append(car)
+
+    def _follow(self, car: Mover) -> None:
+        lead = car.lead
+        if lead is not None:
+            car.s, car.v, car.hidden, car.fresh = lead.s - lead.way * car.behind, lead.v, lead.hidden, lead.fresh
 
     def _vehicle_name(self) -> str:
         rng = self._rng
-        kind = str(rng.choice(['car', 'truck', 'bus', 'motor'], p=[0.62, 0.13, 0.10, 0.15]))
+        kind = str(rng.choice(['car', 'truck', 'bus', 'motor'], p=[0.60, 0.11, 0.08, 0.21]))
         if kind == 'car':
             return str(rng.choice(CAR_NAMES, p=[0.2, 0.12, 0.14, 0.16, 0.2, 0.06, 0.12]))
         if kind == 'truck':
@@ -113,7 +133,7 @@ class Traffic:
         motor = name != 'bicycle'
         speed = float(rng.uniform(6, 14) if motor else rng.uniform(2.8, 6.5))
         if s is None:
-            s = self._ego.s + float(rng.uniform(-BEHIND * 0.5, AHEAD * 0.7))
+            s = self._ego.s + float(rng.triangular(-BEHIND * 0.5, 15, AHEAD * 0.7))
         return Mover(
             name, s, d, way, speed, v=speed, length=self._fleet[name].length, body=Body.random(rng, helmet=motor or rng.random() < 0.5),
             pose=MOTOR if motor else CYCLE, phase=float(rng.uniform(0, 6.28)), paint=car_paint(rng), paint_b=car_paint(rng), wobble=float(rng.uniform(0, 6.28)), seed=float(rng.uniform(0, 50)),
@@ -124,7 +144,7 @@ class Traffic:
         sign = int(rng.choice([-1, 1]))
         d = sign * float(rng.uniform(st.walk_inner(sign) + 0.3, max(st.walk_outer(sign) - 0.3, st.walk_inner(sign) + 0.5)))
         speed = 0.0 if rng.random() < 0.2 else float(rng.uniform(0.9, 1.8))
-        s = self._ego.s + float(rng.uniform(-10, AHEAD * 0.62))
+        s = self._ego.s + float(rng.triangular(-10, 12, AHEAD * 0.62))
         m = Mover('person', s, d, int(rng.choice([-1, 1])), speed, v=speed, body=Body.random(rng), phase=float(rng.uniform(0, 6.28)), wobble=float(rng.uniform(0, 6.28)))
         m.turn = float(rng.uniform(-3.1, 3.1)) if speed == 0 else 0.0
         return m
@@ -185,7 +205,9 @@ class Traffic:
         on_road = [m for m in self.movers if m.name == 'person' and m.across and abs(m.d) < max(st.road_edge(-1), st.road_edge(1)) + 0.5]
         drivers = [m for m in self.movers if m.name != 'person' and not m.across and not m.hidden]
         for m in self.movers:
-            if m.hidden:
+            if m.lead is not None:
+                self._follow(m)
+            elif m.hidden:
                 self._return(m)
             elif m.name == 'person':
                 self._walk(m, dt)
@@ -199,7 +221,7 @@ class Traffic:
     def _gap(self, s: float, d: float, way: int, length: float, v: float, drivers: list[Mover], walkers: list[Mover], me: Mover | None) -> tuple[float, float]:
         best, speed = 1e3, 0.0
         for o in drivers:
-            if o is me or abs(o.d - d) > 1.9 or o.way != way:
+            if o is me or (me is not None and o.lead is me) or abs(o.d - d) > 1.9 or o.way != way:
                 continue
             gap = (o.s - s) * way - (o.length + length) / 2
             if -2 < gap < best and (o.s - s) * way > 0:
@@ -234,14 +256,14 @@ class Traffic:
         m.phase += m.v * dt * 1.4
         m.wobble += dt
         ahead = m.s - self._ego.s
-        if ahead < -BEHIND - 15 or ahead > AHEAD + 25:
+        if ahead < -BEHIND - 25 or ahead > AHEAD + 40:
             m.hidden = True
 
     def _return(self, m: Mover) -> None:
         if m.across:
             self._start_crossing(m)
             return
-        faster = (m.speed - self._ego.v) * m.way > 0 if m.way > 0 else False
+        faster = m.way > 0 and m.speed > self._ego.v
         s = self._ego.s - BEHIND if faster else self._ego.s + AHEAD + float(self._rng.uniform(0, 20))
         if all(o is m or o.hidden or o.across or abs(o.d - m.d) > 1.9 or abs(o.s - s) > (o.length + m.length) / 2 + 8 for o in self.movers if o.name != 'person'):
             m.s, m.hidden, m.fresh = s, False, True
@@ -254,6 +276,8 @@ class Traffic:
         before = -m.way * m.d - edge  # metres to its stop line
         push = 1.5 * (1 - (m.v / m.speed) ** 4)
         gaps = [(o.d - m.d) * m.way - (o.length + m.length) / 2 - 1 for o in self.movers if o is not m and o.across and o.name != 'person' and not o.hidden and o.way == m.way and abs(o.s - m.s) < 2.5 and (o.d - m.d) * m.way > 0]
+        if self._ego.rolling and abs(self._ego.s - m.s) < 6 and (self._ego.d - m.d) * m.way > 0:
+            gaps.append((self._ego.d - m.d) * m.way - m.length / 2 - 2.5)
         if 0 < before < 40 and not self._along_green(chunk)[1]:
             gaps.append(before)
         if gaps and min(gaps) < 40:

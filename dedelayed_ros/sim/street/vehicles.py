@@ -17,6 +17,7 @@ BLACK = (0.012, 0.012, 0.013)
 GREY = (0.25, 0.25, 0.26)
 RED = (0.45, 0.01, 0.01)
 WHITE = (0.85, 0.83, 0.75)
+TRAM_CAR = 9.2  # m from one car of a tram to the next
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def _wheel(bag: Bag, x: float, y: float, radius: float, width: float) -> None:
     lay = frame_to(np.array([0.0, side, 0.0]))
     bag.add(tube(12, capped=False), at=(x, y - side * width / 2, radius), turn=lay, size=(2 * radius, 2 * radius, width), colour=BLACK)
     for size, lift, colour in ((2.0, 0.0, BLACK), (1.25, 0.01, GREY), (0.5, 0.02, (0.08, 0.08, 0.08))):
-        bag.add(disc(12 if size > 1 else 6), at=(x, y + side * (width / 2 + lift), radius), turn=lay, size=(size * radius, size * radius, 1), colour=colour, gloss=0.3)
+        bag.add(disc(12 if size > 1 else 6), at=(x, y + side * (width / 2 + lift), radius), turn=lay, size=(size * radius, size * radius, 1), colour=colour, gloss=0.3, fine=size < 1)
 
 
 def _lamps(bag: Bag, front: float, rear: float, y: float, z_front: float, z_rear: float, tall: float = 0.14) -> None:
@@ -43,8 +44,8 @@ def _lamps(bag: Bag, front: float, rear: float, y: float, z_front: float, z_rear
         bag.add(rounded_box(), at=(front, side * y, z_front), size=(0.12, 0.36, tall), colour=WHITE, gloss=0.6, kind=LAMP)
         bag.add(rounded_box(), at=(rear, side * y, z_rear), size=(0.1, 0.3, tall * 1.25), colour=RED, gloss=0.5, kind=LAMP)
     bag.add(box(), at=(front + 0.05, 0, z_front - 0.17), size=(0.04, 1.0, 0.16), colour=BLACK, gloss=0.3)
-    bag.add(box(), at=(rear - 0.03, 0, z_rear - 0.12), size=(0.03, 0.5, 0.11), colour=(0.7, 0.7, 0.66))
-    bag.add(box(), at=(front + 0.07, 0, z_front - 0.28), size=(0.03, 0.5, 0.11), colour=(0.7, 0.7, 0.66))
+    for x, z in ((rear - 0.03, z_rear - 0.12), (front + 0.07, z_front - 0.28)):
+        bag.add(box(), at=(x, 0, z), size=(0.03, 0.5, 0.11), colour=(0.7, 0.7, 0.66), fine=True)
 
 
 def _car(stations: list[tuple[float, ...]], wheels: tuple[float, float], radius: float, width: float) -> Mesh:
@@ -60,7 +61,7 @@ def _car(stations: list[tuple[float, ...]], wheels: tuple[float, float], radius:
     _lamps(bag, front[0] - 0.03, rear[0] + 0.01, half * 0.72, front[2] * 0.95, rear[2] * 0.93)
     mirror = max(s[0] for s in stations if s[3] - s[2] > 0.3) + 0.35
     for side in (-1, 1):
-        bag.add(rounded_box(), at=(mirror - 0.15, side * (half + 0.06), 1.0), size=(0.14, 0.2, 0.14), colour=BLACK, gloss=0.4)
+        bag.add(rounded_box(), at=(mirror - 0.15, side * (half + 0.06), 1.0), size=(0.14, 0.2, 0.14), colour=BLACK, gloss=0.4, fine=True)
     return bag.mesh()
 
 
@@ -153,18 +154,18 @@ def _truck(length: float, box_height: float, tarp: bool) -> Mesh:
     bag.add(loft(cab))
     cargo = length - 2.3
     middle = -front + cargo / 2
-    bag.add(rounded_box(0.02), at=(middle, 0, 1.05 + box_height / 2), size=(cargo, 2.45, box_height), slot=PAINT_B, grain=0.1 if tarp else 0.04)
+    bag.add(rounded_box(0.015), at=(middle, 0, 1.05 + box_height / 2), size=(cargo, 2.45, box_height), slot=PAINT_B, grain=0.1 if tarp else 0.04)
     bag.add(box(), at=(-0.3, 0, 0.85), size=(length - 1.5, 0.9, 0.35), colour=BLACK)
     for x in np.arange(-front + 0.2, front - 2.4, 1.1 if tarp else 2.0):
         for side in (-1, 1):
-            bag.add(box(), at=(x, side * 1.23, 1.05 + box_height / 2), size=(0.05, 0.03, box_height), colour=GREY, gloss=0.2)
+            bag.add(box(), at=(x, side * 1.23, 1.05 + box_height / 2), size=(0.05, 0.03, box_height), colour=GREY, gloss=0.2, fine=True)
     for x in (-front + 1.0, -front + 2.2, front - 1.2) if length > 7 else (-front + 1.3, front - 1.2):
         for side in (-1, 1):
             _wheel(bag, x, side * 1.05, 0.48, 0.3)
     for side in (-1, 1):
         bag.add(rounded_box(), at=(front + 0.01, side * 0.85, 0.8), size=(0.08, 0.4, 0.2), colour=WHITE, gloss=0.5, kind=LAMP)
         bag.add(box(), at=(-front - 0.02, side * 1.0, 0.95), size=(0.06, 0.35, 0.16), colour=RED, gloss=0.4, kind=LAMP)
-        bag.add(rounded_box(), at=(front - 0.2, side * 1.32, 2.1), size=(0.1, 0.2, 0.5), colour=BLACK)
+        bag.add(rounded_box(), at=(front - 0.2, side * 1.32, 2.1), size=(0.1, 0.2, 0.5), colour=BLACK, fine=True)
     bag.add(box(), at=(front + 0.01, 0, 0.95), size=(0.05, 1.6, 0.5), colour=BLACK, gloss=0.2)
     return bag.mesh()
 
@@ -200,26 +201,26 @@ def _coach(length: float, tall: float, wide: float, doors: bool, label_lamps: bo
     return bag.mesh()
 
 
-def _tram() -> Mesh:
+def _tram_car(end: bool) -> Mesh:
+    """One car of a tram; the ends of a tram look outwards. Cars follow each other at ``TRAM_CAR`` metres."""
     bag = Bag()
-    for k, x in enumerate((-9.2, 0.0, 9.2)):
-        turn = np.pi if k == 0 else 0.0
-        bag.add(_coach(8.9, 3.3, 2.4, False, label_lamps=k != 1), at=(x, 0, 0.1), turn=turn)
-    for x in (-4.6, 4.6):
-        bag.add(box(), at=(x, 0, 1.9), size=(0.5, 2.2, 2.7), colour=(0.03, 0.03, 0.03), grain=0.1)
-    bag.add(box(), at=(0, 0, 3.6), size=(3.0, 1.6, 0.35), colour=GREY)
-    for side in (-1, 1):
-        bag.add(box(), at=(0.5, side * 0.4, 4.1), turn=frame_to(np.array([0.8, 0, 0.9])), size=(0.05, 0.05, 1.1), colour=BLACK)
+    bag.add(_coach(8.9, 3.3, 2.4, False, label_lamps=end), at=(0, 0, 0.1))
+    bag.add(box(), at=(-TRAM_CAR / 2, 0, 1.9), size=(0.7, 2.2, 2.7), colour=(0.03, 0.03, 0.03), grain=0.1)
+    if not end:
+        bag.add(box(), at=(TRAM_CAR / 2, 0, 1.9), size=(0.7, 2.2, 2.7), colour=(0.03, 0.03, 0.03), grain=0.1)
+        bag.add(box(), at=(0, 0, 3.6), size=(3.0, 1.6, 0.35), colour=GREY)
+        for side in (-1, 1):
+            rod(bag, (0.1, side * 0.4, 3.7), (0.9, side * 0.4, 4.6), 0.05, BLACK)
     return bag.mesh()
 
 
-def rod(bag: Bag, a: tuple[float, float, float], b: tuple[float, float, float], thick: float, colour: tuple[float, float, float] | None = None, slot: int | None = None) -> None:
+def rod(bag: Bag, a: tuple[float, float, float], b: tuple[float, float, float], thick: float, colour: tuple[float, float, float] | None = None, slot: int | None = None, fine: bool = False) -> None:
     """A thin tube from a to b (m)."""
     d = np.subtract(b, a)
     if colour is None:
-        bag.add(tube(4, capped=False), at=a, turn=frame_to(d), size=(thick, thick, float(np.linalg.norm(d))), slot=slot)
+        bag.add(tube(4, capped=False), at=a, turn=frame_to(d), size=(thick, thick, float(np.linalg.norm(d))), slot=slot, fine=fine)
     else:
-        bag.add(tube(4, capped=False), at=a, turn=frame_to(d), size=(thick, thick, float(np.linalg.norm(d))), colour=colour, gloss=0.25)
+        bag.add(tube(4, capped=False), at=a, turn=frame_to(d), size=(thick, thick, float(np.linalg.norm(d))), colour=colour, gloss=0.25, fine=fine)
 
 
 def _bicycle() -> Mesh:
@@ -229,17 +230,17 @@ def _bicycle() -> Mesh:
         bag.add(wheel_ring(0.085), at=(x, 0, r), size=(2 * r, 0.7, 2 * r), colour=BLACK)
         for a in np.arange(6) * np.pi / 6:
             e = (np.cos(a) * r * 0.94, 0.0, np.sin(a) * r * 0.94)
-            rod(bag, (x - e[0], 0, r - e[2]), (x + e[0], 0, r + e[2]), 0.007, GREY)
-        bag.add(tube(8), at=(x, -0.03, r), turn=frame_to(np.array([0.0, 1, 0])), size=(0.07, 0.07, 0.06), colour=GREY)
+            rod(bag, (x - e[0], 0, r - e[2]), (x + e[0], 0, r + e[2]), 0.007, GREY, fine=True)
+        bag.add(tube(8), at=(x, -0.03, r), turn=frame_to(np.array([0.0, 1, 0])), size=(0.07, 0.07, 0.06), colour=GREY, fine=True)
     crank, seat, head = (-0.08, 0, 0.29), (-0.22, 0, 0.86), (0.36, 0, 0.84)
     for a, b in ((crank, seat), (crank, head), (seat, head), (crank, (back, 0, r)), (seat, (back, 0, r)), (head, (front, 0, r)), (head, (0.32, 0, 1.02))):
         rod(bag, a, b, 0.042, slot=PAINT_A)
     rod(bag, (0.3, -0.28, 1.02), (0.3, 0.28, 1.02), 0.032, BLACK)
     bag.add(rounded_box(), at=(-0.25, 0, 0.93), size=(0.27, 0.16, 0.08), colour=BLACK)
-    bag.add(tube(10), at=(crank[0], -0.05, crank[2]), turn=frame_to(np.array([0.0, 1, 0])), size=(0.18, 0.18, 0.02), colour=GREY)
+    bag.add(tube(10), at=(crank[0], -0.05, crank[2]), turn=frame_to(np.array([0.0, 1, 0])), size=(0.18, 0.18, 0.02), colour=GREY, fine=True)
     for x, a in ((front, 0.55), (back, 0.75)):
         for t in (-0.4, 0.0, 0.4):
-            bag.add(box(), at=(x + r * 1.06 * np.sin(t) * 1.0 - 0.02, 0, r + r * 1.06 * np.cos(t)), size=(0.15, 0.05, 0.015), colour=BLACK)
+            bag.add(box(), at=(x + r * 1.06 * np.sin(t) * 1.0 - 0.02, 0, r + r * 1.06 * np.cos(t)), size=(0.15, 0.05, 0.015), colour=BLACK, fine=True)
     return bag.mesh()
 
 
@@ -268,7 +269,7 @@ def _motorcycle(scooter: bool) -> Mesh:
         bag.add(rounded_box(), at=(-0.45, 0, 0.5), size=(0.75, 0.36, 0.4), slot=PAINT_A)
         bag.add(rounded_box(), at=(-0.85, 0, 1.02), size=(0.38, 0.38, 0.32), slot=PAINT_B)
     for side in (-1, 1):
-        bag.add(capsule(6), at=(0.38, side * 0.34, 1.08), turn=frame_to(np.array([0.1, side * 0.3, 1.0])), size=(0.02, 0.02, 0.2), colour=BLACK)
+        bag.add(capsule(5), at=(0.38, side * 0.34, 1.08), turn=frame_to(np.array([0.1, side * 0.3, 1.0])), size=(0.02, 0.02, 0.2), colour=BLACK, fine=True)
     return bag.mesh()
 
 
@@ -287,7 +288,8 @@ def fleet() -> dict[str, Vehicle]:
         'long lorry': (c.TRUCK, 10.5, 2.5, 0.7, lambda: _truck(10.5, 2.7, True)),
         'bus': (c.BUS, 12.0, 2.55, 1.0, lambda: _coach(12.0, 3.05, 2.55, True)),
         'minibus': (c.BUS, 8.0, 2.3, 0.4, lambda: _coach(8.0, 2.8, 2.3, True)),
-        'tram': (c.TRAIN, 27.5, 2.4, 1.0, _tram),
+        'tram': (c.TRAIN, TRAM_CAR, 2.4, 1.0, lambda: _tram_car(True)),
+        'tram middle': (c.TRAIN, TRAM_CAR, 2.4, 1.0, lambda: _tram_car(False)),
         'motorbike': (c.MOTORCYCLE, 2.1, 0.8, 1.0, lambda: _motorcycle(False)),
         'scooter': (c.MOTORCYCLE, 1.9, 0.7, 0.8, lambda: _motorcycle(True)),
         'bicycle': (c.BICYCLE, 1.8, 0.6, 1.0, _bicycle),
