@@ -143,7 +143,9 @@ def _latency(axes: Axes, account: Account) -> None:
 
 def _sources(axes: Axes, account: Account) -> None:
     """One coloured cell a due frame, whatever became of it."""
-    axes.set_title('What each mask is made of')
+    cuts = [f.due_s for f in account.frames if f.provenance is not None and f.provenance.scene_cut]
+    remark = ' (white: a scene cut, after which older features are of no use)' if cuts else ''
+    axes.set_title(f'What each mask is made of{remark}')
     axes.set_yticks([])
     axes.grid(visible=False)
     axes.set_ylim(0, 1)
@@ -154,6 +156,7 @@ def _sources(axes: Axes, account: Account) -> None:
         boxes = [[(x0, 0), (x1, 0), (x1, 1), (x0, 1)] for x0, x1 in spans]
         if boxes:
             axes.add_collection(PolyCollection(boxes, facecolors=SOURCE_COLOURS[source], linewidths=0))
+    axes.vlines(cuts, 0.0, 1.0, color=PAPER, lw=1.2)
 
 
 def _runs(flags: list[bool]) -> list[tuple[int, int]]:
