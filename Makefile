@@ -24,12 +24,12 @@ demo: $(BUILT) $(CLIP)
 	$(VENV)/bin/dedelayed demo --input $(CLIP) $(ARGS)
 
 test: $(BUILT) $(CLIP)
-	$(VENV)/bin/pytest $(ARGS)
+	$(VENV)/bin/python -m pytest $(ARGS)
 
 lint: $(VENV)/.environment
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy dedelayed_ros scripts
+	$(VENV)/bin/python -m ruff check .
+	$(VENV)/bin/python -m ruff format --check .
+	$(VENV)/bin/python -m mypy dedelayed_ros scripts
 
 clean:
 	rm -rf build install log out .pytest_cache .mypy_cache .ruff_cache .hypothesis
