@@ -4,11 +4,12 @@
 - ``meshes``, ``vehicles``, ``people``, ``scenery``, ``plots``: what things are made of and where they stand
 - ``ego``, ``traffic``: what moves
 - ``shaders``, ``engine``: how it is drawn
-- ``clip``, ``source``: what comes out
+- ``clip``, ``source``, ``export``: what comes out
 """
 
 from __future__ import annotations
 
 from .clip import StreetClip, StreetFrame
+from .source import StreetSource, open_street
 
-__all__ = ['StreetClip', 'StreetFrame']
+__all__ = ['StreetClip', 'StreetFrame', 'StreetSource', 'open_street']

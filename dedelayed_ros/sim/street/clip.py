@@ -56,7 +56,9 @@ class StreetClip:
         InputError: an argument out of range, or rendering is impossible on this machine (says what to install).
     """
 
-    def __init__(self, seed: int, size: tuple[int, int] = (320, 640), rate: float = 30.0, frames: int | None = None) -> None:
+    def __init__(
+        self, seed: int, size: tuple[int, int] = (320, 640), rate: float = 30.0, frames: int | None = None
+    ) -> None:
         if seed < 0:
             raise InputError(f'a street seed is a whole number from 0 on, not {seed}')
         if not all(16 <= x <= 4096 for x in size):
@@ -79,12 +81,14 @@ class StreetClip:
         movers = self._traffic.movers
         self._by_name = {name: [m for m in movers if m.name == name] for name in self._fleet}
         self._vehicles = {
-            name: [self._engine.batch('solid', self._fleet[name].mesh, len(ms)) for _ in range(2)] for name, ms in self._by_name.items() if ms
+            name: [self._engine.batch('solid', self._fleet[name].mesh, len(ms)) for _ in range(2)]
+            for name, ms in self._by_name.items()
+            if ms
         }
         self._people = [m for m in movers if m.body is not None]
         n = max(len(self._people), 1)
         self._balls = [self._engine.batch('solid', mesh, n * 2) for mesh in (ball(), ball(5, 4))]
-        self._capsules = [self._engine.batch('solid', mesh, n * 18) for mesh in (capsule(), capsule(4))]
+        self._capsules = [self._engine.batch('solid', mesh, n * 18) for mesh in (capsule(), capsule(4, coarse=True))]
         self._before: dict[str, np.ndarray] = {}
         self._advance()
         self._view = self._ego.view(self._ground())
@@ -98,7 +102,9 @@ class StreetClip:
     def __enter__(self) -> StreetClip:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -119,6 +125,13 @@ class StreetClip:
         frame = StreetFrame(image, labels, motion, self._number / self.rate)
         self._number += 1
         return frame
+
+    def skip(self) -> None:
+        """Let one frame's time pass without rendering it; it counts among ``frames``."""
+        if self._engine is not None:
+            self._advance()
+            self._view = self._ego.view(self._ground())
+            self._number += 1
 
     # -- one step of the world --------------------------------------------------------------------------------------
 
@@ -177,10 +190,17 @@ class StreetClip:
     def _place_people(self) -> None:
         people = self._people
         base = self._traffic.poses(people, self._plots.raised)
-        walking = np.array([0.42 * min(m.v / 1.3, 1.3) * (m.body.scale if m.body else 1.0) if m.name == 'person' else 0.0 for m in people])
+        walking = np.array(
+            [
+                0.42 * min(m.v / 1.3, 1.3) * (m.body.scale if m.body else 1.0) if m.name == 'person' else 0.0
+                for m in people
+            ]
+        )
         label = np.array([c.PERSON if m.name == 'person' else c.RIDER for m in people])
         bodies = [m.body for m in people if m.body is not None]
-        limbs, records = limbs_of(bodies, np.array([m.pose for m in people]), np.array([m.phase for m in people]), walking, label)
+        limbs, records = limbs_of(
+            bodies, np.array([m.pose for m in people]), np.array([m.phase for m in people]), walking, label
+        )
         world = np.empty(limbs.shape)
         world[..., :3] = base[:, None, :, :3] @ limbs[..., :3]
         world[..., 3] = (base[:, None, :, :3] @ limbs[..., 3:])[..., 0] + base[:, None, :, 3]
@@ -199,8 +219,15 @@ class StreetClip:
         for k in wanted:
             if k not in self._chunks:
                 bags = self._plots.make(k)
-                families = (('solid', bags.solid), ('facade', bags.facade), ('foliage', bags.foliage), ('ground', bags.ground))
+                families = (
+                    ('solid', bags.solid),
+                    ('facade', bags.facade),
+                    ('foliage', bags.foliage),
+                    ('ground', bags.ground),
+                )
                 self._chunks[k] = [self._engine.batch(name, bag.mesh()) for name, bag in families if len(bag)]
         order = sorted(wanted, key=lambda k: abs(k - here))
         ahead = here + _DETAILED_CHUNKS
-        return [b for k in order if k < ahead for b in self._chunks[k]], [b for k in order if k >= ahead for b in self._chunks[k]]
+        return [b for k in order if k < ahead for b in self._chunks[k]], [
+            b for k in order if k >= ahead for b in self._chunks[k]
+        ]

@@ -39,14 +39,26 @@ class Ego:
             sign = -1 if rng.random() < 0.7 or not street.lanes_left else 1
             self._middle = sign * float(u(street.walk_inner(sign) + 0.4, street.walk_outer(sign) - 0.4))
         self.d = self._middle
-        self.cruise = {'drive': float(rng.choice([u(2, 8), u(8, 14), u(14, 20)])), 'walk': float(u(0.8, 2.2)), 'stand': 0.0}[manner]
+        self.cruise = {
+            'drive': float(rng.choice([u(2, 8), u(8, 14), u(14, 20)])),
+            'walk': float(u(0.8, 2.2)),
+            'stand': 0.0,
+        }[manner]
         self.v = self.cruise * float(rng.choice([0.0, u(0.3, 1.0), 1.0], p=[0.12, 0.33, 0.55]))
         self._target = self.cruise
         self._until = float(u(0.5, 5.0))
         self.time = 0.0
-        self._height = float({'drive': rng.choice([u(1.1, 1.7), u(1.7, 2.4)], p=[0.75, 0.25]), 'walk': u(0.5, 1.7), 'stand': u(1.0, 2.6)}[manner])
+        self._height = float(
+            {
+                'drive': rng.choice([u(1.1, 1.7), u(1.7, 2.4)], p=[0.75, 0.25]),
+                'walk': u(0.5, 1.7),
+                'stand': u(1.0, 2.6),
+            }[manner]
+        )
         field = float(np.radians(u(48, 96)))
-        self._pitch = float(np.radians(rng.normal(-2.5, 2.5))) if manner == 'drive' else float(np.radians(rng.normal(-4, 4)))
+        self._pitch = (
+            float(np.radians(rng.normal(-2.5, 2.5))) if manner == 'drive' else float(np.radians(rng.normal(-4, 4)))
+        )
         self._roll = float(np.radians(rng.normal(0, 0.8)))
         turned = 0.0
         if manner == 'drive':
@@ -78,12 +90,21 @@ class Ego:
         self.time += dt
         if self.time > self._until:
             self._until = self.time + float(rng.uniform(1.5, 7.0))
-            self._target = self.cruise * float(rng.choice([0.0, rng.uniform(0.2, 0.7), 1.0], p=[0.1 if self.rolling else 0.2, 0.25, 0.65 if self.rolling else 0.55]))
+            self._target = self.cruise * float(
+                rng.choice(
+                    [0.0, rng.uniform(0.2, 0.7), 1.0],
+                    p=[0.1 if self.rolling else 0.2, 0.25, 0.65 if self.rolling else 0.55],
+                )
+            )
         target = self._target
         if self.rolling:
             bend = max(abs(self._path.bend(self.s + k)) for k in (0.0, 5.0, 10.0, 15.0))
             target = min(target, float(np.sqrt(3.2 / max(bend, 1e-4))))
-        push = 1.6 * (1 - (self.v / max(target, 0.3)) ** 2) if self.v > target else 1.6 * (1 - (self.v / max(target, 0.1)) ** 4)
+        push = (
+            1.6 * (1 - (self.v / max(target, 0.3)) ** 2)
+            if self.v > target
+            else 1.6 * (1 - (self.v / max(target, 0.1)) ** 4)
+        )
         if self.rolling and gap < 80:
             want = 3.5 + 1.1 * self.v + self.v * (self.v - leader) / 4.0
             push = min(push, 1.8 - 1.8 * (max(want, 1.0) / max(gap, 0.5)) ** 2)
@@ -96,7 +117,9 @@ class Ego:
         w = self._wander
         reach = 0.22 if self.rolling else 0.12
         old = self.d
-        self.d = self._middle + reach * float(np.sin(0.35 * t + w[0]) + 0.5 * np.sin(0.83 * t + w[1])) * min(1.0, self.v / 3 + (0 if self.rolling else 1) * (self.cruise > 0))
+        self.d = self._middle + reach * float(np.sin(0.35 * t + w[0]) + 0.5 * np.sin(0.83 * t + w[1])) * min(
+            1.0, self.v / 3 + (0 if self.rolling else 1) * (self.cruise > 0)
+        )
         self._drift = float(np.arctan2(self.d - old, max(self.v * dt, 0.02))) if self.v > 0.5 else 0.0
         self._brake_pitch += (felt * 0.006 - self._brake_pitch) * min(1.0, 5.0 * dt)
         self._bumps(dt)
@@ -111,7 +134,18 @@ class Ego:
         if not self.rolling:
             kick = rng.normal(size=3) * np.sqrt(dt) * self._shake * [0.08, 0.05, 0.04]
             if self.v > 0.3:
-                kick = kick + np.array([np.cos(self.time * 11.0) * 0.25, np.cos(self.time * 11.0 + 1) * 0.03, np.cos(self.time * 5.5) * 0.05]) * dt * 3
+                kick = (
+                    kick
+                    + np.array(
+                        [
+                            np.cos(self.time * 11.0) * 0.25,
+                            np.cos(self.time * 11.0 + 1) * 0.03,
+                            np.cos(self.time * 5.5) * 0.05,
+                        ]
+                    )
+                    * dt
+                    * 3
+                )
         n = max(int(np.ceil(dt / 0.01)), 1)
         stiff, damp = np.array([90.0, 70.0, 60.0]), np.array([5.0, 4.0, 4.0])
         self._sway[:, 1] += kick
@@ -123,6 +157,16 @@ class Ego:
         """Where the camera is now; ground: height of what it stands on (m)."""
         x, y, heading = self._path.at(self.s, self.d)
         heave, pitch, roll = self._sway[:, 0]
-        sway_yaw = 0.0 if self.rolling else 0.02 * self._shake * float(np.sin(0.7 * self.time + self._wander[3]) + 0.4 * np.sin(1.9 * self.time + self._wander[4]))
-        turn = rotation(self._roll + roll, self._pitch + pitch + self._brake_pitch, float(heading) + self._turned + sway_yaw + getattr(self, '_drift', 0.0))
+        sway_yaw = (
+            0.0
+            if self.rolling
+            else 0.02
+            * self._shake
+            * float(np.sin(0.7 * self.time + self._wander[3]) + 0.4 * np.sin(1.9 * self.time + self._wander[4]))
+        )
+        turn = rotation(
+            self._roll + roll,
+            self._pitch + pitch + self._brake_pitch,
+            float(heading) + self._turned + sway_yaw + getattr(self, '_drift', 0.0),
+        )
         return View(np.array([float(x), float(y), ground + self._height + heave]), turn, self._projection)

@@ -6,6 +6,7 @@ into two targets (light + class, motion), then development to the camera's pictu
 
 from __future__ import annotations
 
+import ctypes
 import ctypes.util
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,8 @@ _INSTANCE_NAMES = ('now0', 'now1', 'now2', 'before0', 'before1', 'before2', 'ext
 _VERTEX_FORMAT = '3f 3f 3f 4f1 4u1'
 _VERTEX_NAMES = ('in_pos', 'in_normal', 'in_uvw', 'in_colour', 'in_info')
 _SAMPLES = 4  # of a pixel: edges are sampled so often, surfaces are shaded once
-_SHADOW_PIXELS = 1024
+_SHADOW_PIXELS = 1024  # as in the shaders
+_LINES = 8
 _SHADOW_REACH = 42.0  # metres around the middle of the shadow map
 
 
@@ -121,6 +123,13 @@ def open_context() -> Any:
         raise InputError(f'no OpenGL context through EGL ({error}); {hint}') from error
 
 
+def leave_context() -> None:
+    """Let go of the context that creating one has made current, so that another thread can use it."""
+    egl = ctypes.CDLL('libEGL.so.1')
+    egl.eglReleaseThread.restype = ctypes.c_uint
+    egl.eglReleaseThread()
+
+
 def _gl(matrix: np.ndarray) -> bytes:
     return np.ascontiguousarray(matrix.T, np.float32).tobytes()
 
@@ -167,6 +176,7 @@ class Engine:
         ctx.enable(moderngl.DEPTH_TEST)
         ctx.depth_func = '<='
         self._set_look()
+        leave_context()
 
     # -- set-up ---------------------------------------------------------------------------------------------------------
 
@@ -189,8 +199,9 @@ class Engine:
             self._set(name, unit)
 
     def set_street(self, lines: list[tuple[float, float, float, float]], rails: float) -> None:
-        """Painted lines (d, half width, period, drawn share), 8 of them, and d of a track in the road (0: none)."""
-        self._set('u_lines', lines)
+        """Painted lines (d, half width, period, drawn share), up to 8 of them, and d of a track in the road (0: none)."""
+        self._set('u_lines', (lines + [(0.0, 0.0, 0.0, 0.0)] * _LINES)[:_LINES])
+        self._set('u_line_count', min(len(lines), _LINES))
         self._set('u_rails', rails)
 
     def batch(self, family: str, mesh: Mesh, instances: int = 0) -> Batch:
@@ -233,7 +244,9 @@ class Engine:
 
     # -- a frame --------------------------------------------------------------------------------------------------------
 
-    def render(self, batches: list[Batch], distant: list[Batch], now: View, before: View, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def render(
+        self, batches: list[Batch], distant: list[Batch], now: View, before: View, number: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Draw; near to far, and what is distant with less care. Returns image uint8 [H, W, 3], labels uint8 [H, W], motion float32 [H, W, 2] (px)."""
         ctx, gl = self.ctx, self._gl
         h, w = self.size

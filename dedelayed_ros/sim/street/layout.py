@@ -120,7 +120,7 @@ class Street:
                 out.append((sign * outer, half, 0.0 if side.bike else dash / 3, 0.5))
         if rng.random() < 0.12:
             out = []
-        return (out + [(1000.0, 0.01, 0.0, 0.0)] * 8)[:8]
+        return out[:8]
 
 
 class Ground:
@@ -182,7 +182,19 @@ class Ground:
             kind, colour = (GRASS, self._look.grass) if yard == c.TERRAIN else (self._slab_kind, self._slab)
             self._strip(bag, lo, hi, sign, outer, 70, z - 0.03, yard, kind, colour)
 
-    def _strip(self, bag: Bag, s0: float, s1: float, sign: int, d0: float, d1: float, z: float, label: int, kind: int, colour: tuple[float, ...]) -> None:
+    def _strip(
+        self,
+        bag: Bag,
+        s0: float,
+        s1: float,
+        sign: int,
+        d0: float,
+        d1: float,
+        z: float,
+        label: int,
+        kind: int,
+        colour: tuple[float, ...],
+    ) -> None:
         n = max(int(np.ceil((s1 - s0) / 2.5)), 1)
         s = np.linspace(s0, s1, n + 1)
         bend = np.array([self._path.bend(x) for x in s]) * sign
@@ -212,7 +224,9 @@ class Ground:
         x, y, heading = self._path.at(s, d)
         v = np.zeros(2 * (n + 1), VERTEX)
         v['pos'] = np.stack([np.tile(x, 2), np.tile(y, 2), np.repeat([0.0, height], n + 1)], -1)
-        v['normal'] = np.tile(np.stack([-np.sin(heading) * towards, np.cos(heading) * towards, 0 * heading], -1), (2, 1))
+        v['normal'] = np.tile(
+            np.stack([-np.sin(heading) * towards, np.cos(heading) * towards, 0 * heading], -1), (2, 1)
+        )
         v['uvw'] = np.stack([np.tile(s, 2), np.repeat([d, d + 0.1], n + 1), np.zeros(2 * n + 2)], -1)
         v['colour'][:, :3] = np.clip(np.asarray(self._kerb) * 255, 0, 255)
         v['info'] = (c.SIDEWALK, 0, KERB, 128)

@@ -69,7 +69,13 @@ class Look:
         u = rng.uniform
         kind = rng.choice(['clear', 'cloudy', 'overcast', 'golden', 'dusk'], p=[0.3, 0.24, 0.24, 0.12, 0.1])
         azimuth = u(-np.pi, np.pi)
-        height = {'clear': u(0.5, 1.2), 'cloudy': u(0.5, 1.2), 'overcast': u(1.2, 1.45), 'golden': u(0.2, 0.4), 'dusk': u(1.2, 1.4)}
+        height = {
+            'clear': u(0.5, 1.2),
+            'cloudy': u(0.5, 1.2),
+            'overcast': u(1.2, 1.45),
+            'golden': u(0.2, 0.4),
+            'dusk': u(1.2, 1.4),
+        }
         elevation = height[str(kind)]
         sun = (np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation))
         sun_colour, up, side, shadow, cover = {
@@ -82,17 +88,31 @@ class Look:
         warm = float(rng.normal(0, 0.035))
         tint = (1 + warm, 1.0, 1 - warm)
         side = tuple(np.multiply(side, tint))
-        wet = float(u(0.3, 1.0)) if rng.random() < (0.35 if kind in ('overcast', 'dusk') else 0.1) else float(u(0, 0.12))
+        wet = (
+            float(u(0.3, 1.0)) if rng.random() < (0.35 if kind in ('overcast', 'dusk') else 0.1) else float(u(0, 0.12))
+        )
         haze = float(np.exp(u(np.log(0.0004), np.log(0.004))))
         if rng.random() < 0.1:
             haze = float(u(0.006, 0.02))
         ground = u(0.08, 0.22)
         asphalt = _mix((ground, ground, ground), (ground * 1.15, ground, ground * 0.84), u(-0.5, 1.0))
         season = rng.choice(['summer', 'spring', 'autumn', 'dry'], p=[0.5, 0.2, 0.18, 0.12])
-        leaf = {'summer': (0.055, 0.115, 0.03), 'spring': (0.10, 0.17, 0.04), 'autumn': (0.25, 0.13, 0.03), 'dry': (0.13, 0.13, 0.06)}
-        grass = {'summer': (0.07, 0.12, 0.03), 'spring': (0.10, 0.17, 0.04), 'autumn': (0.15, 0.14, 0.05), 'dry': (0.22, 0.18, 0.09)}
+        leaf = {
+            'summer': (0.055, 0.115, 0.03),
+            'spring': (0.10, 0.17, 0.04),
+            'autumn': (0.25, 0.13, 0.03),
+            'dry': (0.13, 0.13, 0.06),
+        }
+        grass = {
+            'summer': (0.07, 0.12, 0.03),
+            'spring': (0.10, 0.17, 0.04),
+            'autumn': (0.15, 0.14, 0.05),
+            'dry': (0.22, 0.18, 0.09),
+        }
         bright = 1.0 if kind != 'dusk' else u(1.2, 2.0)
-        ground_bounce = tuple(0.5 * (0.4 * s + 0.35 * c * np.sin(elevation)) * 0.6 for s, c in zip(side, sun_colour, strict=True))
+        ground_bounce = tuple(
+            0.5 * (0.4 * s + 0.35 * c * np.sin(elevation)) * 0.6 for s, c in zip(side, sun_colour, strict=True)
+        )
         warm, green = rng.normal(0, 0.04), rng.normal(0, 0.012)
         cast = np.array([1 + warm, 1 + green, 1 - warm])
         return cls(

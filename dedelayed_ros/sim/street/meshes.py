@@ -94,15 +94,15 @@ def ball(columns: int = 8, rows: int = 5) -> Mesh:
     return _mesh(n * 0.5, n, _quads(rows, columns)[:, ::-1])
 
 
-def capsule(columns: int = 7) -> Mesh:
+def capsule(columns: int = 7, coarse: bool = False) -> Mesh:
     """A limb of diameter one from z = 0 to z = 1 with rounded ends."""
-    t = np.array([0.0, 0.8, 1.57, 1.57, 2.34, np.pi])
-    z = np.array([1.03, 0.99, 0.88, 0.12, 0.01, -0.03])
+    t = np.array([0.0, 1.57, 1.57, np.pi] if coarse else [0.0, 0.8, 1.57, 1.57, 2.34, np.pi])
+    z = np.array([1.03, 0.92, 0.08, -0.03] if coarse else [1.03, 0.99, 0.88, 0.12, 0.01, -0.03])
     f = np.linspace(0, 2 * np.pi, columns + 1)
     n = np.stack([np.sin(t)[:, None] * np.cos(f), np.sin(t)[:, None] * np.sin(f), np.cos(t)[:, None] + 0 * f], -1)
     p = n * 0.5
     p[..., 2] = z[:, None]
-    return _mesh(p.reshape(-1, 3), n.reshape(-1, 3), _quads(5, columns)[:, ::-1])
+    return _mesh(p.reshape(-1, 3), n.reshape(-1, 3), _quads(len(t) - 1, columns)[:, ::-1])
 
 
 def tube(columns: int = 10, top: float = 1.0, capped: bool = True) -> Mesh:

@@ -12,8 +12,22 @@ from .meshes import frame_to
 WALK, CYCLE, MOTOR = range(3)
 """Poses."""
 
-SKINS = ((0.55, 0.34, 0.25), (0.42, 0.24, 0.16), (0.62, 0.42, 0.33), (0.20, 0.10, 0.06), (0.10, 0.05, 0.03), (0.5, 0.32, 0.22))
-HAIRS = ((0.02, 0.015, 0.01), (0.06, 0.035, 0.02), (0.16, 0.10, 0.05), (0.3, 0.22, 0.12), (0.25, 0.25, 0.25), (0.08, 0.02, 0.01))
+SKINS = (
+    (0.55, 0.34, 0.25),
+    (0.42, 0.24, 0.16),
+    (0.62, 0.42, 0.33),
+    (0.20, 0.10, 0.06),
+    (0.10, 0.05, 0.03),
+    (0.5, 0.32, 0.22),
+)
+HAIRS = (
+    (0.02, 0.015, 0.01),
+    (0.06, 0.035, 0.02),
+    (0.16, 0.10, 0.05),
+    (0.3, 0.22, 0.12),
+    (0.25, 0.25, 0.25),
+    (0.08, 0.02, 0.01),
+)
 CLOTHES = (
     (0.02, 0.02, 0.025), (0.03, 0.04, 0.09), (0.10, 0.10, 0.11), (0.30, 0.29, 0.28), (0.60, 0.58, 0.55), (0.25, 0.02, 0.02), (0.05, 0.10, 0.22),
     (0.16, 0.11, 0.07), (0.06, 0.09, 0.05), (0.38, 0.30, 0.19), (0.45, 0.10, 0.03), (0.55, 0.40, 0.05), (0.35, 0.08, 0.18), (0.02, 0.16, 0.16),
@@ -73,7 +87,9 @@ def _bent(a: np.ndarray, b: np.ndarray, length: float, towards: np.ndarray) -> n
     return (a + b) / 2 + side / np.maximum(np.linalg.norm(side, axis=-1, keepdims=True), 1e-6) * out
 
 
-def limbs_of(bodies: list[Body], pose: np.ndarray, phase: np.ndarray, stride: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def limbs_of(
+    bodies: list[Body], pose: np.ndarray, phase: np.ndarray, stride: np.ndarray, label: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Limbs of n people in their own frames (x forward, z up, origin on the ground).
 
     pose: WALK… [n]; phase: of the gait (rad) [n]; stride: half a step (m) [n]; label: class ids [n].
@@ -101,7 +117,11 @@ def limbs_of(bodies: list[Body], pose: np.ndarray, phase: np.ndarray, stride: np
         foot = np.where(
             walk[:, None],
             point(np.sin(a) * stride, 0.09 * side, 0.08 + np.maximum(np.cos(a), 0) * 0.2 * np.minimum(stride * 2, 1)),
-            np.where(cycle[:, None], point(-0.06 + 0.17 * np.cos(a), 0.11 * side, 0.34 - 0.17 * np.sin(a)), point(0.0, 0.24 * side, 0.34)),
+            np.where(
+                cycle[:, None],
+                point(-0.06 + 0.17 * np.cos(a), 0.11 * side, 0.34 - 0.17 * np.sin(a)),
+                point(0.0, 0.24 * side, 0.34),
+            ),
         )
         joint = hip + point(0, 0.09 * side, -0.03)
         knee = _bent(joint, foot, 0.45, point(1.0, choose(0, 0, 0.35 * side), choose(0, 0.4, 0.4)))
@@ -120,7 +140,10 @@ def limbs_of(bodies: list[Body], pose: np.ndarray, phase: np.ndarray, stride: np
         hands.append(hand), elbows.append(elbow), shoulders.append(shoulder)
     g = np.array([b.girth for b in bodies])
     up = point(0, 0, 1)
-    parts += [(head - up * 0.12, head + up * 0.12, 0.165, 0.2), (head - up * 0.02 + point(-0.02, 0, 0), head + up * 0.135 + point(-0.03, 0, 0), 0.185, 0.215)]
+    parts += [
+        (head - up * 0.12, head + up * 0.12, 0.165, 0.2),
+        (head - up * 0.02 + point(-0.02, 0, 0), head + up * 0.135 + point(-0.03, 0, 0), 0.185, 0.215),
+    ]
     lean = neck - hip
     parts.append((hip - up * 0.04, neck - up * 0.0, 0.36 * g, 0.23 * g))  # torso: wide, deep
     parts.append((hip - lean * 0.22, hip + lean * 0.3, 0.32 * g, 0.23 * g))  # hips
@@ -132,13 +155,22 @@ def limbs_of(bodies: list[Body], pose: np.ndarray, phase: np.ndarray, stride: np
         parts.append((shoulders[k], elbows[k], 0.105, 0.11))
         parts.append((elbows[k], hands[k], 0.08, 0.08))
     skirt = np.array([b.skirt for b in bodies]) & walk
-    parts.append((hip + up * 0.12, hip - up * np.where(skirt, 0.42, 0.05)[:, None], np.where(skirt, 0.44, 0.2), np.where(skirt, 0.4 + 0.4 * stride, 0.2)))
+    parts.append(
+        (
+            hip + up * 0.12,
+            hip - up * np.where(skirt, 0.42, 0.05)[:, None],
+            np.where(skirt, 0.44, 0.2),
+            np.where(skirt, 0.4 + 0.4 * stride, 0.2),
+        )
+    )
     pack = np.array([b.pack for b in bodies])
     on_back, in_hand = pack == 1, (pack == 2) & walk
     none = ~(on_back | in_hand)
     back = neck + point(-0.2, 0, -0.42)
     low = np.where(on_back[:, None], back, np.where(in_hand[:, None], hands[1] + point(0, 0, -0.36), hip))
-    high = np.where(on_back[:, None], back + up * 0.4, np.where(in_hand[:, None], hands[1] + point(0, 0, -0.05), hip + up * 0.05))
+    high = np.where(
+        on_back[:, None], back + up * 0.4, np.where(in_hand[:, None], hands[1] + point(0, 0, -0.05), hip + up * 0.05)
+    )
     parts.append((low, high, np.where(none, 0.05, 0.3), np.where(none, 0.05, 0.18)))
 
     start = np.stack([p[0] for p in parts], 1)

@@ -29,8 +29,18 @@ class Plots:
         self._lamp_every = float(rng.uniform(18, 34))
         self._lamp_style = int(rng.integers(2))
         self._fence_style = int(rng.integers(4))
-        self._fence_colour = tuple(np.array([(0.03, 0.06, 0.04), (0.02, 0.02, 0.02), (0.25, 0.16, 0.09), (0.5, 0.5, 0.48), (0.2, 0.2, 0.2)][rng.integers(5)]) * rng.uniform(0.7, 1.3))
-        self._wall_tone = tuple(np.array([(0.4, 0.38, 0.34), (0.3, 0.13, 0.09), (0.5, 0.46, 0.38), (0.28, 0.28, 0.27)][rng.integers(4)]) * rng.uniform(0.7, 1.2))
+        self._fence_colour = tuple(
+            np.array(
+                [(0.03, 0.06, 0.04), (0.02, 0.02, 0.02), (0.25, 0.16, 0.09), (0.5, 0.5, 0.48), (0.2, 0.2, 0.2)][
+                    rng.integers(5)
+                ]
+            )
+            * rng.uniform(0.7, 1.3)
+        )
+        self._wall_tone = tuple(
+            np.array([(0.4, 0.38, 0.34), (0.3, 0.13, 0.09), (0.5, 0.46, 0.38), (0.28, 0.28, 0.27)][rng.integers(4)])
+            * rng.uniform(0.7, 1.2)
+        )
         self._kerb_fence = rng.random() < 0.3
         self._bollards = rng.random() < 0.25
         self._parked_share = float(rng.uniform(0.25, 0.95))
@@ -91,10 +101,28 @@ class Plots:
                 self._houses(bags, rng, sign, lo, hi, kind, outer)
             elif kind == HOUSES:
                 self._houses(bags, rng, sign, lo, hi, kind, outer + float(rng.uniform(2.5, 6.0)))
-                self._barrier(bags, rng, sign, lo, hi, outer + 0.25, rng.choice(['fence', 'hedge', 'wall', 'none'], p=[0.4, 0.3, 0.2, 0.1]), float(rng.uniform(0.8, 1.5)))
+                self._barrier(
+                    bags,
+                    rng,
+                    sign,
+                    lo,
+                    hi,
+                    outer + 0.25,
+                    rng.choice(['fence', 'hedge', 'wall', 'none'], p=[0.4, 0.3, 0.2, 0.1]),
+                    float(rng.uniform(0.8, 1.5)),
+                )
                 self._greens(bags, rng, sign, lo, hi, outer + 1.0, outer + 16, 4)
             elif kind == PARK:
-                self._barrier(bags, rng, sign, lo, hi, outer + 0.25, rng.choice(['fence', 'hedge', 'none'], p=[0.45, 0.25, 0.3]), float(rng.uniform(0.8, 1.6)))
+                self._barrier(
+                    bags,
+                    rng,
+                    sign,
+                    lo,
+                    hi,
+                    outer + 0.25,
+                    rng.choice(['fence', 'hedge', 'none'], p=[0.45, 0.25, 0.3]),
+                    float(rng.uniform(0.8, 1.6)),
+                )
                 self._greens(bags, rng, sign, lo, hi, outer + 1.5, outer + 30, 9)
             elif kind == LONG_WALL:
                 self._barrier(bags, rng, sign, lo, hi, outer + 0.25, 'wall', float(rng.uniform(1.8, 3.2)))
@@ -105,10 +133,18 @@ class Plots:
                     if rng.random() < 0.6:
                         at, heading = self._at(float(s), sign * (outer + 5.5))
                         if self._clear(at[0], at[1], float(s), 3.0, sign):
-                            self._builder.parked(bags, rng, str(rng.choice([*CAR_NAMES, 'lorry', 'pickup'])), at, heading + np.pi / 2 + np.pi * rng.integers(2))
+                            self._builder.parked(
+                                bags,
+                                rng,
+                                str(rng.choice([*CAR_NAMES, 'lorry', 'pickup'])),
+                                at,
+                                heading + np.pi / 2 + np.pi * rng.integers(2),
+                            )
                 self._houses(bags, rng, sign, lo, hi, TOWERS, outer + 18)
 
-    def _houses(self, bags: Bags, rng: np.random.Generator, sign: int, lo: float, hi: float, kind: int, line: float) -> None:
+    def _houses(
+        self, bags: Bags, rng: np.random.Generator, sign: int, lo: float, hi: float, kind: int, line: float
+    ) -> None:
         town = self._street.town
         s = lo
         while s < hi - 3:
@@ -134,7 +170,9 @@ class Plots:
                 )  # fmt: skip
             s += front + gap
 
-    def _barrier(self, bags: Bags, rng: np.random.Generator, sign: int, lo: float, hi: float, d: float, what: str, tall: float) -> None:
+    def _barrier(
+        self, bags: Bags, rng: np.random.Generator, sign: int, lo: float, hi: float, d: float, what: str, tall: float
+    ) -> None:
         if what == 'none':
             return
         n = max(int((hi - lo) / 5), 1)
@@ -149,11 +187,21 @@ class Plots:
             if what == 'fence':
                 self._builder.fence(bags, rng, a, b, self._fence_style, tall, self._fence_colour)
             elif what == 'wall':
-                self._builder.wall(bags, rng, a, b, tall, self._wall_tone, self._wall_tone[0] > 1.5 * self._wall_tone[1] or self._fence_style == 1)
+                self._builder.wall(
+                    bags,
+                    rng,
+                    a,
+                    b,
+                    tall,
+                    self._wall_tone,
+                    self._wall_tone[0] > 1.5 * self._wall_tone[1] or self._fence_style == 1,
+                )
             else:
                 self._builder.hedge(bags, rng, a, b, tall)
 
-    def _greens(self, bags: Bags, rng: np.random.Generator, sign: int, lo: float, hi: float, near: float, far: float, count: int) -> None:
+    def _greens(
+        self, bags: Bags, rng: np.random.Generator, sign: int, lo: float, hi: float, near: float, far: float, count: int
+    ) -> None:
         for _ in range(int(count * (hi - lo) / CHUNK)):
             s, d = float(rng.uniform(lo, hi)), float(rng.uniform(near, far))
             at, _h = self._at(s, sign * d)
@@ -171,7 +219,16 @@ class Plots:
             if not self._clear(at[0], at[1], s, 22, sign):
                 continue
             if rng.random() < 0.35 + 0.6 * town:
-                self._builder.house(bags, rng, at, heading - sign * np.pi / 2, (16, float(rng.uniform(15, 34)), float(rng.uniform(8, 14 + 26 * town))), shop=False, glass=bool(rng.random() < 0.2), gable=bool(rng.random() < 0.4))
+                self._builder.house(
+                    bags,
+                    rng,
+                    at,
+                    heading - sign * np.pi / 2,
+                    (16, float(rng.uniform(15, 34)), float(rng.uniform(8, 14 + 26 * town))),
+                    shop=False,
+                    glass=bool(rng.random() < 0.2),
+                    gable=bool(rng.random() < 0.4),
+                )
             else:
                 for _k in range(3):
                     p = (at[0] + float(rng.normal(0, 7)), at[1] + float(rng.normal(0, 7)), 0.0)
@@ -206,7 +263,12 @@ class Plots:
             s = float(rng.uniform(s0, s1))
             if free(s):
                 at, heading = self._at(s, sign * (edge + 0.35), z)
-                b.sign(bags, rng, at, heading + (np.pi if sign < 0 or rng.random() < 0.4 else 0.0) + float(rng.normal(0, 0.12)))
+                b.sign(
+                    bags,
+                    rng,
+                    at,
+                    heading + (np.pi if sign < 0 or rng.random() < 0.4 else 0.0) + float(rng.normal(0, 0.12)),
+                )
         if rng.random() < 0.16:
             s = float(rng.uniform(s0, s1))
             if free(s):
@@ -214,7 +276,9 @@ class Plots:
                 b.gantry_sign(bags, rng, at, heading + (np.pi if sign < 0 else 0.0))
         if not self._path.is_junction(chunk) and rng.random() < 0.3:  # a crossing for people on foot
             at, heading = self._at(float(rng.uniform(s0, s1)), sign * (edge + 0.5), z)
-            b.traffic_light(bags, rng, at, heading + (np.pi if sign < 0 else 0.0), arm=2.5 if rng.random() < 0.4 else 0.0)
+            b.traffic_light(
+                bags, rng, at, heading + (np.pi if sign < 0 else 0.0), arm=2.5 if rng.random() < 0.4 else 0.0
+            )
         if self._kerb_fence and rng.random() < 0.5:
             for lo, hi in self._spans(chunk, 4.0):
                 self._barrier(bags, rng, sign, lo, hi, edge + 0.25, 'fence', 1.0)
@@ -237,7 +301,13 @@ class Plots:
                 length = 7.4 if name == 'lorry' else 5.0
                 if free(s) and free(s + length) and rng.random() < self._parked_share:
                     at, heading = self._at(s + length / 2, sign * (edge - side.park / 2 + float(rng.normal(0, 0.08))))
-                    b.parked(bags, rng, name, at, heading + (np.pi if (sign > 0) ^ (rng.random() < 0.12) else 0.0) + float(rng.normal(0, 0.02)))
+                    b.parked(
+                        bags,
+                        rng,
+                        name,
+                        at,
+                        heading + (np.pi if (sign > 0) ^ (rng.random() < 0.12) else 0.0) + float(rng.normal(0, 0.02)),
+                    )
                 s += length + float(rng.uniform(0.3, 1.3))
 
     def _two_wheels(self, bags: Bags, rng: np.random.Generator, sign: int, s: float, free: object) -> None:
@@ -279,7 +349,13 @@ class Plots:
                 at, heading = self._at(middle + end * (half + 0.8), sign * (edge + 0.5), self.raised)
                 if lights:
                     looks = heading + np.pi if sign < 0 else heading
-                    b.traffic_light(bags, rng, at, looks, arm=float(rng.uniform(2.0, 4.5)) if rng.random() < 0.7 and end * sign < 0 else 0.0)
+                    b.traffic_light(
+                        bags,
+                        rng,
+                        at,
+                        looks,
+                        arm=float(rng.uniform(2.0, 4.5)) if rng.random() < 0.7 and end * sign < 0 else 0.0,
+                    )
                 elif rng.random() < 0.6:
                     b.sign(bags, rng, at, heading + (np.pi if sign < 0 else 0))
                 # the side street's own houses, seen past the corner
@@ -290,7 +366,16 @@ class Plots:
                     at, heading = self._at(middle + end * (half + 3 + 5.5), sign * (d + front / 2))
                     if self._clear(at[0], at[1], middle, 9, sign):
                         if rng.random() < 0.8:
-                            b.house(bags, rng, (at[0], at[1], 0.1), heading + (np.pi if end > 0 else 0.0), (11, front, float(rng.uniform(6, 10 + 12 * st.town))), shop=rng.random() < 0.4, glass=False, gable=bool(rng.random() < 0.3))
+                            b.house(
+                                bags,
+                                rng,
+                                (at[0], at[1], 0.1),
+                                heading + (np.pi if end > 0 else 0.0),
+                                (11, front, float(rng.uniform(6, 10 + 12 * st.town))),
+                                shop=rng.random() < 0.4,
+                                glass=False,
+                                gable=bool(rng.random() < 0.3),
+                            )
                         else:
                             b.tree(bags, rng, at, float(rng.uniform(5, 10)))
                     d += front

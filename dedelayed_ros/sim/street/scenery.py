@@ -47,7 +47,19 @@ class Builder:
 
     # -- houses -----------------------------------------------------------------------------------------------------
 
-    def house(self, bags: Bags, rng: np.random.Generator, at: Point, yaw: float, size: Point, *, shop: bool, glass: bool, gable: bool, wall: tuple[float, float, float] | None = None) -> None:
+    def house(
+        self,
+        bags: Bags,
+        rng: np.random.Generator,
+        at: Point,
+        yaw: float,
+        size: Point,
+        *,
+        shop: bool,
+        glass: bool,
+        gable: bool,
+        wall: tuple[float, float, float] | None = None,
+    ) -> None:
         """A building: at is the middle of its footprint, yaw the direction of its front's normal, size (depth, front, height)."""
         depth, front, tall = size
         r = yaw_matrix(yaw)
@@ -55,7 +67,9 @@ class Builder:
         if wall is None:
             wall = WALLS[rng.integers(len(WALLS))]
         tint = np.clip(np.array(wall) * rng.uniform(0.75, 1.3), 0, 0.8)
-        corners = np.array([[depth / 2, -front / 2], [depth / 2, front / 2], [-depth / 2, front / 2], [-depth / 2, -front / 2]])
+        corners = np.array(
+            [[depth / 2, -front / 2], [depth / 2, front / 2], [-depth / 2, front / 2], [-depth / 2, -front / 2]]
+        )
         for k in range(4):
             a, b = corners[k], corners[(k + 1) % 4]
             width = float(np.hypot(*(b - a)))
@@ -74,44 +88,147 @@ class Builder:
             rise = float(rng.uniform(0.35, 0.7)) * depth / 2
             e = 0.35
             lo, hi = -0.1, rise
-            p = [(depth / 2 + e, -front / 2 - e), (depth / 2 + e, front / 2 + e), (-depth / 2 - e, front / 2 + e), (-depth / 2 - e, -front / 2 - e)]
+            p = [
+                (depth / 2 + e, -front / 2 - e),
+                (depth / 2 + e, front / 2 + e),
+                (-depth / 2 - e, front / 2 + e),
+                (-depth / 2 - e, -front / 2 - e),
+            ]
             q = [np.array([*x, lo]) for x in p]
             t0, t1 = np.array([0, -front / 2 - e, hi]), np.array([0, front / 2 + e, hi])
             if rng.random() < 0.4:
                 t0, t1 = t0 + [0, min(depth, front) * 0.35, 0], t1 - [0, min(depth, front) * 0.35, 0]
-            faces = [(np.array(f), 0) for f in ([q[0], q[1], t1, t0], [q[2], q[3], t0, t1], [q[1], q[2], t1], [q[3], q[0], t0])]
-            bags.solid.add(smoothed(faces, 0.95), at=base, turn=yaw, colour=tuple(roof), label=c.BUILDING, kind=BRICK, grain=0.35, shift=number)
+            faces = [
+                (np.array(f), 0)
+                for f in ([q[0], q[1], t1, t0], [q[2], q[3], t0, t1], [q[1], q[2], t1], [q[3], q[0], t0])
+            ]
+            bags.solid.add(
+                smoothed(faces, 0.95),
+                at=base,
+                turn=yaw,
+                colour=tuple(roof),
+                label=c.BUILDING,
+                kind=BRICK,
+                grain=0.35,
+                shift=number,
+            )
             if rng.random() < 0.6:
-                bags.solid.add(self._box, at=(base[0], base[1], base[2] + rise), turn=yaw, size=(0.7, 0.9, 1.6), colour=(0.24, 0.12, 0.09), label=c.BUILDING, kind=BRICK, grain=0.3)
+                bags.solid.add(
+                    self._box,
+                    at=(base[0], base[1], base[2] + rise),
+                    turn=yaw,
+                    size=(0.7, 0.9, 1.6),
+                    colour=(0.24, 0.12, 0.09),
+                    label=c.BUILDING,
+                    kind=BRICK,
+                    grain=0.3,
+                )
         else:
             trim = tuple(tint * rng.uniform(0.6, 1.2))
-            bags.solid.add(self._box, at=(base[0], base[1], base[2]), turn=yaw, size=(depth + 0.3, front + 0.2, 0.5), colour=trim, label=c.BUILDING, grain=0.2, shift=number)
+            bags.solid.add(
+                self._box,
+                at=(base[0], base[1], base[2]),
+                turn=yaw,
+                size=(depth + 0.3, front + 0.2, 0.5),
+                colour=trim,
+                label=c.BUILDING,
+                grain=0.2,
+                shift=number,
+            )
             if rng.random() < 0.4:
                 off = r @ np.array([rng.uniform(-0.2, 0.2) * depth, rng.uniform(-0.2, 0.2) * front, 0])
-                bags.solid.add(self._box, at=(base[0] + off[0], base[1] + off[1], base[2] + 1.0), turn=yaw, size=(3.0, 3.0, 2.4), colour=(0.3, 0.3, 0.3), label=c.BUILDING, grain=0.25)
+                bags.solid.add(
+                    self._box,
+                    at=(base[0] + off[0], base[1] + off[1], base[2] + 1.0),
+                    turn=yaw,
+                    size=(3.0, 3.0, 2.4),
+                    colour=(0.3, 0.3, 0.3),
+                    label=c.BUILDING,
+                    grain=0.25,
+                )
         if shop and rng.random() < 0.6:
             colour = tuple(rng.uniform(0.02, 0.5, 3) ** 1.3)
             w = front * rng.uniform(0.4, 0.9)
             out = r @ np.array([depth / 2 + 0.6, 0, 0])
             tilt = yaw_matrix(yaw) @ np.array([[0.94, 0, 0.34], [0, 1, 0], [-0.34, 0, 0.94]])
-            bags.solid.add(self._box, at=(at[0] + out[0], at[1] + out[1], at[2] + 2.7), turn=tilt, size=(1.4, w, 0.08), colour=colour, label=c.BUILDING, grain=0.2)
+            bags.solid.add(
+                self._box,
+                at=(at[0] + out[0], at[1] + out[1], at[2] + 2.7),
+                turn=tilt,
+                size=(1.4, w, 0.08),
+                colour=colour,
+                label=c.BUILDING,
+                grain=0.2,
+            )
         if not glass and tall > 6 and rng.random() < 0.35:
             for k in range(int(tall // 3.2) - 1):
                 out = r @ np.array([depth / 2 + 0.5, rng.uniform(-0.1, 0.1) * front, 0])
-                bags.solid.add(self._box, at=(at[0] + out[0], at[1] + out[1], at[2] + 3.4 + 3.2 * k), turn=yaw, size=(1.0, front * 0.4, 0.15), colour=tuple(tint * 0.8), label=c.BUILDING, grain=0.2)
-                bags.solid.add(self._box, at=(at[0] + 1.9 * out[0] - 0.9 * out[0], at[1] + out[1], at[2] + 3.9 + 3.2 * k), turn=yaw, size=(1.0, front * 0.4, 0.9), colour=tuple(tint * 0.5), label=c.BUILDING, grain=0.2)
+                bags.solid.add(
+                    self._box,
+                    at=(at[0] + out[0], at[1] + out[1], at[2] + 3.4 + 3.2 * k),
+                    turn=yaw,
+                    size=(1.0, front * 0.4, 0.15),
+                    colour=tuple(tint * 0.8),
+                    label=c.BUILDING,
+                    grain=0.2,
+                )
+                bags.solid.add(
+                    self._box,
+                    at=(at[0] + 1.9 * out[0] - 0.9 * out[0], at[1] + out[1], at[2] + 3.9 + 3.2 * k),
+                    turn=yaw,
+                    size=(1.0, front * 0.4, 0.9),
+                    colour=tuple(tint * 0.5),
+                    label=c.BUILDING,
+                    grain=0.2,
+                )
 
     # -- barriers ---------------------------------------------------------------------------------------------------
 
-    def wall(self, bags: Bags, rng: np.random.Generator, a: np.ndarray, b: np.ndarray, tall: float, colour: tuple[float, float, float], brick: bool) -> None:
+    def wall(
+        self,
+        bags: Bags,
+        rng: np.random.Generator,
+        a: np.ndarray,
+        b: np.ndarray,
+        tall: float,
+        colour: tuple[float, float, float],
+        brick: bool,
+    ) -> None:
         """A free-standing wall between two points on the ground."""
         middle, d = (a + b) / 2, b - a
         length = float(np.hypot(d[0], d[1]))
         yaw = float(np.arctan2(d[1], d[0]))
-        bags.solid.add(self._box, at=(middle[0], middle[1], middle[2] + tall / 2 - 0.1), turn=yaw, size=(length + 0.05, 0.28, tall + 0.2), colour=colour, label=c.WALL, kind=BRICK if brick else 0, grain=0.4, shift=float(rng.uniform(0, 9)))
-        bags.solid.add(self._box, at=(middle[0], middle[1], middle[2] + tall + 0.04), turn=yaw, size=(length + 0.05, 0.4, 0.1), colour=tuple(np.multiply(colour, 0.8)), label=c.WALL, grain=0.3)
+        bags.solid.add(
+            self._box,
+            at=(middle[0], middle[1], middle[2] + tall / 2 - 0.1),
+            turn=yaw,
+            size=(length + 0.05, 0.28, tall + 0.2),
+            colour=colour,
+            label=c.WALL,
+            kind=BRICK if brick else 0,
+            grain=0.4,
+            shift=float(rng.uniform(0, 9)),
+        )
+        bags.solid.add(
+            self._box,
+            at=(middle[0], middle[1], middle[2] + tall + 0.04),
+            turn=yaw,
+            size=(length + 0.05, 0.4, 0.1),
+            colour=tuple(np.multiply(colour, 0.8)),
+            label=c.WALL,
+            grain=0.3,
+        )
 
-    def fence(self, bags: Bags, rng: np.random.Generator, a: np.ndarray, b: np.ndarray, style: int, tall: float, colour: tuple[float, float, float]) -> None:
+    def fence(
+        self,
+        bags: Bags,
+        rng: np.random.Generator,
+        a: np.ndarray,
+        b: np.ndarray,
+        style: int,
+        tall: float,
+        colour: tuple[float, float, float],
+    ) -> None:
         """A fence: 0 bars, 1 boards, 2 crosses, 3 wires."""
         d = b - a
         length = float(np.hypot(d[0], d[1]))
@@ -120,7 +237,17 @@ class Builder:
 
         def put(t: float, z: float, size: Point, fine: bool = False) -> None:
             p = a + u * t
-            bags.solid.add(self._box, at=(p[0], p[1], p[2] + z), turn=yaw, size=size, colour=colour, gloss=0.1, label=c.FENCE, grain=0.25, fine=fine)
+            bags.solid.add(
+                self._box,
+                at=(p[0], p[1], p[2] + z),
+                turn=yaw,
+                size=size,
+                colour=colour,
+                gloss=0.1,
+                label=c.FENCE,
+                grain=0.25,
+                fine=fine,
+            )
 
         pole = 0.09 if style != 2 else 0.13
         for t in np.arange(0, length, 2.0):
@@ -160,7 +287,15 @@ class Builder:
         stem = tall * (0.35 if shape == 0 else 0.15)
         bark = (0.09, 0.07, 0.055)
         thick = 0.045 * tall * rng.uniform(0.7, 1.2)
-        bags.solid.add(self._cone, at=(at[0], at[1], at[2] - 0.1), size=(thick, thick, stem + tall * 0.25), colour=bark, label=c.VEGETATION, grain=0.5, shift=float(rng.uniform(0, 9)))
+        bags.solid.add(
+            self._cone,
+            at=(at[0], at[1], at[2] - 0.1),
+            size=(thick, thick, stem + tall * 0.25),
+            colour=bark,
+            label=c.VEGETATION,
+            grain=0.5,
+            shift=float(rng.uniform(0, 9)),
+        )
         clumps: list[tuple[np.ndarray, np.ndarray]] = []
         if shape == 0:
             reach = tall * rng.uniform(0.24, 0.36) * self._crown
@@ -185,21 +320,40 @@ class Builder:
 
     def _clump(self, bags: Bags, rng: np.random.Generator, at: np.ndarray, size: np.ndarray, leaf: np.ndarray) -> None:
         colour = tuple(np.clip(leaf * rng.uniform(0.8, 1.2), 0, 1))
-        bags.foliage.add(self._puffs[rng.integers(4)], at=tuple(at), turn=float(rng.uniform(0, 6.28)), size=tuple(size), colour=colour, label=c.VEGETATION, grain=float(rng.uniform(0.35, 0.75)), shift=float(rng.uniform(0, 20)))
+        bags.foliage.add(
+            self._puffs[rng.integers(4)],
+            at=tuple(at),
+            turn=float(rng.uniform(0, 6.28)),
+            size=tuple(size),
+            colour=colour,
+            label=c.VEGETATION,
+            grain=float(rng.uniform(0.35, 0.75)),
+            shift=float(rng.uniform(0, 20)),
+        )
 
     def bush(self, bags: Bags, rng: np.random.Generator, at: Point, tall: float) -> None:
         """A shrub."""
         leaf = np.array(self._look.leaf) * rng.uniform(0.6, 1.2) * (1 + rng.normal(0, 0.15, 3))
         for _ in range(int(rng.integers(2, 5))):
             off = rng.normal(0, 0.3, 2) * tall
-            self._clump(bags, rng, np.add(at, [off[0], off[1], tall * 0.4]), np.array([tall * 1.1, tall * 1.1, tall]), leaf)
+            self._clump(
+                bags, rng, np.add(at, [off[0], off[1], tall * 0.4]), np.array([tall * 1.1, tall * 1.1, tall]), leaf
+            )
 
     def hedge(self, bags: Bags, rng: np.random.Generator, a: np.ndarray, b: np.ndarray, tall: float) -> None:
         """A row of clipped shrubs."""
         d = b - a
         length = float(np.hypot(d[0], d[1]))
         leaf = np.array(self._look.leaf) * rng.uniform(0.6, 1.0)
-        bags.solid.add(self._box, at=tuple((a + b) / 2 + [0, 0, tall * 0.42]), turn=float(np.arctan2(d[1], d[0])), size=(length, 0.5, tall * 0.84), colour=tuple(leaf * 0.5), label=c.VEGETATION, grain=0.9)
+        bags.solid.add(
+            self._box,
+            at=tuple((a + b) / 2 + [0, 0, tall * 0.42]),
+            turn=float(np.arctan2(d[1], d[0])),
+            size=(length, 0.5, tall * 0.84),
+            colour=tuple(leaf * 0.5),
+            label=c.VEGETATION,
+            grain=0.9,
+        )
         for t in np.arange(0.3, length, 0.75):
             self._clump(bags, rng, a + d / length * t + [0, 0, tall * 0.5], np.array([1.3, 1.1, tall * 1.15]), leaf)
 
@@ -214,18 +368,52 @@ class Builder:
             piece = Bag()
             rod(piece, (0, 0, tall - 0.05), (u[0] * 1.6, u[1] * 1.6, tall + 0.25), 0.09, colour)
             add(piece.mesh(), at=at, label=c.POLE)
-            add(self._soft, at=(at[0] + u[0] * 1.9, at[1] + u[1] * 1.9, at[2] + tall + 0.27), turn=towards, size=(0.8, 0.3, 0.14), colour=(0.5, 0.5, 0.45), label=c.POLE, kind=LAMP)
+            add(
+                self._soft,
+                at=(at[0] + u[0] * 1.9, at[1] + u[1] * 1.9, at[2] + tall + 0.27),
+                turn=towards,
+                size=(0.8, 0.3, 0.14),
+                colour=(0.5, 0.5, 0.45),
+                label=c.POLE,
+                kind=LAMP,
+            )
         else:
-            add(self._ball, at=(at[0], at[1], at[2] + tall + 0.1), size=(0.4, 0.4, 0.45), colour=(0.7, 0.68, 0.6), label=c.POLE, kind=LAMP)
+            add(
+                self._ball,
+                at=(at[0], at[1], at[2] + tall + 0.1),
+                size=(0.4, 0.4, 0.45),
+                colour=(0.7, 0.68, 0.6),
+                label=c.POLE,
+                kind=LAMP,
+            )
 
-    def pole(self, bags: Bags, at: Point, tall: float, thick: float = 0.08, colour: tuple[float, float, float] | None = None) -> None:
+    def pole(
+        self, bags: Bags, at: Point, tall: float, thick: float = 0.08, colour: tuple[float, float, float] | None = None
+    ) -> None:
         """A bare pole."""
-        bags.solid.add(self._tube, at=at, size=(thick, thick, tall), colour=colour or self._pole_colour, gloss=0.2, label=c.POLE, grain=0.15)
+        bags.solid.add(
+            self._tube,
+            at=at,
+            size=(thick, thick, tall),
+            colour=colour or self._pole_colour,
+            gloss=0.2,
+            label=c.POLE,
+            grain=0.15,
+        )
 
     def bollard(self, bags: Bags, at: Point) -> None:
         """A knee-high post."""
-        bags.solid.add(self._tube, at=at, size=(0.16, 0.16, 0.85), colour=self._pole_colour, gloss=0.15, label=c.POLE, grain=0.15)
-        bags.solid.add(self._ball, at=(at[0], at[1], at[2] + 0.92), size=(0.2, 0.2, 0.2), colour=self._pole_colour, gloss=0.2, label=c.POLE)
+        bags.solid.add(
+            self._tube, at=at, size=(0.16, 0.16, 0.85), colour=self._pole_colour, gloss=0.15, label=c.POLE, grain=0.15
+        )
+        bags.solid.add(
+            self._ball,
+            at=(at[0], at[1], at[2] + 0.92),
+            size=(0.2, 0.2, 0.2),
+            colour=self._pole_colour,
+            gloss=0.2,
+            label=c.POLE,
+        )
 
     def sign(self, bags: Bags, rng: np.random.Generator, at: Point, yaw: float) -> None:
         """A traffic sign on a pole; yaw: where its face looks."""
@@ -238,17 +426,41 @@ class Builder:
         u = np.array([np.cos(yaw), np.sin(yaw), 0.0])
         lie = frame_to(u)
         style = int(rng.integers(0, 6))
-        red, blue, white, yellow, black = (0.50, 0.015, 0.015), (0.01, 0.06, 0.32), (0.72, 0.72, 0.72), (0.65, 0.42, 0.01), (0.02, 0.02, 0.02)
+        red, blue, white, yellow, black = (
+            (0.50, 0.015, 0.015),
+            (0.01, 0.06, 0.32),
+            (0.72, 0.72, 0.72),
+            (0.65, 0.42, 0.01),
+            (0.02, 0.02, 0.02),
+        )
         s = big * float(rng.uniform(0.6, 0.85))
 
         def disc(sides: int, size: float, lift: float, colour: tuple[float, float, float], spin: float = 0.0) -> None:
             turn = lie @ yaw_matrix(spin)
             p = np.add(at, u * (0.05 + lift))
-            bags.solid.add(tube(sides), at=tuple(p), turn=turn, size=(size, size, 0.012), colour=colour, gloss=0.1, label=c.TRAFFIC_SIGN, grain=0.05)
+            bags.solid.add(
+                tube(sides),
+                at=tuple(p),
+                turn=turn,
+                size=(size, size, 0.012),
+                colour=colour,
+                gloss=0.1,
+                label=c.TRAFFIC_SIGN,
+                grain=0.05,
+            )
 
         def plate(wide: float, high: float, lift: float, colour: tuple[float, float, float], dz: float = 0.0) -> None:
             p = np.add(at, u * (0.05 + lift))
-            bags.solid.add(self._box, at=(p[0], p[1], p[2] + dz), turn=yaw, size=(0.012, wide, high), colour=colour, gloss=0.1, label=c.TRAFFIC_SIGN, grain=0.05)
+            bags.solid.add(
+                self._box,
+                at=(p[0], p[1], p[2] + dz),
+                turn=yaw,
+                size=(0.012, wide, high),
+                colour=colour,
+                gloss=0.1,
+                label=c.TRAFFIC_SIGN,
+                grain=0.05,
+            )
 
         up = _spin_up(lie)
         if style == 0:
@@ -274,11 +486,23 @@ class Builder:
             self.pole(bags, tuple(p), 2.2 + high, 0.1)
         colour = ((0.01, 0.10, 0.30), (0.01, 0.18, 0.06), (0.7, 0.7, 0.7), (0.60, 0.40, 0.02))[rng.integers(4)]
         front = np.add(at, [np.cos(yaw) * 0.08, np.sin(yaw) * 0.08, 2.1 + high / 2])
-        bags.solid.add(self._box, at=tuple(front), turn=yaw, size=(0.05, wide, high), colour=colour, gloss=0.1, label=c.TRAFFIC_SIGN)
+        bags.solid.add(
+            self._box,
+            at=tuple(front),
+            turn=yaw,
+            size=(0.05, wide, high),
+            colour=colour,
+            gloss=0.1,
+            label=c.TRAFFIC_SIGN,
+        )
         ink = (0.75, 0.75, 0.75) if colour[0] < 0.5 else (0.03, 0.03, 0.03)
         for k in range(int(high / 0.35)):
             w = wide * rng.uniform(0.3, 0.75)
-            p = front + [np.cos(yaw) * 0.04, np.sin(yaw) * 0.04, high / 2 - 0.3 - 0.34 * k] + side * (wide - w) * rng.uniform(-0.3, 0.3)
+            p = (
+                front
+                + [np.cos(yaw) * 0.04, np.sin(yaw) * 0.04, high / 2 - 0.3 - 0.34 * k]
+                + side * (wide - w) * rng.uniform(-0.3, 0.3)
+            )
             bags.solid.add(self._box, at=tuple(p), turn=yaw, size=(0.02, w, 0.14), colour=ink, label=c.TRAFFIC_SIGN)
 
     def traffic_light(self, bags: Bags, rng: np.random.Generator, at: Point, yaw: float, arm: float) -> None:
@@ -301,26 +525,55 @@ class Builder:
             looks = float(np.arctan2(out[1], out[0]))
             size = (0.26, 0.42, 1.15)
             bags.solid.add(self._box, at=tuple(q), turn=looks, size=size, colour=dark, gloss=0.1, label=c.TRAFFIC_LIGHT)
-            for k, (z, colour) in enumerate(((0.35, (0.9, 0.03, 0.02)), (0.0, (0.9, 0.4, 0.02)), (-0.35, (0.03, 0.8, 0.35)))):
+            for k, (z, colour) in enumerate(
+                ((0.35, (0.9, 0.03, 0.02)), (0.0, (0.9, 0.4, 0.02)), (-0.35, (0.03, 0.8, 0.35)))
+            ):
                 shade = colour if k == (2 if green else 0) else tuple(np.multiply(colour, 0.12))
                 lens = tuple(q + out * 0.12 + [0, 0, z])
-                bags.solid.add(self._ball, at=lens, size=(0.16, 0.26, 0.26), colour=shade, gloss=0.3, label=c.TRAFFIC_LIGHT)
+                bags.solid.add(
+                    self._ball, at=lens, size=(0.16, 0.26, 0.26), colour=shade, gloss=0.3, label=c.TRAFFIC_LIGHT
+                )
 
     def clutter(self, bags: Bags, rng: np.random.Generator, at: Point, yaw: float) -> None:
         """Bins, boxes and benches, which have no class."""
         if rng.random() < 0.5:
-            bags.solid.add(self._cone, at=at, size=(0.5, 0.5, 0.95), colour=tuple(rng.uniform(0.02, 0.2, 3)), label=c.NONE, grain=0.2)
+            bags.solid.add(
+                self._cone,
+                at=at,
+                size=(0.5, 0.5, 0.95),
+                colour=tuple(rng.uniform(0.02, 0.2, 3)),
+                label=c.NONE,
+                grain=0.2,
+            )
         else:
-            bags.solid.add(self._soft, at=(at[0], at[1], at[2] + 0.6), turn=yaw, size=(0.5, 1.0, 1.2), colour=tuple(rng.uniform(0.05, 0.3, 3)), label=c.NONE, grain=0.2)
+            bags.solid.add(
+                self._soft,
+                at=(at[0], at[1], at[2] + 0.6),
+                turn=yaw,
+                size=(0.5, 1.0, 1.2),
+                colour=tuple(rng.uniform(0.05, 0.3, 3)),
+                label=c.NONE,
+                grain=0.2,
+            )
 
     # -- parked -----------------------------------------------------------------------------------------------------
 
     def parked(self, bags: Bags, rng: np.random.Generator, name: str, at: Point, yaw: float, lean: float = 0.0) -> None:
         """A vehicle that stands; lean (rad) to the side."""
         kind = self._fleet[name]
-        turn = yaw_matrix(yaw) @ np.array([[1, 0, 0], [0, np.cos(lean), -np.sin(lean)], [0, np.sin(lean), np.cos(lean)]])
+        turn = yaw_matrix(yaw) @ np.array(
+            [[1, 0, 0], [0, np.cos(lean), -np.sin(lean)], [0, np.sin(lean), np.cos(lean)]]
+        )
         stretch = 1 + rng.normal(0, 0.03)
-        bags.solid.add(kind.mesh, at=at, turn=turn, size=(stretch, 1.0, 1.0), paint_a=car_paint(rng), paint_b=tuple(rng.uniform(0.1, 0.7, 3)), label=kind.label)
+        bags.solid.add(
+            kind.mesh,
+            at=at,
+            turn=turn,
+            size=(stretch, 1.0, 1.0),
+            paint_a=car_paint(rng),
+            paint_b=tuple(rng.uniform(0.1, 0.7, 3)),
+            label=kind.label,
+        )
 
 
 def _spin_up(lie: np.ndarray) -> float:

@@ -31,7 +31,7 @@ uniform float u_shadow_depth;  // 0 no shadows .. 1 sun fully hidden
 float sunlight(vec3 at, vec3 normal) {
     vec3 q = (u_to_sun * vec4(at + normal * 0.06, 1.0)).xyz * 0.5 + 0.5;
     float inside = step(abs(q.x - 0.5), 0.495) * step(abs(q.y - 0.5), 0.495);
-    float seen = texture(u_shadow, vec3(q.xy, q.z - 0.0012));
+    SHADOW_LOOKUP
     return 1.0 - u_shadow_depth * inside * (1.0 - seen);
 }
 
@@ -66,6 +66,14 @@ vec4 finish(vec3 colour, vec3 at, float label) {
     return vec4(film(colour), label / 255.0);
 }
 """
+
+HARD_LIGHT = LIGHT.replace('sampler2DShadow', 'sampler2D').replace(
+    'SHADOW_LOOKUP',
+    'float seen = step(q.z - 0.0012, texelFetch(u_shadow, ivec2(clamp(q.xy, 0.0, 0.999) * 1024.0), 0).r);',
+)
+"""One sample of the shadow map: enough for things whose shaded parts are small."""
+
+LIGHT = LIGHT.replace('SHADOW_LOOKUP', 'float seen = texture(u_shadow, vec3(q.xy, q.z - 0.0012));')
 
 MOTION = """
 vec2 moved(vec3 before) {      // before: clip x, y, w of this surface point one frame ago
@@ -117,12 +125,13 @@ void main() {
 """
 )
 
-_HOUSE = '''float house = floor(in_uvw.z + 0.5);
+_HOUSE = """float house = floor(in_uvw.z + 0.5);
     v_house = vec4(hash(house), hash(house + 3.7), hash(house + 9.1), hash(house + 5.3));
-    v_number = vec2(house, hash(house + 1.9));'''
+    v_number = vec2(house, hash(house + 1.9));"""
 
 FACADE_VERTEX = VERTEX.replace(
-    'void main', 'flat out vec4 v_house;\nflat out vec2 v_number;\nfloat hash(float x) { return fract(sin(x * 127.1) * 43758.547); }\nvoid main'
+    'void main',
+    'flat out vec4 v_house;\nflat out vec2 v_number;\nfloat hash(float x) { return fract(sin(x * 127.1) * 43758.547); }\nvoid main',
 ).replace('HOUSE', _HOUSE)
 """Facades: what all pixels of a house share is found once a corner."""
 
@@ -142,7 +151,7 @@ layout(location = 1) out vec2 out_motion;
 
 SOLID = (
     HEADER
-    + LIGHT
+    + HARD_LIGHT
     + MOTION
     + INPUTS
     + """
@@ -182,7 +191,7 @@ void main() {
 
 FAR_SOLID = (
     HEADER
-    + LIGHT
+    + HARD_LIGHT
     + MOTION
     + INPUTS
     + """
@@ -284,7 +293,7 @@ void main() {
 
 FOLIAGE = (
     HEADER
-    + LIGHT
+    + HARD_LIGHT
     + MOTION
     + INPUTS
     + """
@@ -324,6 +333,7 @@ GROUND = (
     + """
 // uvw: metres along the street, metres across (left of the middle), bend-free; kind: 0 lanes, 1 plain asphalt, 2 slabs,
 // 3 grass, 4 kerb, 5 zebra, 6 cobbles, 7 gravel with rails.
+uniform int u_line_count;
 uniform vec4 u_lines[8];        // across (m), half width (m), period (m, 0: unbroken), drawn share
 uniform vec4 u_asphalt;         // rgb, contrast of the grain
 uniform vec2 u_paver;           // size of a slab (m)
@@ -361,7 +371,7 @@ void main() {
     // paint
     float painted = 0.0;
     float foot = fwidth(uv.y) * 0.6;
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < u_line_count; i++) {
         vec4 l = u_lines[i];
         float across = 1.0 - smoothstep(l.y - foot, l.y + foot, abs(uv.y - l.x));
         float on = l.z > 0.0 ? step(fract(uv.x / max(l.z, 0.1)), l.w) : 1.0;

@@ -124,9 +124,28 @@ class Traffic:
         bright = rng.random() < 0.5
         paint = car_paint(rng)
         if name in ('bus', 'minibus', 'tram'):
-            paint = tuple(float(x) for x in np.array([(0.55, 0.03, 0.03), (0.6, 0.58, 0.55), (0.6, 0.4, 0.03), (0.05, 0.15, 0.35), (0.05, 0.25, 0.12)][rng.integers(5)]) * rng.uniform(0.7, 1.1))  # type: ignore[assignment]
+            paint = tuple(
+                float(x)
+                for x in np.array(
+                    [(0.55, 0.03, 0.03), (0.6, 0.58, 0.55), (0.6, 0.4, 0.03), (0.05, 0.15, 0.35), (0.05, 0.25, 0.12)][
+                        rng.integers(5)
+                    ]
+                )
+                * rng.uniform(0.7, 1.1)
+            )  # type: ignore[assignment]
         box = tuple(map(float, rng.uniform(0.45, 0.75) * np.ones(3) if bright else rng.uniform(0.02, 0.5, 3)))
-        return Mover(name, s, d, way, speed, v=speed * float(rng.uniform(0.5, 1)), length=self._fleet[name].length, paint=paint, paint_b=box, seed=float(rng.uniform(0, 50)))  # type: ignore[arg-type]
+        return Mover(
+            name,
+            s,
+            d,
+            way,
+            speed,
+            v=speed * float(rng.uniform(0.5, 1)),
+            length=self._fleet[name].length,
+            paint=paint,
+            paint_b=box,
+            seed=float(rng.uniform(0, 50)),
+        )  # type: ignore[arg-type]
 
     def _two_wheeler(self, name: str, d: float, way: int, s: float | None = None) -> Mover:
         rng = self._rng
@@ -142,16 +161,37 @@ class Traffic:
     def _walker(self) -> Mover:
         st, rng = self._street, self._rng
         sign = int(rng.choice([-1, 1]))
-        d = sign * float(rng.uniform(st.walk_inner(sign) + 0.3, max(st.walk_outer(sign) - 0.3, st.walk_inner(sign) + 0.5)))
+        d = sign * float(
+            rng.uniform(st.walk_inner(sign) + 0.3, max(st.walk_outer(sign) - 0.3, st.walk_inner(sign) + 0.5))
+        )
         speed = 0.0 if rng.random() < 0.2 else float(rng.uniform(0.9, 1.8))
         s = self._ego.s + float(rng.triangular(-10, 12, AHEAD * 0.62))
-        m = Mover('person', s, d, int(rng.choice([-1, 1])), speed, v=speed, body=Body.random(rng), phase=float(rng.uniform(0, 6.28)), wobble=float(rng.uniform(0, 6.28)))
+        m = Mover(
+            'person',
+            s,
+            d,
+            int(rng.choice([-1, 1])),
+            speed,
+            v=speed,
+            body=Body.random(rng),
+            phase=float(rng.uniform(0, 6.28)),
+            wobble=float(rng.uniform(0, 6.28)),
+        )
         m.turn = float(rng.uniform(-3.1, 3.1)) if speed == 0 else 0.0
         return m
 
     def _crosser(self) -> Mover:
         rng = self._rng
-        m = Mover('person', 0, 0, 1, float(rng.uniform(0.9, 1.9)), across=True, body=Body.random(rng), phase=float(rng.uniform(0, 6.28)))
+        m = Mover(
+            'person',
+            0,
+            0,
+            1,
+            float(rng.uniform(0.9, 1.9)),
+            across=True,
+            body=Body.random(rng),
+            phase=float(rng.uniform(0, 6.28)),
+        )
         self._start_crosser(m)
         m.d += m.way * float(rng.uniform(0, 12))
         return m
@@ -186,7 +226,16 @@ class Traffic:
             k = places[int(rng.integers(len(places)))]
             m.s = k * CHUNK + JUNCTION + m.way * self._street.side_street * 0.5
             m.d = -m.way * 66.0
-            same = [o for o in self.movers if o is not m and o.across and o.way == m.way and abs(o.s - m.s) < 3 and not o.hidden and o.name != 'person']
+            same = [
+                o
+                for o in self.movers
+                if o is not m
+                and o.across
+                and o.way == m.way
+                and abs(o.s - m.s) < 3
+                and not o.hidden
+                and o.name != 'person'
+            ]
             m.hidden = any(abs(o.d - m.d) < 10 for o in same)
         else:
             m.s, m.d = self._ego.s + 100, -m.way * 66.0
@@ -202,7 +251,11 @@ class Traffic:
         """Go on by dt seconds. Returns the gap (m) to the next obstacle in the camera's lane, and its speed (m/s)."""
         self.time += dt
         st, ego = self._street, self._ego
-        on_road = [m for m in self.movers if m.name == 'person' and m.across and abs(m.d) < max(st.road_edge(-1), st.road_edge(1)) + 0.5]
+        on_road = [
+            m
+            for m in self.movers
+            if m.name == 'person' and m.across and abs(m.d) < max(st.road_edge(-1), st.road_edge(1)) + 0.5
+        ]
         drivers = [m for m in self.movers if m.name != 'person' and not m.across and not m.hidden]
         for m in self.movers:
             if m.lead is not None:
@@ -218,7 +271,17 @@ class Traffic:
                 self._drive(m, dt, gap, speed)
         return self._gap(ego.s, ego.d, 1, 4.4, ego.v, drivers, on_road, None)
 
-    def _gap(self, s: float, d: float, way: int, length: float, v: float, drivers: list[Mover], walkers: list[Mover], me: Mover | None) -> tuple[float, float]:
+    def _gap(
+        self,
+        s: float,
+        d: float,
+        way: int,
+        length: float,
+        v: float,
+        drivers: list[Mover],
+        walkers: list[Mover],
+        me: Mover | None,
+    ) -> tuple[float, float]:
         best, speed = 1e3, 0.0
         for o in drivers:
             if o is me or (me is not None and o.lead is me) or abs(o.d - d) > 1.9 or o.way != way:
@@ -265,7 +328,11 @@ class Traffic:
             return
         faster = m.way > 0 and m.speed > self._ego.v
         s = self._ego.s - BEHIND if faster else self._ego.s + AHEAD + float(self._rng.uniform(0, 20))
-        if all(o is m or o.hidden or o.across or abs(o.d - m.d) > 1.9 or abs(o.s - s) > (o.length + m.length) / 2 + 8 for o in self.movers if o.name != 'person'):
+        if all(
+            o is m or o.hidden or o.across or abs(o.d - m.d) > 1.9 or abs(o.s - s) > (o.length + m.length) / 2 + 8
+            for o in self.movers
+            if o.name != 'person'
+        ):
             m.s, m.hidden, m.fresh = s, False, True
             m.v = m.speed * 0.8
 
@@ -275,7 +342,17 @@ class Traffic:
         edge = st.walk_outer(-m.way) + m.length / 2
         before = -m.way * m.d - edge  # metres to its stop line
         push = 1.5 * (1 - (m.v / m.speed) ** 4)
-        gaps = [(o.d - m.d) * m.way - (o.length + m.length) / 2 - 1 for o in self.movers if o is not m and o.across and o.name != 'person' and not o.hidden and o.way == m.way and abs(o.s - m.s) < 2.5 and (o.d - m.d) * m.way > 0]
+        gaps = [
+            (o.d - m.d) * m.way - (o.length + m.length) / 2 - 1
+            for o in self.movers
+            if o is not m
+            and o.across
+            and o.name != 'person'
+            and not o.hidden
+            and o.way == m.way
+            and abs(o.s - m.s) < 2.5
+            and (o.d - m.d) * m.way > 0
+        ]
         if self._ego.rolling and abs(self._ego.s - m.s) < 6 and (self._ego.d - m.d) * m.way > 0:
             gaps.append((self._ego.d - m.d) * m.way - m.length / 2 - 2.5)
         if 0 < before < 40 and not self._along_green(chunk)[1]:
@@ -312,7 +389,12 @@ class Traffic:
         s, d = np.array([m.s for m in movers]), np.array([m.d for m in movers])
         x, y, heading = self._path.at(s, d)
         turn = np.array([(m.way * np.pi / 2 if m.across else (0.0 if m.way > 0 else np.pi)) + m.turn for m in movers])
-        lean = np.array([0.03 * np.sin(3.0 * m.wobble) if m.pose == CYCLE and m.body is not None and m.name != 'person' else 0.0 for m in movers])
+        lean = np.array(
+            [
+                0.03 * np.sin(3.0 * m.wobble) if m.pose == CYCLE and m.body is not None and m.name != 'person' else 0.0
+                for m in movers
+            ]
+        )
         yaw = heading + turn + 0.4 * lean
         edge = np.where(d > 0, self._street.road_edge(1), self._street.road_edge(-1))
         person = np.array([m.name == 'person' for m in movers])

@@ -11,7 +11,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import classes as c
-from .meshes import GLASS, LAMP, PAINT_A, PAINT_B, Bag, Mesh, ball, box, capsule, disc, frame_to, loft, rounded_box, tube, wheel_ring
+from .meshes import (
+    GLASS,
+    LAMP,
+    PAINT_A,
+    PAINT_B,
+    Bag,
+    Mesh,
+    ball,
+    box,
+    capsule,
+    disc,
+    frame_to,
+    loft,
+    rounded_box,
+    tube,
+    wheel_ring,
+)
 
 BLACK = (0.012, 0.012, 0.013)
 GREY = (0.25, 0.25, 0.26)
@@ -34,15 +50,33 @@ class Vehicle:
 def _wheel(bag: Bag, x: float, y: float, radius: float, width: float) -> None:
     side = 1 if y > 0 else -1
     lay = frame_to(np.array([0.0, side, 0.0]))
-    bag.add(tube(12, capped=False), at=(x, y - side * width / 2, radius), turn=lay, size=(2 * radius, 2 * radius, width), colour=BLACK)
+    bag.add(
+        tube(12, capped=False),
+        at=(x, y - side * width / 2, radius),
+        turn=lay,
+        size=(2 * radius, 2 * radius, width),
+        colour=BLACK,
+    )
     for size, lift, colour in ((2.0, 0.0, BLACK), (1.25, 0.01, GREY), (0.5, 0.02, (0.08, 0.08, 0.08))):
-        bag.add(disc(12 if size > 1 else 6), at=(x, y + side * (width / 2 + lift), radius), turn=lay, size=(size * radius, size * radius, 1), colour=colour, gloss=0.3, fine=size < 1)
+        bag.add(
+            disc(12 if size > 1 else 6),
+            at=(x, y + side * (width / 2 + lift), radius),
+            turn=lay,
+            size=(size * radius, size * radius, 1),
+            colour=colour,
+            gloss=0.3,
+            fine=size < 1,
+        )
 
 
 def _lamps(bag: Bag, front: float, rear: float, y: float, z_front: float, z_rear: float, tall: float = 0.14) -> None:
     for side in (-1, 1):
-        bag.add(rounded_box(), at=(front, side * y, z_front), size=(0.12, 0.36, tall), colour=WHITE, gloss=0.6, kind=LAMP)
-        bag.add(rounded_box(), at=(rear, side * y, z_rear), size=(0.1, 0.3, tall * 1.25), colour=RED, gloss=0.5, kind=LAMP)
+        bag.add(
+            rounded_box(), at=(front, side * y, z_front), size=(0.12, 0.36, tall), colour=WHITE, gloss=0.6, kind=LAMP
+        )
+        bag.add(
+            rounded_box(), at=(rear, side * y, z_rear), size=(0.1, 0.3, tall * 1.25), colour=RED, gloss=0.5, kind=LAMP
+        )
     bag.add(box(), at=(front + 0.05, 0, z_front - 0.17), size=(0.04, 1.0, 0.16), colour=BLACK, gloss=0.3)
     for x, z in ((rear - 0.03, z_rear - 0.12), (front + 0.07, z_front - 0.28)):
         bag.add(box(), at=(x, 0, z), size=(0.03, 0.5, 0.11), colour=(0.7, 0.7, 0.66), fine=True)
@@ -55,13 +89,26 @@ def _car(stations: list[tuple[float, ...]], wheels: tuple[float, float], radius:
     for x in wheels:
         for side in (-1, 1):
             arch = frame_to(np.array([0.0, side, 0.0]))
-            bag.add(disc(12), at=(x, side * (half + 0.004), radius * 1.04), turn=arch, size=(2.35 * radius, 2.3 * radius, 1), colour=BLACK)
+            bag.add(
+                disc(12),
+                at=(x, side * (half + 0.004), radius * 1.04),
+                turn=arch,
+                size=(2.35 * radius, 2.3 * radius, 1),
+                colour=BLACK,
+            )
             _wheel(bag, x, side * (half - 0.1), radius, 0.22)
     rear, front = stations[0], stations[-1]
     _lamps(bag, front[0] - 0.03, rear[0] + 0.01, half * 0.72, front[2] * 0.95, rear[2] * 0.93)
     mirror = max(s[0] for s in stations if s[3] - s[2] > 0.3) + 0.35
     for side in (-1, 1):
-        bag.add(rounded_box(), at=(mirror - 0.15, side * (half + 0.06), 1.0), size=(0.14, 0.2, 0.14), colour=BLACK, gloss=0.4, fine=True)
+        bag.add(
+            rounded_box(),
+            at=(mirror - 0.15, side * (half + 0.06), 1.0),
+            size=(0.14, 0.2, 0.14),
+            colour=BLACK,
+            gloss=0.4,
+            fine=True,
+        )
     return bag.mesh()
 
 
@@ -154,16 +201,36 @@ def _truck(length: float, box_height: float, tarp: bool) -> Mesh:
     bag.add(loft(cab))
     cargo = length - 2.3
     middle = -front + cargo / 2
-    bag.add(rounded_box(0.015), at=(middle, 0, 1.05 + box_height / 2), size=(cargo, 2.45, box_height), slot=PAINT_B, grain=0.1 if tarp else 0.04)
+    bag.add(
+        rounded_box(0.015),
+        at=(middle, 0, 1.05 + box_height / 2),
+        size=(cargo, 2.45, box_height),
+        slot=PAINT_B,
+        grain=0.1 if tarp else 0.04,
+    )
     bag.add(box(), at=(-0.3, 0, 0.85), size=(length - 1.5, 0.9, 0.35), colour=BLACK)
     for x in np.arange(-front + 0.2, front - 2.4, 1.1 if tarp else 2.0):
         for side in (-1, 1):
-            bag.add(box(), at=(x, side * 1.23, 1.05 + box_height / 2), size=(0.05, 0.03, box_height), colour=GREY, gloss=0.2, fine=True)
+            bag.add(
+                box(),
+                at=(x, side * 1.23, 1.05 + box_height / 2),
+                size=(0.05, 0.03, box_height),
+                colour=GREY,
+                gloss=0.2,
+                fine=True,
+            )
     for x in (-front + 1.0, -front + 2.2, front - 1.2) if length > 7 else (-front + 1.3, front - 1.2):
         for side in (-1, 1):
             _wheel(bag, x, side * 1.05, 0.48, 0.3)
     for side in (-1, 1):
-        bag.add(rounded_box(), at=(front + 0.01, side * 0.85, 0.8), size=(0.08, 0.4, 0.2), colour=WHITE, gloss=0.5, kind=LAMP)
+        bag.add(
+            rounded_box(),
+            at=(front + 0.01, side * 0.85, 0.8),
+            size=(0.08, 0.4, 0.2),
+            colour=WHITE,
+            gloss=0.5,
+            kind=LAMP,
+        )
         bag.add(box(), at=(-front - 0.02, side * 1.0, 0.95), size=(0.06, 0.35, 0.16), colour=RED, gloss=0.4, kind=LAMP)
         bag.add(rounded_box(), at=(front - 0.2, side * 1.32, 2.1), size=(0.1, 0.2, 0.5), colour=BLACK, fine=True)
     bag.add(box(), at=(front + 0.01, 0, 0.95), size=(0.05, 1.6, 0.5), colour=BLACK, gloss=0.2)
@@ -175,29 +242,66 @@ def _coach(length: float, tall: float, wide: float, doors: bool, label_lamps: bo
     bag = Bag()
     half, w = length / 2, wide / 2
     belt = tall * 0.4
-    s: list[tuple[float, ...]] = [(-half, 0.4, belt, tall * 0.86, w * 0.9, w * 0.82, 1), (-half + 0.15, 0.32, belt, tall * 0.95, w * 0.98, w * 0.9, 1)]
+    s: list[tuple[float, ...]] = [
+        (-half, 0.4, belt, tall * 0.86, w * 0.9, w * 0.82, 1),
+        (-half + 0.15, 0.32, belt, tall * 0.95, w * 0.98, w * 0.9, 1),
+    ]
     x = -half + 0.5
     while x < half - 1.4:
         s += [(x, 0.3, belt, tall, w, w * 0.93, 1), (x + 0.12, 0.3, belt, tall, w, w * 0.93)]
         s += [(x + 1.35, 0.3, belt, tall, w, w * 0.93), (x + 1.36, 0.3, belt, tall, w, w * 0.93, 1)]
         x += 1.5
-    s += [(half - 0.45, 0.3, belt, tall * 0.98, w, w * 0.92), (half - 0.12, 0.32, belt * 0.95, tall * 0.9, w * 0.97, w * 0.86), (half, 0.4, belt * 0.8, belt * 0.85, w * 0.92, w * 0.85)]
+    s += [
+        (half - 0.45, 0.3, belt, tall * 0.98, w, w * 0.92),
+        (half - 0.12, 0.32, belt * 0.95, tall * 0.9, w * 0.97, w * 0.86),
+        (half, 0.4, belt * 0.8, belt * 0.85, w * 0.92, w * 0.85),
+    ]
     bag.add(loft(s, windows=(0.25, 9.0)))
     band = tall * 0.84
     for side in (-1, 1):
         bag.add(box(), at=(0, side * w * 0.955, band + 0.12), size=(length * 0.96, 0.05, 0.28), slot=PAINT_A, gloss=0.0)
         bag.add(box(), at=(0, side * (w + 0.005), belt * 0.72), size=(length * 0.97, 0.02, 0.22), slot=PAINT_B)
-    bag.add(box(), at=(half - 0.06, 0, tall * 0.93), size=(0.12, wide * 0.6, 0.25), colour=(0.9, 0.45, 0.03), gloss=0.0, kind=LAMP)
-    bag.add(box(), at=(-half - 0.005, 0, tall * 0.65), size=(0.03, wide * 0.75, tall * 0.28), colour=BLACK, gloss=0.7, kind=GLASS)
+    bag.add(
+        box(),
+        at=(half - 0.06, 0, tall * 0.93),
+        size=(0.12, wide * 0.6, 0.25),
+        colour=(0.9, 0.45, 0.03),
+        gloss=0.0,
+        kind=LAMP,
+    )
+    bag.add(
+        box(),
+        at=(-half - 0.005, 0, tall * 0.65),
+        size=(0.03, wide * 0.75, tall * 0.28),
+        colour=BLACK,
+        gloss=0.7,
+        kind=GLASS,
+    )
     for side in (-1, 1):
         for x in (-half * 0.62, half * 0.66):
             _wheel(bag, x, side * (w - 0.14), 0.45, 0.28)
         if label_lamps:
-            bag.add(rounded_box(), at=(half - 0.02, side * w * 0.72, 0.72), size=(0.1, 0.4, 0.2), colour=WHITE, gloss=0.5, kind=LAMP)
-            bag.add(box(), at=(-half - 0.01, side * w * 0.82, 0.95), size=(0.06, 0.2, 0.4), colour=RED, gloss=0.4, kind=LAMP)
+            bag.add(
+                rounded_box(),
+                at=(half - 0.02, side * w * 0.72, 0.72),
+                size=(0.1, 0.4, 0.2),
+                colour=WHITE,
+                gloss=0.5,
+                kind=LAMP,
+            )
+            bag.add(
+                box(), at=(-half - 0.01, side * w * 0.82, 0.95), size=(0.06, 0.2, 0.4), colour=RED, gloss=0.4, kind=LAMP
+            )
     if doors:
         for x in (half * 0.8, 0.0, -half * 0.5):
-            bag.add(box(), at=(x, -w - 0.004, tall * 0.45), size=(1.15, 0.03, tall * 0.68), colour=(0.02, 0.022, 0.025), gloss=0.6, kind=GLASS)
+            bag.add(
+                box(),
+                at=(x, -w - 0.004, tall * 0.45),
+                size=(1.15, 0.03, tall * 0.68),
+                colour=(0.02, 0.022, 0.025),
+                gloss=0.6,
+                kind=GLASS,
+            )
     return bag.mesh()
 
 
@@ -214,13 +318,36 @@ def _tram_car(end: bool) -> Mesh:
     return bag.mesh()
 
 
-def rod(bag: Bag, a: tuple[float, float, float], b: tuple[float, float, float], thick: float, colour: tuple[float, float, float] | None = None, slot: int | None = None, fine: bool = False) -> None:
+def rod(
+    bag: Bag,
+    a: tuple[float, float, float],
+    b: tuple[float, float, float],
+    thick: float,
+    colour: tuple[float, float, float] | None = None,
+    slot: int | None = None,
+    fine: bool = False,
+) -> None:
     """A thin tube from a to b (m)."""
     d = np.subtract(b, a)
     if colour is None:
-        bag.add(tube(4, capped=False), at=a, turn=frame_to(d), size=(thick, thick, float(np.linalg.norm(d))), slot=slot, fine=fine)
+        bag.add(
+            tube(4, capped=False),
+            at=a,
+            turn=frame_to(d),
+            size=(thick, thick, float(np.linalg.norm(d))),
+            slot=slot,
+            fine=fine,
+        )
     else:
-        bag.add(tube(4, capped=False), at=a, turn=frame_to(d), size=(thick, thick, float(np.linalg.norm(d))), colour=colour, gloss=0.25, fine=fine)
+        bag.add(
+            tube(4, capped=False),
+            at=a,
+            turn=frame_to(d),
+            size=(thick, thick, float(np.linalg.norm(d))),
+            colour=colour,
+            gloss=0.25,
+            fine=fine,
+        )
 
 
 def _bicycle() -> Mesh:
@@ -231,16 +358,44 @@ def _bicycle() -> Mesh:
         for a in np.arange(6) * np.pi / 6:
             e = (np.cos(a) * r * 0.94, 0.0, np.sin(a) * r * 0.94)
             rod(bag, (x - e[0], 0, r - e[2]), (x + e[0], 0, r + e[2]), 0.007, GREY, fine=True)
-        bag.add(tube(8), at=(x, -0.03, r), turn=frame_to(np.array([0.0, 1, 0])), size=(0.07, 0.07, 0.06), colour=GREY, fine=True)
+        bag.add(
+            tube(8),
+            at=(x, -0.03, r),
+            turn=frame_to(np.array([0.0, 1, 0])),
+            size=(0.07, 0.07, 0.06),
+            colour=GREY,
+            fine=True,
+        )
     crank, seat, head = (-0.08, 0, 0.29), (-0.22, 0, 0.86), (0.36, 0, 0.84)
-    for a, b in ((crank, seat), (crank, head), (seat, head), (crank, (back, 0, r)), (seat, (back, 0, r)), (head, (front, 0, r)), (head, (0.32, 0, 1.02))):
+    for a, b in (
+        (crank, seat),
+        (crank, head),
+        (seat, head),
+        (crank, (back, 0, r)),
+        (seat, (back, 0, r)),
+        (head, (front, 0, r)),
+        (head, (0.32, 0, 1.02)),
+    ):
         rod(bag, a, b, 0.042, slot=PAINT_A)
     rod(bag, (0.3, -0.28, 1.02), (0.3, 0.28, 1.02), 0.032, BLACK)
     bag.add(rounded_box(), at=(-0.25, 0, 0.93), size=(0.27, 0.16, 0.08), colour=BLACK)
-    bag.add(tube(10), at=(crank[0], -0.05, crank[2]), turn=frame_to(np.array([0.0, 1, 0])), size=(0.18, 0.18, 0.02), colour=GREY, fine=True)
+    bag.add(
+        tube(10),
+        at=(crank[0], -0.05, crank[2]),
+        turn=frame_to(np.array([0.0, 1, 0])),
+        size=(0.18, 0.18, 0.02),
+        colour=GREY,
+        fine=True,
+    )
     for x, a in ((front, 0.55), (back, 0.75)):
         for t in (-0.4, 0.0, 0.4):
-            bag.add(box(), at=(x + r * 1.06 * np.sin(t) * 1.0 - 0.02, 0, r + r * 1.06 * np.cos(t)), size=(0.15, 0.05, 0.015), colour=BLACK, fine=True)
+            bag.add(
+                box(),
+                at=(x + r * 1.06 * np.sin(t) * 1.0 - 0.02, 0, r + r * 1.06 * np.cos(t)),
+                size=(0.15, 0.05, 0.015),
+                colour=BLACK,
+                fine=True,
+            )
     return bag.mesh()
 
 
@@ -269,7 +424,14 @@ def _motorcycle(scooter: bool) -> Mesh:
         bag.add(rounded_box(), at=(-0.45, 0, 0.5), size=(0.75, 0.36, 0.4), slot=PAINT_A)
         bag.add(rounded_box(), at=(-0.85, 0, 1.02), size=(0.38, 0.38, 0.32), slot=PAINT_B)
     for side in (-1, 1):
-        bag.add(capsule(5), at=(0.38, side * 0.34, 1.08), turn=frame_to(np.array([0.1, side * 0.3, 1.0])), size=(0.02, 0.02, 0.2), colour=BLACK, fine=True)
+        bag.add(
+            capsule(5),
+            at=(0.38, side * 0.34, 1.08),
+            turn=frame_to(np.array([0.1, side * 0.3, 1.0])),
+            size=(0.02, 0.02, 0.2),
+            colour=BLACK,
+            fine=True,
+        )
     return bag.mesh()
 
 
@@ -294,7 +456,10 @@ def fleet() -> dict[str, Vehicle]:
         'scooter': (c.MOTORCYCLE, 1.9, 0.7, 0.8, lambda: _motorcycle(True)),
         'bicycle': (c.BICYCLE, 1.8, 0.6, 1.0, _bicycle),
     }
-    return {name: Vehicle(label, length, width, make(), share) for name, (label, length, width, share, make) in makers.items()}
+    return {
+        name: Vehicle(label, length, width, make(), share)
+        for name, (label, length, width, share, make) in makers.items()
+    }
 
 
 CAR_PAINTS = (
