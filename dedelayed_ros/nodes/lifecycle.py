@@ -348,9 +348,10 @@ def _complain_of_strangers(nodes: Sequence[StreamNode]) -> None:
 
 def _let_images_fit() -> None:
     """Give Fast DDS shared memory that holds an image, unless the user has a profile of their own."""
-    variables = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')  # from Kilted on; before
-    if not any(name in os.environ for name in variables):
-        os.environ.update(dict.fromkeys(variables, str(Path(__file__).with_name('fastdds.xml'))))
+    old = os.environ.get('ROS_DISTRO') in ('humble', 'iron', 'jazzy')  # Fast DDS 2
+    names = ['FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE']
+    if not any(name in os.environ for name in names):
+        os.environ[names[0 if old else 1]] = str(Path(__file__).with_name('fastdds.xml'))
 
 
 def make_executor() -> Executor:

@@ -16,11 +16,11 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy does not import: no ROS here')
 pytest.importorskip('dedelayed_ros.msg', reason='the messages are not built: run `make build`')
 
-import dedelayed_ros.nodes
-import rclpy
-from dedelayed_ros.nodes.lifecycle import make_executor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
+
+import dedelayed_ros.nodes
+from dedelayed_ros.nodes.lifecycle import make_executor
 
 _numbers = itertools.count()
 START_S = 60.0  # on a machine that trains models at the same time
@@ -65,7 +65,7 @@ Start = Callable[..., Running]
 
 @pytest.fixture(scope='module')
 def start(process_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts a node executable: start('camera', namespace, input='clip.mp4', …). All end with the module."""
+    """A function that starts a node executable with parameters in a namespace; all end with the module."""
     folder = tmp_path_factory.mktemp('nodes')
     running: list[Running] = []
 
@@ -132,7 +132,7 @@ def observer(ros: None) -> Iterator[Observer]:
 
 @pytest.fixture(scope='session')
 def picture() -> Callable[[int, int, int], np.ndarray]:
-    """Pictures uint8 [H, W, 3] that differ by number: picture(number, H, W)."""
+    """A function that makes pictures uint8 [H, W, 3] which differ by their number."""
 
     def make(number: int, height: int, width: int) -> np.ndarray:
         rng = np.random.default_rng(number)
@@ -140,7 +140,3 @@ def picture() -> Callable[[int, int, int], np.ndarray]:
         return np.ascontiguousarray(coarse.repeat(16, 0).repeat(16, 1)[:height, :width])
 
     return make
-
-
-def now_ns() -> int:
-    return rclpy.clock.Clock().now().nanoseconds

@@ -11,18 +11,19 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy does not import: no ROS here')
 pytest.importorskip('dedelayed_ros.msg', reason='the messages are not built: run `make build`')
 
-from dedelayed_ros.frames import H264Decoder
 from dedelayed_ros.msg import EncodedFrame
-from dedelayed_ros.nodes.images import to_image
-from dedelayed_ros.nodes.lifecycle import CHAIN
-from dedelayed_ros.nodes.messages import coded_frame, header
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from PIL import Image as Picture
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
+
+from dedelayed_ros.frames import H264Decoder
+from dedelayed_ros.nodes.images import to_image
+from dedelayed_ros.nodes.lifecycle import CHAIN
+from dedelayed_ros.nodes.messages import coded_frame, header
 
 
 @pytest.mark.timeout(150)
@@ -112,11 +113,10 @@ def test_a_camera_that_is_not_there_is_waited_for(observer, start) -> None:
     diagnostics = observer.hear(DiagnosticArray, '/diagnostics', QoSProfile(depth=20))
     namespace = f'{observer.namespace}/absent'
     camera = start('camera', namespace, input='/dev/video99', retry_s=0.2)
-    states = (
-        lambda: [  # noqa: E731
-            status for message in diagnostics for status in message.status if status.name.startswith(namespace[1:])
-        ]
-    )
+
+    def states() -> list[DiagnosticStatus]:
+        return [one for message in diagnostics for one in message.status if one.name.startswith(namespace[1:])]
+
     observer.until(lambda: any(status.level == b'\x02' for status in states()), 'an error', log=camera)
     observer.spin(1.5)
     assert camera.process.poll() is None

@@ -7,10 +7,11 @@ import pytest
 
 pytest.importorskip('sensor_msgs.msg', reason='sensor_msgs does not import: no ROS here')
 
-from dedelayed_ros.errors import InputError
-from dedelayed_ros.nodes.images import ENCODINGS, octets, to_image, to_rgb
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
+
+from dedelayed_ros.errors import InputError
+from dedelayed_ros.nodes.images import ENCODINGS, octets, to_image, to_rgb
 
 
 def message(encoding: str, values: np.ndarray, *, padding: int = 0, big: bool = False, cut: int = 0) -> Image:

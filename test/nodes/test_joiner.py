@@ -57,10 +57,11 @@ def test_each_image_gets_the_motion_of_its_stamp(motion_first: bool) -> None:
     join = joiner()
     works = []
     for number in range(4):
-        for offer in (lambda: join.offer_coded(coded(number)), lambda: join.offer_image(image(number)))[
-            :: 1 if motion_first else -1
-        ]:
-            offer()
+        if motion_first:
+            join.offer_coded(coded(number))
+        join.offer_image(image(number))
+        if not motion_first:
+            join.offer_coded(coded(number))
         works.append(take(join))
     assert [work.sequence for work in works] == [0, 1, 2, 3]
     assert [motions(work) for work in works] == [[None], [1], [2], [3]]

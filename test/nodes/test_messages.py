@@ -12,10 +12,11 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy does not import: no ROS here')
 pytest.importorskip('dedelayed_ros.msg', reason='the messages are not built: run `make build`')
 
+from dedelayed_ros.msg import EncodedFrame, MaskProvenance, RemoteFeatures
+
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import EncodedPicture, MotionField
 from dedelayed_ros.link import FeatureRecord
-from dedelayed_ros.msg import EncodedFrame, MaskProvenance, RemoteFeatures
 from dedelayed_ros.nodes.lifecycle import CHAIN, RELIABLE
 from dedelayed_ros.nodes.messages import (
     CodedFrame,
@@ -69,9 +70,18 @@ def features() -> FeatureRecord:
 
 def provenance() -> Provenance:
     return Provenance(
-        sequence=11, stamp_ns=STAMP_NS, source='local', compute_ratio=0.5, recompute_ratio=0.25, bytes_up=3, bytes_down=4,
-        stages_ms={'wait': 1.5, 'model': 12.25}, latency_ms=30.5, scene_cut=True, degraded=('no motion',),
-    )  # fmt: skip
+        sequence=11,
+        stamp_ns=STAMP_NS,
+        source='local',
+        compute_ratio=0.5,
+        recompute_ratio=0.25,
+        bytes_up=3,
+        bytes_down=4,
+        stages_ms={'wait': 1.5, 'model': 12.25},
+        latency_ms=30.5,
+        scene_cut=True,
+        degraded=('no motion',),
+    )
 
 
 @pytest.mark.timeout(100)

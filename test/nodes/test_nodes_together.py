@@ -13,11 +13,12 @@ pytest.importorskip('rclpy', reason='rclpy does not import: no ROS here')
 pytest.importorskip('dedelayed_ros.msg', reason='the messages are not built: run `make build`')
 
 from dedelayed_ros.msg import EncodedFrame, MaskProvenance
-from dedelayed_ros.nodes.lifecycle import CHAIN, RELIABLE
-from dedelayed_ros.nodes.messages import stamp_ns
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import Image
+
+from dedelayed_ros.nodes.lifecycle import CHAIN, RELIABLE
+from dedelayed_ros.nodes.messages import stamp_ns
 
 SIZE = (272, 640)
 FRAMES = 12

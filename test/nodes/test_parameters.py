@@ -8,11 +8,12 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy does not import: no ROS here')
 
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.nodes.parameters import declare, parameter, specs, table, unknown
 from dedelayed_ros.nodes.settings import NODES
-from rclpy.node import Node
-from rclpy.parameter import Parameter
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,19 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy does not import: no ROS here')
 pytest.importorskip('dedelayed_ros.msg', reason='the messages are not built: run `make build`')
 
-from dedelayed_ros.frames import EncoderSettings, H264Encoder
-from dedelayed_ros.link import FeatureRecord
-from dedelayed_ros.models import model_sizes, zoo
 from dedelayed_ros.msg import EncodedFrame, MaskProvenance, RemoteFeatures
-from dedelayed_ros.nodes.images import octets, to_image, to_rgb
-from dedelayed_ros.nodes.lifecycle import CHAIN, RELIABLE
-from dedelayed_ros.nodes.messages import CodedFrame, encoded_message, features_message, header, stamp_ns
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.clock import Clock
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
+
+from dedelayed_ros.frames import EncoderSettings, H264Encoder
+from dedelayed_ros.link import FeatureRecord
+from dedelayed_ros.models import model_sizes, zoo
+from dedelayed_ros.nodes.images import octets, to_image, to_rgb
+from dedelayed_ros.nodes.lifecycle import CHAIN, RELIABLE
+from dedelayed_ros.nodes.messages import CodedFrame, encoded_message, features_message, header, stamp_ns
 
 
 @pytest.fixture(scope='module')
@@ -104,7 +105,7 @@ def test_a_mask_has_the_stamp_frame_and_size_of_its_image_whatever_the_size(
     origin = got['provenance']
     assert origin.source == 'local'
     assert 0 < origin.latency_ms < 60_000
-    assert list(origin.stage_names)[0] == 'wait for motion'
+    assert origin.stage_names[0] == 'wait for motion'
     assert dict(zip(origin.stage_names, origin.stage_ms, strict=True))['model'] > 0
     assert np.isnan(origin.remote_age_ms)
 

@@ -1,0 +1,25 @@
+"""The cloud's side: `dedelayed cloud`, which needs no ROS and is started here for convenience."""
+
+from launch.actions import DeclareLaunchArgument, ExecuteProcess
+from launch.substitutions import LaunchConfiguration
+
+from launch import LaunchDescription
+
+
+def generate_launch_description() -> LaunchDescription:
+    """For `ros2 launch dedelayed_ros cloud.launch.py`."""
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument('listen', default_value='tcp/0.0.0.0:7447', description='Zenoh endpoint'),
+            DeclareLaunchArgument('model', default_value='street-v1', description='model of the zoo'),
+            ExecuteProcess(
+                cmd=[
+                    'dedelayed', 'cloud',
+                    '--listen', LaunchConfiguration('listen'),
+                    '--model', LaunchConfiguration('model'),
+                ],
+                name='cloud',
+                output='screen',
+            ),
+        ]
+    )  # fmt: skip
