@@ -28,7 +28,7 @@ class H264Decoder:
 
     def reset(self) -> None:
         """Forget the stream: the next picture must be a key frame."""
-        self._context = open_decoder({'err_detect': 'explode', 'flags': '+low_delay'})
+        self._context = open_decoder({'flags': '+low_delay'})
         self._syntax = H264Syntax()
         self._continuity = ContinuityCheck()
 

@@ -17,13 +17,11 @@ _HD_ROWS = 720  # untagged video of so many rows or more uses BT.709, as players
 
 def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
     """A decoded frame of any pixel format as uint8 [H, W, 3] RGB, contiguous, by the frame's own matrix and range."""
-    name = frame.format.name
     matrix = frame.colorspace
     if matrix not in _MATRICES:
         matrix = Colorspace.ITU709 if frame.height >= _HD_ROWS else Colorspace.ITU601
-    full = frame.color_range == ColorRange.JPEG or name.startswith('yuvj')
-    if not name.startswith(('yuv', 'nv', 'p0', 'p2')):  # RGB and gray: limited range only where it is said
-        full = frame.color_range != ColorRange.MPEG
+    # swscale knows by itself that RGB, gray and yuvj formats are of full range.
+    full = frame.color_range == ColorRange.JPEG
     converted = reformatter.reformat(
         frame,
         format='rgb24',

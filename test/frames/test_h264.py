@@ -73,8 +73,8 @@ def test_moved_texture_gives_its_displacement(step):
 
 
 def test_fast_motion_of_fine_texture_is_found():
-    """Nothing leads a search downhill here: only a wide one finds 40 pixels a frame."""
-    world = np.random.default_rng(0).integers(0, 256, (34, 100, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    """Nothing leads a search downhill in cells of 4 pixels: only a wide one finds 40 pixels a frame."""
+    world = np.random.default_rng(0).integers(0, 256, (68, 200, 3), np.uint8).repeat(4, 0).repeat(4, 1)
     encoded = encode([np.ascontiguousarray(world[:, 120 - 40 * i :][:, :640]) for i in range(4)], bitrate_kbps=8000)
     for picture in encoded[1:]:
         assert (picture.motion.qpel == [160, 0]).all(-1).mean() > 0.7
@@ -285,7 +285,7 @@ def test_damaged_data_give_an_error_or_a_picture_never_a_crash():
             except InputError:
                 refused += 1
                 break
-    assert refused > 75
+    assert refused > 120
     for junk in (b'', b'\0\0\1', b'\0\0\0\1\x65', b'junk' * 100, bytes(range(256)) * 4):
         with pytest.raises(InputError):
             H264Decoder().decode(junk, (96, 128))

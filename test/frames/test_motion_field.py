@@ -12,6 +12,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -152,7 +153,7 @@ def test_invalid_is_absorbing(pair):
     assert not nowhere.compose(newer).valid.any() and not older.compose(nowhere).valid.any()
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.integers(-6, 6), st.integers(-6, 6), st.integers(-6, 6), st.integers(-6, 6))
 def test_uniform_composition_equals_sequential_warping(x1, y1, x2, y2):
     size = (64, 80)
@@ -195,7 +196,7 @@ def test_compose_refuses_another_grid():
         MotionField.identity((64, 64)).compose(MotionField.identity((64, 64), block=8))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(fields(), st.integers(1, 40))
 def test_at_stride_is_usable_only_where_all_pixels_agree(field, stride):
     vectors, usable = field.at_stride(stride)
@@ -211,7 +212,7 @@ def test_at_stride_is_usable_only_where_all_pixels_agree(field, stride):
         assert vectors[i, j].tolist() == (list(seen.pop()) if usable[i, j] else [0, 0])
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(fields(), st.sampled_from([1, 2, 4, 8, 16, 3, 24, 32]))
 def test_nearest_warp_is_exact(field, stride):
     height, width = (-(-length // stride) for length in field.size)
@@ -232,14 +233,14 @@ def test_nearest_warp_is_exact(field, stride):
         assert valid[i, j].item() == known and warped[:, i, j].tolist() == expected
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(fields())
 def test_pixel_warp_and_stride_one_agree_on_what_is_valid(field):
     _, valid = field.warp(torch.zeros(field.size))
     assert np.array_equal(valid.numpy(), field.at_stride(1).usable)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.integers(-3, 3), st.integers(-3, 3), st.sampled_from([4, 8, 16]))
 def test_bilinear_equals_nearest_on_whole_cells(x, y, stride):
     field = uniform((128, 160), 4 * stride * x, 4 * stride * y)
@@ -290,6 +291,14 @@ def test_every_truncation_and_every_changed_byte_is_refused():
             MotionField.from_bytes(data[:position] + bytes([data[position] ^ 0x41]) + data[position + 1 :])
     with pytest.raises(InputError):
         MotionField.from_bytes(data + b'\0')
+
+
+@pytest.mark.parametrize('length', [0, 3, 5, 2**28])
+def test_forged_lengths_are_refused(length):
+    head = b'MF\x01\x00' + struct.pack('<HHB', 16, 16, 16)
+    payload = zstandard.ZstdCompressor().compress(bytes(length))
+    with pytest.raises(InputError, match='bytes of vectors'):
+        MotionField.from_bytes(head + struct.pack('<I', zlib.crc32(payload, zlib.crc32(head))) + payload)
 
 
 @settings(deadline=None)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dedelayed_ros.errors import InputError
-from dedelayed_ros.frames import H264Decoder, VideoSource, open_source
+from dedelayed_ros.frames import EncoderSettings, H264Decoder, H264Encoder, VideoSource, open_source
 from dedelayed_ros.frames.h264_syntax import PPS, SPS, nal_units
 
 pytestmark = pytest.mark.timeout(60)
@@ -167,6 +167,21 @@ def test_pixel_formats_give_the_same_colours(tmp_path, codec, pix_fmt, suffix):
     assert near(image[55, 60], (90, 90, 90), 2)
 
 
+def test_full_range_is_told_from_limited_range(tmp_path):
+    for name, lightness in (('tv', 84), ('pc', 90)):
+        clip = tmp_path / f'{name}.mkv'
+        with av.open(str(clip), 'w') as container:
+            stream = container.add_stream('ffv1', rate=25, options={'color_range': name})
+            stream.height, stream.width, stream.pix_fmt = 64, 96, 'yuv420p'
+            frame = av.VideoFrame(96, 64, 'yuv420p')
+            for plane, value in zip(frame.planes, (lightness * 219 // 255 + 16, 128, 128), strict=True):
+                plane.update(bytes([value if name == 'tv' else max(value, lightness)] * plane.buffer_size))
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        with VideoSource(clip, pace='fast') as source:
+            assert near(source.read().image[5, 5], (lightness,) * 3, 3)
+
+
 def test_gray_video(tmp_path):
     with VideoSource(write(tmp_path / 'clip.mkv', codec='ffv1', pix_fmt='gray'), pace='fast') as source:
         image = source.read().image
@@ -203,6 +218,20 @@ def test_p_frames_with_one_reference_are_passed_through(tmp_path, suffix):
     assert len(stamps) == 25 and np.allclose(np.diff(stamps) / 1e9, 0.04, atol=0.001)
 
 
+def test_a_damaged_picture_is_left_out_up_to_the_next_key_frame(tmp_path):
+    rng = np.random.default_rng(0)
+    world = rng.integers(0, 256, (16, 60, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    with H264Encoder(EncoderSettings((128, 192), gop=10)) as encoder:
+        units = [encoder.encode(np.ascontiguousarray(world[:, 4 * i : 4 * i + 192])).data for i in range(30)]
+    units[13] = units[13][: len(units[13]) // 2]
+    (tmp_path / 'clip.h264').write_bytes(b''.join(units))
+    decoder, left = H264Decoder(), [*units[:13], *units[20:]]
+    with VideoSource(tmp_path / 'clip.h264', pace='fast', own_vectors=True) as source:
+        for frame, unit in zip(source, left, strict=True):
+            assert frame.picture.data == unit
+            assert np.array_equal(decoder.decode(unit, source.size), frame.image)
+
+
 def test_skipped_pictures_are_folded_into_the_next(tmp_path):
     decoder = H264Decoder()
     clip = write(tmp_path / 'clip.mp4', frames=23, options={**P_ONLY, 'g': '100'})
@@ -213,7 +242,7 @@ def test_skipped_pictures_are_folded_into_the_next(tmp_path):
             assert counted(frame.image) == frame.sequence
             sequences.append(frame.sequence)
             time.sleep(0.1)
-    assert 2 in np.diff(sequences)
+    assert max(np.diff(sequences)) > 1
 
 
 @pytest.mark.parametrize(
