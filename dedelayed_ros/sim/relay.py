@@ -199,7 +199,6 @@ class Relay:
         ended = False
 
         async def deliver() -> None:
-            last_s = 0.0
             while True:
                 while not flying:
                     if ended:
@@ -207,9 +206,8 @@ class Relay:
                     change.clear()
                     await change.wait()
                 due_s, chunk = flying[0]
-                last_s = max(last_s, due_s)
-                if last_s > loop.time():
-                    await asyncio.sleep(last_s - loop.time())
+                if due_s > loop.time():
+                    await asyncio.sleep(due_s - loop.time())
                 writer.write(chunk)
                 await writer.drain()
                 flying.popleft()

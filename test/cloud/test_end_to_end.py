@@ -175,6 +175,16 @@ def test_a_killed_cloud_is_noticed_and_its_successor_used_within_two_seconds(pro
     assert robot.client.status.reason == ''
 
 
+def test_a_cloud_that_ends_is_noticed_without_any_picture(cloud, robots):
+    server, port = cloud()
+    robot = robots(port)
+    robot.wait_for_features(2)
+    robot.camera.close()
+    wait_until(lambda: robot.client.status.in_flight == 0)
+    server.stop()
+    wait_until(lambda: not robot.client.status.connected, 2.0, 'noticing the end by its token')
+
+
 def test_a_frozen_cloud_is_noticed_and_welcome_back(process, robots, free_port):
     port = free_port()
     child = process(port)
@@ -244,7 +254,12 @@ def test_two_processes_of_one_name_are_told(cloud, robots):
     first.wait_for_features(3)
     second = robots(port)
     second.wait_for_features(3)
-    wait_until(lambda: any('another process uses the names' in state.reason for state in first.got.states))
+
+    def told(robot):
+        return any('another process uses the names' in state.reason for state in robot.got.states)
+
+    wait_until(lambda: told(first))
+    assert not told(second)
     second.check()
     first.check()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -92,9 +93,13 @@ def test_a_bomb_is_refused_before_it_is_unpacked():
     bomb = zstandard.compress(bytes(64 << 20))
     head = struct.pack('<BBBBHHH', 1, 8, 0, 0, 1, 4, 4) + struct.pack('<f', 1.0)
     assert len(bomb) < 10_000
+    tracemalloc.start()
     with pytest.raises(WireError) as error:
         unpack_features(head + bomb)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     assert error.value.code == 'length'
+    assert peak < 1 << 20
     with pytest.raises(WireError):
         unpack_features(struct.pack('<BBBBHHH', 1, 8, 0, 0, 65535, 65535, 65535) + bytes(100))
 
