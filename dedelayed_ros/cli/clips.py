@@ -50,8 +50,8 @@ def _open_street(rest: str, **options: Any) -> Source:
 
 
 def plays_again(uri: str) -> bool:
-    """Whether the source gives the same frames a second time, as files do and cameras do not."""
-    return uri.startswith('street:') or (not uri.startswith(('v4l2:', 'device:')) and not uri.startswith('/dev/'))
+    """Whether the source gives the same frames a second time: files and the street do, cameras and the network do not."""
+    return not (uri.startswith(('v4l2:', 'device:', '/dev/')) or '://' in uri)
 
 
 def again(uri: str, *, first: int, last: int, loop: bool) -> Iterator[tuple[int, np.ndarray]]:

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from dedelayed_ros.cli.clips import default_clip, open_clip
     from dedelayed_ros.cli.output import prepare
     from dedelayed_ros.cli.processes import Processes
-    from dedelayed_ros.cli.stage import Plan, play
+    from dedelayed_ros.cli.stage import Plan, RosRobot, play
     from dedelayed_ros.report import machine
 
     uri = args.input or default_clip()
@@ -63,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
     _say(f'{Path(uri).name}: {size[1]}x{size[0]} at {rate:g} Hz; everything goes to {args.out}')
     if note:
         _say(note)
+    if isinstance(robot, RosRobot):
+        _say(f'to look on: ROS_DOMAIN_ID={robot.domain} ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST rviz2')
     with _ending_on_signals(), Processes(plan.out / 'logs') as processes:
         played = play(plan, robot, processes, say=_say)
         pids = {name: child.pid for name, child in robot.children.items()}

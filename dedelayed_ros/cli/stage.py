@@ -40,6 +40,8 @@ class Plan:
     def __post_init__(self) -> None:
         if not 0 < self.seconds <= 86_400:
             raise InputError(f'--seconds is {self.seconds:g}; expected more than 0 and at most 86400')
+        if not 0 <= self.rtt_ms <= 60_000:
+            raise InputError(f'--rtt-ms is {self.rtt_ms:g}; expected 0 to 60000')
         kill, restart = self.kill_cloud_at, self.restart_cloud_at
         if kill is None and restart is not None:
             raise InputError('--restart-cloud-at needs --kill-cloud-at: only a cloud that was killed can be restarted')
@@ -88,7 +90,7 @@ class RosRobot:
         """Start the recorder first, so that it hears the others come up."""
         env = self.install.environment(self.domain)
         env['OMP_NUM_THREADS'] = '1'
-        self.settings['ros_domain_id'] = self.domain
+        self.settings['ROS_DOMAIN_ID'] = self.domain
         for name, parameters in self._nodes(plan, endpoint).items():
             command = [*self.install.command(name), '--ros-args']
             for key, value in parameters.items():
