@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import signal
 import threading
@@ -41,11 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs until SIGTERM (exit 0) or Ctrl-C (exit 130)."""
-    from dedelayed_ros.cloud import CloudServer, CloudSettings
     from dedelayed_ros.errors import InputError
 
     if args.max_streams < 1 or args.threads < 0:
         raise InputError(f'--max-streams {args.max_streams} --threads {args.threads}; expected at least 1 and 0')
+    # A restarted server has robots waiting: collecting garbage while modules load only costs time, for they stay.
+    gc.disable()
+    from dedelayed_ros.cloud import CloudServer, CloudSettings
+
     logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format='%(message)s')
     stop = threading.Event()
     received: list[int] = []
@@ -62,12 +66,15 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     try:
         with CloudServer(settings, report=lambda line: print(line, flush=True)) as server:
+            gc.freeze()
+            gc.enable()
             places = ', '.join((*listen, *args.connect)) or str(args.config)
             print(f'ready: {args.model} at {places} as {server.name}, up to {args.max_streams} streams', flush=True)
             if args.ready_file is not None:
                 args.ready_file.write_text(f'{places}\n')
             stop.wait()
     finally:
+        gc.enable()
         if args.ready_file is not None:
             args.ready_file.unlink(missing_ok=True)
         for number, handler in before.items():

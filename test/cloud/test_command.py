@@ -66,11 +66,9 @@ def test_a_cloud_serves_the_model_of_the_zoo_until_it_is_told_to_end(command, fr
         wait_until(lambda: len(got) >= 3, 20, str(client.status))
         wait_until(ready.exists)
         assert client.status.worker == 'test-cloud'
-        begun = time.monotonic()
         child.send_signal(signal.SIGTERM)
         assert child.wait(timeout=10) == 0
-        assert time.monotonic() - begun < 5
-        wait_until(lambda: not client.status.connected, 2)
+        wait_until(lambda: not client.status.connected)
     assert got[0].features.shape == sizes.features
     assert not ready.exists()
     assert child.stderr.read() == ''
