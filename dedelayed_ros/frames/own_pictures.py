@@ -79,6 +79,9 @@ def why_not_file(path: Path) -> str | None:
         reason = why_not(stream)
         if reason:
             return reason
+        if stream.codec_context.has_b_frames:
+            # Whether it has any or not: the decoder holds pictures back, so that a packet does not give its picture.
+            return 'its header allows B-frames'
         annex_b = BitStreamFilterContext('h264_mp4toannexb', stream)
         syntax, check, first = H264Syntax(), MotionCheck(), True
         try:
