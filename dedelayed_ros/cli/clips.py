@@ -50,7 +50,7 @@ def _open_street(rest: str, **options: Any) -> Source:
 
 
 def plays_again(uri: str) -> bool:
-    """Whether the source gives the same frames a second time: files and the street do, cameras and the network do not."""
+    """Whether the source gives the same frames a second time: files and the street do; cameras and networks do not."""
     return not (uri.startswith(('v4l2:', 'device:', '/dev/')) or '://' in uri)
 
 

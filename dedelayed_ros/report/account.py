@@ -144,7 +144,7 @@ def match(window: Window, recording: Recording) -> tuple[DueFrame, ...]:
     for mask in recording.masks:
         provenance = recording.provenance.get(mask.stamp_ns)
         sequence = window.sequence_at(mask.stamp_ns) if provenance is None else provenance.sequence
-        if 0 <= sequence - window.first_sequence < window.frames and sequence not in rows:
+        if sequence not in rows:
             rows[sequence] = DueFrame(
                 sequence=sequence,
                 due_s=window.seconds_at(window.due_ns(sequence)),

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from dedelayed_ros.cli import main
+from dedelayed_ros.cloud import CloudServer, CloudSettings
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -147,9 +148,24 @@ def test_a_second_run_leaves_nothing_of_the_first(tmp_path: Path) -> None:
     segment(make_clip(tmp_path / 'long.mp4', [scene(n, (96, 128)) for n in range(4)]), out)
     mine = out / 'notes.txt'
     mine.write_text('keep me')
-    segment(make_clip(tmp_path / 'short.mp4', [scene(0, (96, 128))]), out)
+    segment(make_clip(tmp_path / 'short.mkv', [scene(0, (96, 128))], codec='ffv1'), out)
     assert len(masks(out)) == 1
     assert mine.exists()
+
+
+def test_a_cloud_is_used(tmp_path: Path, free_port: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    clip = make_clip(tmp_path / 'clip.mp4', [scene(n, (144, 192)) for n in range(60)])
+    endpoint = f'tcp/127.0.0.1:{free_port()}'
+    with CloudServer(CloudSettings(listen=(endpoint,), threads=1)):
+        summary = segment(clip, tmp_path / 'out', '--cloud', endpoint)
+        local = segment(clip, tmp_path / 'local', '--cloud', endpoint, '--mode', 'local')
+    assert summary['masks_fused'] > 0
+    assert summary['notes'] == []
+    assert 'no motion' not in summary['degraded'], 'features are carried by the motion of the encoded pictures'
+    assert summary['uplink_kbps'] > 0
+    assert summary['downlink_kbps'] > 0
+    assert 'connected to' in capfd.readouterr().err
+    assert local['masks_fused'] == 0
 
 
 def test_an_unreachable_cloud_is_said_and_gone_without(
