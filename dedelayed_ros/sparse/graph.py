@@ -100,8 +100,9 @@ def _constants(program: torch.export.ExportedProgram, dtype: torch.dtype) -> dic
 
 
 def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    tensor = tensor.detach().cpu().contiguous()
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+    """A copy in the plan's number format: training the model further does not change the plan."""
+    kept = tensor.dtype if not tensor.is_floating_point() else dtype
+    return tensor.detach().to(device='cpu', dtype=kept, copy=True, memory_format=torch.contiguous_format)
 
 
 def _input(b: Builder, fx: torch.fx.Node, first: bool) -> Value:

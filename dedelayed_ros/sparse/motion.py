@@ -195,23 +195,42 @@ def carried(motion: FrameMotion, grid: Grid, remainder: Tensor) -> tuple[Displac
     """Displacement by whole cells of content whose position is known more finely than that.
 
     remainder: int64 [2, h, w] quarter pixels, how far each cached value is behind where it belongs.
-    Returns the displacement that brings each position the value that belongs nearest to it, and what then remains. A
-    remainder of exactly half a cell stays one: content at rest must not jump to and fro.
+    Returns the displacement that brings each position the cached value that belongs nearest to it, valid if that is
+    within half a cell, and what then remains. Of two that are equally near, the one that moves as the vector says is
+    taken: content at rest must not jump to and fro.
     """
     if motion.still and not remainder.any():
         return unmoved(grid), remainder
     cells = motion.on(grid)
-    first = displacement(in_cells(cells.centre, grid), cells.centre_valid)
-    total = cells.centre + remainder.reshape(2, -1)[:, first.sources.reshape(-1)].reshape(remainder.shape)
-    moved, rest = torch.zeros_like(total), torch.zeros_like(total)
+    start = in_cells(cells.centre, grid)
+    best = torch.full(grid.size, 0.5, dtype=torch.float64)
+    moved, rest = torch.zeros_like(start), torch.zeros_like(start)
+    valid = torch.zeros(grid.size, dtype=torch.bool)
+    for rows, cols in _NEIGHBOURS:
+        tried = displacement(start + torch.tensor([rows, cols]).reshape(2, 1, 1), cells.centre_valid)
+        left, distance = _remaining(cells.centre, remainder, tried, grid)
+        better = tried.valid & ((distance < best) | (~valid & (distance == best)))
+        best = torch.where(better, distance, best)
+        moved, rest = torch.where(better, tried.cells, moved), torch.where(better, left, rest)
+        valid = valid | better
+    return Displacement(moved, valid), rest
+
+
+_NEIGHBOURS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
+
+
+def _remaining(vector: Tensor, remainder: Tensor, moved: Displacement, grid: Grid) -> tuple[Tensor, Tensor]:
+    """What is left of vector and remainder after moving, in quarter pixels; and the longer component, in cells."""
+    total = vector + remainder.reshape(2, -1)[:, moved.sources.reshape(-1)].reshape(remainder.shape)
+    left = torch.zeros_like(total)
+    distance = torch.zeros(grid.size, dtype=torch.float64)
     for axis, stride in enumerate(grid.stride):
         if stride is not None:
-            cell = QPEL * stride.numerator
-            scaled = total[axis] * stride.denominator
-            moved[axis] = torch.sign(scaled) * torch.div(2 * scaled.abs() + cell - 1, 2 * cell, rounding_mode='floor')
             # Exact for strides that are whole numbers of pixels; else less than a quarter pixel is dropped.
-            rest[axis] = torch.div(scaled - moved[axis] * cell, stride.denominator, rounding_mode='trunc')
-    return displacement(moved, cells.centre_valid), rest
+            scaled = total[axis] * stride.denominator - moved.cells[axis] * QPEL * stride.numerator
+            left[axis] = torch.div(scaled, stride.denominator, rounding_mode='trunc')
+            distance = torch.maximum(distance, scaled.abs() / (QPEL * stride.numerator))
+    return left, distance
 
 
 def tolerant(

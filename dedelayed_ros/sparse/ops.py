@@ -195,10 +195,12 @@ class Resize(Op):
     def matrix(self, size: Size, axis: int) -> Tensor:  # float32 [out, in]
         """Weights along one axis, found by resampling one-hot lines."""
         n = size[axis]
-        shape = (n, 1, n, 1) if axis == 0 else (n, 1, 1, n)
-        goal = (self.size[0], 1) if axis == 0 else (1, self.size[1])
+        # Two equal lines, not one: torch resamples a single column with antialiasing wrongly.
+        lines = torch.eye(n).reshape((n, 1, n, 1) if axis == 0 else (n, 1, 1, n))
+        lines = torch.cat([lines, lines], 3 - axis)
+        goal = (self.size[0], 2) if axis == 0 else (2, self.size[1])
         scales = self.scales and ((self.scales[0], 1.0) if axis == 0 else (1.0, self.scales[1]))
-        return self.apply(torch.eye(n).reshape(shape), goal, scales).reshape(n, self.size[axis]).T
+        return self.apply(lines, goal, scales).select(3 - axis, 0).reshape(n, self.size[axis]).T
 
 
 @dataclass(frozen=True, eq=False)

@@ -174,6 +174,16 @@ def index_select(b: Builder, a: Args) -> Lowered:
     return b.pick(value, dim, index.cpu()) if isinstance(value.layout.dims[dim], int) else None
 
 
+def flip(b: Builder, a: Args) -> Lowered:
+    """Channels in reverse; of positions it is a Global operation."""
+    value = a['self']
+    for dim in (d % len(value.shape) for d in a['dims']):
+        if value.layout is None or not isinstance(value.layout.dims[dim], int):
+            return None
+        value = b.pick(value, dim, torch.arange(value.shape[dim] - 1, -1, -1))
+    return value
+
+
 def cat(b: Builder, a: Args) -> Lowered:
     """Tensors joined along channels."""
     values = a['tensors']
@@ -232,6 +242,7 @@ RULES: dict[str, Callable[[Builder, Args], Lowered]] = {
     'slice': slice_,
     **dict.fromkeys(('split', 'split_with_sizes', 'chunk', 'unsafe_chunk', 'unsafe_split'), split),
     'index_select': index_select,
+    'flip': flip,
     'cat': cat,
     'stack': stack,
 }
