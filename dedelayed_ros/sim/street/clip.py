@@ -30,8 +30,9 @@ _NEAR_PEOPLE, _NEAR_VEHICLES = 22.0, 45.0  # m; beyond, meshes are coarser
 class StreetFrame:
     """One instant.
 
-    image: uint8 [H, W, 3] RGB; labels: uint8 [H, W] Cityscapes train ids, 255 none; motion: float32 [H, W, 2] in pixels, x
-    then y, from the previous frame to this one: what is now at p was at p − m; stamp_s: seconds since the first frame.
+    image: uint8 [H, W, 3] RGB; labels: uint8 [H, W] Cityscapes train ids, 255 none; motion: float32 [H, W, 2] in
+    pixels, x then y, from the previous frame to this one: what is now at p was at p − m; stamp_s: seconds since the
+    first frame.
     """
 
     image: np.ndarray
@@ -43,8 +44,8 @@ class StreetFrame:
 class StreetClip:
     """Iterator over the frames of one seed's street; a context manager that holds one OpenGL context.
 
-    The same arguments give the same frames on the same machine. Use from one thread at a time, and close it in the thread
-    that used it last; processes should be started with ``spawn``. ``LP_NUM_THREADS=1`` in the environment keeps Mesa to one core.
+    The same arguments give the same frames on the same machine. It may be used from any thread, one at a time;
+    processes should be started with ``spawn``. ``LP_NUM_THREADS=1`` in the environment keeps Mesa to one core.
 
     Args:
         seed: decides everything; < 800000 train, 800000–899999 validation, from 900000 on test.
@@ -180,7 +181,7 @@ class StreetClip:
         return np.hypot(poses[:, 0, 3] - x, poses[:, 1, 3] - y) < reach
 
     def _was(self, key: str, poses: np.ndarray, movers: list[Mover]) -> np.ndarray:
-        """Poses of a frame ago [n, ..., 3, 4]; of those that have none, the poses now. Remembers the poses for the next frame."""
+        """Poses of a frame ago [n, ..., 3, 4], or now for those that have none; remembers them for the next frame."""
         before = self._before.get(key, poses).copy()
         fresh = [m.fresh for m in movers]
         before[fresh] = poses[fresh]

@@ -13,7 +13,7 @@ NEAR, FAR = 0.15, 500.0  # m
 
 
 def rotation(roll: float, pitch: float, yaw: float) -> np.ndarray:
-    """Rows right, up, backwards of a camera that looks along yaw (0: x axis), nose up by pitch, leaning right by roll (rad)."""
+    """Rows right, up, back of a camera that looks along yaw (0: x axis), nose up by pitch, leaning by roll; rad."""
     cy, sy, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
     forward = np.array([cy * cp, sy * cp, sp])
     right = np.array([sy, -cy, 0.0])
@@ -23,7 +23,7 @@ def rotation(roll: float, pitch: float, yaw: float) -> np.ndarray:
 
 
 class Ego:
-    """The carrier of the camera. Drives (``rolling``) or is on the pavement; moved by ``step``, seen through ``view``."""
+    """The carrier of the camera: drives (``rolling``) or is on the pavement; ``step`` moves it, ``view`` looks."""
 
     def __init__(self, street: Street, path: Path, size: tuple[int, int]) -> None:
         self._street, self._path = street, path
@@ -74,6 +74,7 @@ class Ego:
         self._rough = float(np.exp(rng.normal(-0.2, 0.6)))
         self._shake = 0.0 if manner == 'stand' and rng.random() < 0.6 else float(np.exp(rng.normal(-0.3, 0.5)))
         self._brake_pitch = 0.0
+        self._drift = 0.0  # heading of the wander within the lane (rad)
         self.mirrored = rng.random() < 0.3
         h, w = size
         focal = w / 2 / np.tan(field / 2)
@@ -93,7 +94,7 @@ class Ego:
             self._target = self.cruise * float(
                 rng.choice(
                     [0.0, rng.uniform(0.2, 0.7), 1.0],
-                    p=[0.1 if self.rolling else 0.2, 0.25, 0.65 if self.rolling else 0.55],
+                    p=[0.06, 0.22, 0.72] if self.rolling else [0.2, 0.25, 0.55],
                 )
             )
         target = self._target
@@ -167,6 +168,6 @@ class Ego:
         turn = rotation(
             self._roll + roll,
             self._pitch + pitch + self._brake_pitch,
-            float(heading) + self._turned + sway_yaw + getattr(self, '_drift', 0.0),
+            float(heading) + self._turned + sway_yaw + self._drift,
         )
         return View(np.array([float(x), float(y), ground + self._height + heave]), turn, self._projection)

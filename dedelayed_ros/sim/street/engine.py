@@ -1,13 +1,14 @@
 """The renderer: a software OpenGL context, its programs and targets, and one frame's passes.
 
-The passes of a frame: depth from the sun (shadows), then solid things, facades, ground, foliage and sky with 4 samples a pixel
-into two targets (light + class, motion), then development to the camera's picture.
+The passes of a frame: depth from the sun (shadows), then solid things, facades, ground, foliage and sky with 4 samples
+a pixel into two targets (light + class, motion), then development to the camera's picture.
 """
 
 from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from dedelayed_ros.errors import InputError
 
-from . import shaders
+from . import shaders, surfaces
 from .look import Look
 from .meshes import Mesh
 
@@ -114,11 +115,12 @@ def open_context() -> Any:
         import moderngl
     except ImportError as error:
         raise InputError(f'moderngl cannot be imported ({error}); {hint}') from error
-    names = {'libgl': 'libGL.so.1', 'libegl': 'libEGL.so.1'}
+    names: dict[str, Any] = {'libgl': 'libGL.so.1', 'libegl': 'libEGL.so.1'}
     if ctypes.util.find_library('EGL') is None:
         names = {}
+    create: Any = moderngl.create_context  # its annotations know only the settings' names of one backend
     try:
-        return moderngl.create_context(standalone=True, backend='egl', require=330, **names)
+        return create(standalone=True, backend='egl', require=330, **names)
     except Exception as error:  # moderngl raises bare Exception
         raise InputError(f'no OpenGL context through EGL ({error}); {hint}') from error
 
@@ -138,13 +140,13 @@ class Engine:
     """One picture size, one look, one context. Not for two threads at once; a context moves with the calling thread."""
 
     def __init__(self, size: tuple[int, int], look: Look, *, mirrored: bool = False) -> None:
-        import moderngl
-
         self.size = size
         self.look = look
+        self.ctx = ctx = open_context()
+        import moderngl
+
         self._gl = moderngl
         self._front = 'ccw' if mirrored else 'cw'  # pictures are upside down to OpenGL
-        self.ctx = ctx = open_context()
         h, w = size
         self._light = ctx.texture((w, h), 4, samples=_SAMPLES)
         self._motion = ctx.texture((w, h), 2, dtype='f4', samples=_SAMPLES)
@@ -160,11 +162,11 @@ class Engine:
         self._noise.filter = (moderngl.LINEAR_MIPMAP_NEAREST, moderngl.LINEAR)
         program = ctx.program
         self._programs = {
-            'solid': program(vertex_shader=shaders.VERTEX, fragment_shader=shaders.SOLID),
-            'far': program(vertex_shader=shaders.VERTEX, fragment_shader=shaders.FAR_SOLID),
-            'facade': program(vertex_shader=shaders.FACADE_VERTEX, fragment_shader=shaders.FACADE),
-            'foliage': program(vertex_shader=shaders.VERTEX, fragment_shader=shaders.FOLIAGE),
-            'ground': program(vertex_shader=shaders.VERTEX, fragment_shader=shaders.GROUND),
+            'solid': program(vertex_shader=shaders.VERTEX, fragment_shader=surfaces.SOLID),
+            'far': program(vertex_shader=shaders.VERTEX, fragment_shader=surfaces.FAR_SOLID),
+            'facade': program(vertex_shader=shaders.FACADE_VERTEX, fragment_shader=surfaces.FACADE),
+            'foliage': program(vertex_shader=shaders.VERTEX, fragment_shader=surfaces.FOLIAGE),
+            'ground': program(vertex_shader=shaders.VERTEX, fragment_shader=surfaces.GROUND),
         }
         self._sky = program(vertex_shader=shaders.SKY_VERTEX, fragment_shader=shaders.SKY)
         self._depth = program(vertex_shader=shaders.DEPTH_VERTEX, fragment_shader=shaders.DEPTH)
@@ -178,7 +180,7 @@ class Engine:
         self._set_look()
         leave_context()
 
-    # -- set-up ---------------------------------------------------------------------------------------------------------
+    # -- set-up ----------------------------------------------------------------------------------------------
 
     def _set(self, name: str, value: Any) -> None:
         for program in (*self._programs.values(), self._sky, self._depth, self._develop):
@@ -199,13 +201,13 @@ class Engine:
             self._set(name, unit)
 
     def set_street(self, lines: list[tuple[float, float, float, float]], rails: float) -> None:
-        """Painted lines (d, half width, period, drawn share), up to 8 of them, and d of a track in the road (0: none)."""
+        """Up to 8 painted lines (d, half width, period, drawn share), and d of a track in the road (0: none)."""
         self._set('u_lines', (lines + [(0.0, 0.0, 0.0, 0.0)] * _LINES)[:_LINES])
         self._set('u_line_count', min(len(lines), _LINES))
         self._set('u_rails', rails)
 
     def batch(self, family: str, mesh: Mesh, instances: int = 0) -> Batch:
-        """Upload a mesh; with ``instances`` > 0 it waits for that many records by ``place``, else it stays where it is."""
+        """Upload a mesh; with ``instances`` > 0 it waits for as many records (``place``), else it stays."""
         with self.ctx:
             return self._batch(family, mesh, instances)
 
@@ -225,7 +227,7 @@ class Engine:
         corners = None
         if not instances:
             lo, hi = mesh.vertices['pos'].min(0), mesh.vertices['pos'].max(0)
-            corners = np.array([[x, y, z, 1.0] for x in (lo[0], hi[0]) for y in (lo[1], hi[1]) for z in (lo[2], hi[2])])
+            corners = np.array([[*p, 1.0] for p in itertools.product(*zip(lo, hi, strict=True))])
         owned = (vertices, indices, records) if instances else (vertices, indices)
         total = len(mesh.indices)
         coarse = total if mesh.coarse is None else mesh.coarse
@@ -242,12 +244,15 @@ class Engine:
                 buffer.write(data)
         batch.instances = len(records)
 
-    # -- a frame --------------------------------------------------------------------------------------------------------
+    # -- a frame ---------------------------------------------------------------------------------------------
 
     def render(
         self, batches: list[Batch], distant: list[Batch], now: View, before: View, number: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Draw; near to far, and what is distant with less care. Returns image uint8 [H, W, 3], labels uint8 [H, W], motion float32 [H, W, 2] (px)."""
+        """Draw batches, and those that are distant with less care.
+
+        Returns image uint8 [H, W, 3], labels uint8 [H, W], motion float32 [H, W, 2] (px).
+        """
         ctx, gl = self.ctx, self._gl
         h, w = self.size
         with ctx:
@@ -297,7 +302,7 @@ class Engine:
         return np.ascontiguousarray(pixels[..., :3]), np.ascontiguousarray(pixels[..., 3]), motion.copy()
 
     def _sun_matrix(self, now: View) -> np.ndarray:
-        """World to the shadow map: around a point ahead of the camera, snapped to whole texels so that edges stand still."""
+        """World to the shadow map, around a point ahead; snapped to whole texels, so that edges stand still."""
         sun = np.asarray(self.look.sun)
         side = np.cross([0.0, 0.0, 1.0], sun)
         side = side / np.linalg.norm(side) if np.linalg.norm(side) > 1e-3 else np.array([1.0, 0, 0])

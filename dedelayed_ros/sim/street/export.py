@@ -84,7 +84,7 @@ def write_sheet(
     from PIL import Image
 
     with multiprocessing.get_context('spawn').Pool(workers) as pool:
-        tiles = pool.starmap(_tile, [(seed, size, rate, at) for seed in seeds], chunksize=1)
+        tiles = pool.starmap(still, [(seed, size, rate, at) for seed in seeds], chunksize=1)
     if len(tiles) % 2:
         tiles.append(np.zeros_like(tiles[0]))
     rows = [np.concatenate(tiles[i : i + 2], 1) for i in range(0, len(tiles), 2)]
@@ -92,7 +92,8 @@ def write_sheet(
     Image.fromarray(np.concatenate(rows)).save(file)
 
 
-def _tile(seed: int, size: tuple[int, int], rate: float, at: int) -> np.ndarray:
+def still(seed: int, size: tuple[int, int], rate: float, at: int) -> np.ndarray:
+    """Frame number ``at`` of a seed with its coloured labels to the right, uint8 [H, 2·W, 3]."""
     os.environ.setdefault('LP_NUM_THREADS', '1')  # Mesa's: the workers themselves share the cores
     with StreetClip(seed, size=size, rate=rate) as clip:
         for _ in range(at):

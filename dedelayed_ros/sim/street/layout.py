@@ -30,7 +30,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Street:
-    """Cross-section: d in metres to the left of the middle. Traffic keeps right (pictures may be mirrored afterwards)."""
+    """Cross-section: d in metres to the left of the middle. Traffic keeps right (some pictures are mirrored)."""
 
     seed: int
     lane: float
@@ -199,10 +199,10 @@ class Ground:
         s = np.linspace(s0, s1, n + 1)
         bend = np.array([self._path.bend(x) for x in s]) * sign
         far = np.minimum(d1, np.where(bend > 0, 0.85 / np.maximum(bend, 1e-6), 1e9))
-        far = np.maximum(far, min(d0, d1))
-        across = np.stack([np.full(n + 1, d0), far], 1)
+        near = np.minimum(d0, far)  # on the inside of a bend nothing reaches over the centre of its circle
+        across = np.stack([near, far], 1)
         if d1 - d0 > 30:  # long thin triangles lose the texture's precision
-            across = np.stack([np.full(n + 1, d0), d0 + (far - d0) * 0.2, far], 1)
+            across = np.stack([near, near + (far - near) * 0.2, far], 1)
         along = np.repeat(s[:, None], across.shape[1], 1)
         x, y, _ = self._path.at(along, sign * across)
         v = np.zeros(along.size, VERTEX)

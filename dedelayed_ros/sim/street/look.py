@@ -120,8 +120,8 @@ class Look:
             sun=tuple(map(float, sun)),  # type: ignore[arg-type]
             sun_colour=sun_colour,
             sky_up=up,
-            sky_side=side,  # type: ignore[arg-type]
-            bounce=ground_bounce,  # type: ignore[arg-type]
+            sky_side=side,
+            bounce=ground_bounce,
             haze=haze,
             exposure=float(np.exp(rng.normal(-0.25, 0.25)) * bright),
             wet=wet,

@@ -5,18 +5,24 @@ Axes of a thing: x forward, y left, z up, metres.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 VERTEX = np.dtype([('pos', 'f4', 3), ('normal', 'f4', 3), ('uvw', 'f4', 3), ('colour', 'u1', 4), ('info', 'u1', 4)])
 """colour: rgb (linear, 0..255) and gloss; info: class id, colour slot, kind (see shaders), grain (0..255)."""
 
+Point = tuple[float, float, float]
+"""x, y, z in metres."""
+
 OF_INSTANCE = 254
 """A class id that says: take the instance's."""
 
 PLAIN, GLASS, LAMP, BRICK = 0, 1, 2, 3
 """Kinds of solid surfaces."""
+
+UNDERSIDE = 4
+"""A kind of polygon that ``smoothed`` paints black."""
 
 OWN, PAINT_A, PAINT_B = 0, 1, 2
 """Colour slots."""
@@ -49,7 +55,9 @@ def _quads(rows: int, columns: int) -> np.ndarray:
 
 def box() -> Mesh:
     """The unit cube around the origin."""
-    pos, normal, faces = [], [], []
+    pos: list[np.ndarray] = []
+    normal: list[np.ndarray] = []
+    faces: list[int] = []
     for axis in range(3):
         for sign in (-1.0, 1.0):
             n = np.zeros(3)
@@ -154,9 +162,9 @@ def puff(rng: np.random.Generator, rough: float = 0.22, columns: int = 8, rows: 
 def loft(stations: list[tuple[float, ...]], windows: tuple[float, float] = (0.25, 9.0)) -> Mesh:
     """The hull of a vehicle from its cross-sections.
 
-    Each station is (x, z_low, z_belt, z_roof, half width at the middle, half width at the roof[, 1 for a pillar]). Sides
-    between belt and roof are glass where the roof is ``windows`` metres over the belt at both ends; slopes between a low and a
-    high roof are windscreens.
+    Each station is (x, z_low, z_belt, z_roof, half width at the middle, half width at the roof[, 1 for a pillar]).
+    Sides between belt and roof are glass where the roof is ``windows`` metres over the belt at both ends; slopes
+    between a low and a high roof are windscreens.
     """
     rings = []
     for x, low, belt, roof, wide, narrow, *_ in stations:
@@ -175,14 +183,14 @@ def loft(stations: list[tuple[float, ...]], windows: tuple[float, float] = (0.25
             q = np.stack([ring[k, j], ring[k + 1, j], ring[k + 1, (j + 1) % 8], ring[k, (j + 1) % 8]])
             side = j in (2, 4)
             glass = (side and (glazed or (slope and min(rise_a, rise_b) >= 0.0))) or (j == 3 and slope)
-            polygons.append((q, GLASS if glass else (3 if j == 7 else PLAIN)))
+            polygons.append((q, GLASS if glass else (UNDERSIDE if j == 7 else PLAIN)))
     polygons.append((ring[0][[0, 1, 2, 3, 4, 5, 6, 7]], PLAIN))
     polygons.append((ring[-1][[7, 6, 5, 4, 3, 2, 1, 0]], PLAIN))
     return smoothed(polygons)
 
 
 def smoothed(polygons: list[tuple[np.ndarray, int]], crease: float = 0.6) -> Mesh:
-    """Polygons with kinds (GLASS, PLAIN, 3: underside) to a mesh; normals are averaged over faces that bend less than ``crease``."""
+    """Polygons with kinds (GLASS, PLAIN, UNDERSIDE) to a mesh; faces blend where their cosine is over ``crease``."""
     triangles, kinds = [], []
     for points, kind in polygons:
         for i in range(1, len(points) - 1):
@@ -196,15 +204,15 @@ def smoothed(polygons: list[tuple[np.ndarray, int]], crease: float = 0.6) -> Mes
     unit = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
     corner = tri.reshape(-1, 3)
     owner = np.repeat(np.arange(len(tri)), 3)
-    together = np.abs(corner[:, None] - corner[None]).sum(-1) < 1e-6
-    together &= (unit @ unit.T)[owner][:, owner] > crease
-    total = together @ normal[owner]
+    place = np.unique(np.round(corner, 5), axis=0, return_inverse=True)[1].reshape(-1)
+    together = (place[:, None] == place) & (unit[owner] @ unit[owner].T > crease)
+    total = together.astype(np.float64) @ normal[owner]
     total = total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-9)
     mesh = _mesh(corner, total, np.arange(len(corner)))
     v, kinds_of = mesh.vertices, np.array(kinds)
     v['info'][:, 3] = 8
     v['colour'][:, 3] = 130
-    for kind, colour, gloss in ((GLASS, (6, 7, 8), 200), (3, (4, 4, 4), 0)):
+    for kind, colour, gloss in ((GLASS, (6, 7, 8), 200), (UNDERSIDE, (4, 4, 4), 0)):
         at = kinds_of == kind
         v['colour'][at] = (*colour, gloss)
         v['info'][at, 1] = OWN
@@ -244,7 +252,8 @@ class Bag:
     ) -> None:
         """Add a copy: scaled by size, turned (yaw in radians, or a 3×3 rotation), moved. colour: linear rgb 0..1.
 
-        What is None is kept as the mesh has it. ``shift`` moves the texture, so that equal things look different. ``fine``: not needed from afar.
+        What is None is kept as the mesh has it. ``shift`` moves the texture, so that equal things look different.
+        ``fine``: not needed from afar.
         """
         v = mesh.vertices.copy()
         r = turn if isinstance(turn, np.ndarray) else yaw_matrix(turn)
@@ -284,6 +293,16 @@ class Bag:
             return Mesh(np.zeros(0, VERTEX), np.zeros(0, np.uint32))
         coarse = np.concatenate(self._indices)
         return Mesh(np.concatenate(self._vertices), np.concatenate([coarse, *self._fine]), len(coarse))
+
+
+@dataclass
+class Bags:
+    """The families of surfaces of a chunk."""
+
+    solid: Bag = field(default_factory=Bag)
+    facade: Bag = field(default_factory=Bag)
+    foliage: Bag = field(default_factory=Bag)
+    ground: Bag = field(default_factory=Bag)
 
 
 def yaw_matrix(yaw: float) -> np.ndarray:

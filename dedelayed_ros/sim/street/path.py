@@ -13,7 +13,7 @@ _STEP = 0.5
 
 
 class Path:
-    """Positions, headings and curvatures along the centreline of one seed's street; s in metres, d metres to the left."""
+    """Positions, headings and curvatures along the centreline of a seed's street; s in metres, d metres to the left."""
 
     def __init__(self, seed: int, winding: float) -> None:
         self._seed = seed

@@ -9,6 +9,8 @@ import numpy as np
 from .engine import INSTANCE
 from .meshes import frame_to
 
+Number = float | np.ndarray
+
 WALK, CYCLE, MOTOR = range(3)
 """Poses."""
 
@@ -29,8 +31,9 @@ HAIRS = (
     (0.08, 0.02, 0.01),
 )
 CLOTHES = (
-    (0.02, 0.02, 0.025), (0.03, 0.04, 0.09), (0.10, 0.10, 0.11), (0.30, 0.29, 0.28), (0.60, 0.58, 0.55), (0.25, 0.02, 0.02), (0.05, 0.10, 0.22),
-    (0.16, 0.11, 0.07), (0.06, 0.09, 0.05), (0.38, 0.30, 0.19), (0.45, 0.10, 0.03), (0.55, 0.40, 0.05), (0.35, 0.08, 0.18), (0.02, 0.16, 0.16),
+    (0.02, 0.02, 0.025), (0.03, 0.04, 0.09), (0.10, 0.10, 0.11), (0.30, 0.29, 0.28), (0.60, 0.58, 0.55),
+    (0.25, 0.02, 0.02), (0.05, 0.10, 0.22), (0.16, 0.11, 0.07), (0.06, 0.09, 0.05), (0.38, 0.30, 0.19),
+    (0.45, 0.10, 0.03), (0.55, 0.40, 0.05), (0.35, 0.08, 0.18), (0.02, 0.16, 0.16),
 )  # fmt: skip
 
 
@@ -97,20 +100,20 @@ def limbs_of(
     Limb meshes: the first two are balls (head, hair), the others capsules from z = 0 to 1; see ``limb_meshes``.
     """
     n = len(bodies)
-    zero, one = np.zeros(n), np.ones(n)
+    zero = np.zeros(n)
     walk, cycle = pose == WALK, pose == CYCLE
 
-    def choose(a: object, b: object, m: object) -> np.ndarray:
+    def choose(a: Number, b: Number, m: Number) -> np.ndarray:
         return np.where(walk, a, np.where(cycle, b, m))
 
-    def point(x: object, y: object, z: object) -> np.ndarray:
+    def point(x: Number, y: Number, z: Number) -> np.ndarray:
         return np.stack([x + zero, y + zero, z + zero], -1)
 
     bob = np.abs(np.cos(phase)) * stride * 0.08
     hip = point(choose(0, -0.2, -0.35), 0, choose(0.93 + bob - 0.02, 0.98, 0.88))
     neck = point(choose(0.03 + 0.04 * stride, 0.2, -0.12), 0, choose(1.46 + bob, 1.43, 1.42))
     head = neck + point(choose(0.03, 0.1, 0.06), 0, 0.17)
-    parts: list[tuple[np.ndarray, np.ndarray, object, object]] = []
+    parts: list[tuple[np.ndarray, np.ndarray, Number, Number]] = []
     feet, knees, hips = [], [], []
     for side, offset in ((1, 0.0), (-1, np.pi)):
         a = phase + offset
@@ -125,7 +128,9 @@ def limbs_of(
         )
         joint = hip + point(0, 0.09 * side, -0.03)
         knee = _bent(joint, foot, 0.45, point(1.0, choose(0, 0, 0.35 * side), choose(0, 0.4, 0.4)))
-        feet.append(foot), knees.append(knee), hips.append(joint)
+        feet.append(foot)
+        knees.append(knee)
+        hips.append(joint)
     hands, elbows, shoulders = [], [], []
     for side, offset in ((1, np.pi), (-1, 0.0)):
         a = phase + offset
@@ -137,7 +142,9 @@ def limbs_of(
             np.where(cycle[:, None], point(0.42, 0.26 * side, 1.06), point(0.32, 0.32 * side, 1.08)),
         )
         elbow = _bent(shoulder, hand, 0.285, point(-1.0, 0.25 * side, -0.2))
-        hands.append(hand), elbows.append(elbow), shoulders.append(shoulder)
+        hands.append(hand)
+        elbows.append(elbow)
+        shoulders.append(shoulder)
     g = np.array([b.girth for b in bodies])
     up = point(0, 0, 1)
     parts += [
@@ -204,5 +211,4 @@ def limbs_of(
         if b.hat == 1:
             records['extent'][i, 1, 2] *= 1.7
         records['paint_a'][i, :, 3] = label[i]
-    del one
     return matrices, records

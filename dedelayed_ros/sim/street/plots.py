@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from . import classes as c
 from .layout import JUNCTION, Ground, Street
 from .look import Look, stream
+from .meshes import Bags
 from .path import CHUNK, Path
-from .scenery import Bags, Builder
+from .scenery import Builder
 from .vehicles import Vehicle
 
 CAR_NAMES = ('hatch', 'city', 'estate', 'suv', 'sedan', 'limousine', 'van')
@@ -20,7 +23,7 @@ ROW, TOWERS, HOUSES, PARK, LONG_WALL, YARD = range(6)
 class Plots:
     """Makes the chunks of one seed's street."""
 
-    def __init__(self, street: Street, look: Look, path: Path, fleet: dict[str, Vehicle]) -> None:
+    def __init__(self, street: Street, look: Look, path: Path, fleet: Mapping[str, Vehicle]) -> None:
         self._street, self._look, self._path = street, look, path
         self._builder = Builder(look, stream(street.seed, 20), fleet)
         self._ground = Ground(street, look, path)
@@ -164,10 +167,15 @@ class Plots:
             if front > 3 and self._clear(at[0], at[1], s, depth / 2 - 0.5, sign):
                 yaw = heading - sign * np.pi / 2
                 self._builder.house(
-                    bags, rng, (at[0], at[1], 0.1), yaw, (depth, front / spread + 0.05 if kind != HOUSES else front, tall),
-                    shop=bool(kind == ROW and rng.random() < 0.25 + 0.5 * town), glass=bool(kind == TOWERS and rng.random() < 0.35),
+                    bags,
+                    rng,
+                    (at[0], at[1], 0.1),
+                    yaw,
+                    (depth, front / spread + 0.05 if kind != HOUSES else front, tall),
+                    shop=bool(kind == ROW and rng.random() < 0.25 + 0.5 * town),
+                    glass=bool(kind == TOWERS and rng.random() < 0.35),
                     gable=bool(rng.random() < {ROW: 0.35, TOWERS: 0.0, HOUSES: 0.9}[kind]),
-                )  # fmt: skip
+                )
             s += front + gap
 
     def _barrier(
@@ -263,7 +271,7 @@ class Plots:
             s = float(rng.uniform(s0, s1))
             if free(s):
                 at, heading = self._at(s, sign * (edge + 0.35), z)
-                b.sign(
+                b.signs.sign(
                     bags,
                     rng,
                     at,
@@ -273,10 +281,10 @@ class Plots:
             s = float(rng.uniform(s0, s1))
             if free(s):
                 at, heading = self._at(s, sign * (edge + 0.5), z)
-                b.gantry_sign(bags, rng, at, heading + (np.pi if sign < 0 else 0.0))
+                b.signs.gantry_sign(bags, rng, at, heading + (np.pi if sign < 0 else 0.0))
         if not self._path.is_junction(chunk) and rng.random() < 0.3:  # a crossing for people on foot
             at, heading = self._at(float(rng.uniform(s0, s1)), sign * (edge + 0.5), z)
-            b.traffic_light(
+            b.signs.traffic_light(
                 bags, rng, at, heading + (np.pi if sign < 0 else 0.0), arm=2.5 if rng.random() < 0.4 else 0.0
             )
         if self._kerb_fence and rng.random() < 0.5:
@@ -349,7 +357,7 @@ class Plots:
                 at, heading = self._at(middle + end * (half + 0.8), sign * (edge + 0.5), self.raised)
                 if lights:
                     looks = heading + np.pi if sign < 0 else heading
-                    b.traffic_light(
+                    b.signs.traffic_light(
                         bags,
                         rng,
                         at,
@@ -357,7 +365,7 @@ class Plots:
                         arm=float(rng.uniform(2.0, 4.5)) if rng.random() < 0.7 and end * sign < 0 else 0.0,
                     )
                 elif rng.random() < 0.6:
-                    b.sign(bags, rng, at, heading + (np.pi if sign < 0 else 0))
+                    b.signs.sign(bags, rng, at, heading + (np.pi if sign < 0 else 0))
                 # the side street's own houses, seen past the corner
                 outer = st.walk_outer(sign)
                 d = outer + 12.5

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import numpy as np
 
 from . import classes as c
 from .look import Look
-from .meshes import BRICK, LAMP, VERTEX, Bag, Mesh, ball, box, frame_to, puff, rounded_box, smoothed, tube, yaw_matrix
+from .meshes import BRICK, LAMP, VERTEX, Bag, Bags, Point, ball, box, puff, rounded_box, smoothed, tube, yaw_matrix
+from .signs import Signs
 from .vehicles import Vehicle, car_paint, rod
 
-Point = tuple[float, float, float]
-
-
-@dataclass
-class Bags:
-    """The families of surfaces of a chunk."""
-
-    solid: Bag = field(default_factory=Bag)
-    facade: Bag = field(default_factory=Bag)
-    foliage: Bag = field(default_factory=Bag)
-    ground: Bag = field(default_factory=Bag)
-
-
 WALLS = (
-    (0.34, 0.15, 0.10), (0.26, 0.12, 0.08), (0.55, 0.50, 0.42), (0.62, 0.58, 0.52), (0.40, 0.36, 0.30), (0.50, 0.42, 0.28),
-    (0.30, 0.30, 0.30), (0.44, 0.44, 0.44), (0.66, 0.64, 0.60), (0.22, 0.17, 0.13), (0.46, 0.30, 0.20), (0.38, 0.40, 0.42),
+    (0.34, 0.15, 0.10), (0.26, 0.12, 0.08), (0.55, 0.50, 0.42), (0.62, 0.58, 0.52), (0.40, 0.36, 0.30),
+    (0.50, 0.42, 0.28), (0.30, 0.30, 0.30), (0.44, 0.44, 0.44), (0.66, 0.64, 0.60), (0.22, 0.17, 0.13),
+    (0.46, 0.30, 0.20), (0.38, 0.40, 0.42),
     (0.58, 0.44, 0.32), (0.30, 0.34, 0.32), (0.16, 0.16, 0.17),
 )  # fmt: skip
 ROOFS = ((0.20, 0.07, 0.045), (0.06, 0.06, 0.065), (0.14, 0.09, 0.07), (0.10, 0.10, 0.11), (0.26, 0.12, 0.08))
@@ -35,7 +24,7 @@ ROOFS = ((0.20, 0.07, 0.045), (0.06, 0.06, 0.065), (0.14, 0.09, 0.07), (0.10, 0.
 class Builder:
     """Puts things into bags; what they look like comes from the generator that is passed, and from the seed's look."""
 
-    def __init__(self, look: Look, rng: np.random.Generator, fleet: dict[str, Vehicle]) -> None:
+    def __init__(self, look: Look, rng: np.random.Generator, fleet: Mapping[str, Vehicle]) -> None:
         self._look = look
         self._fleet = fleet
         self._puffs = [puff(rng) for _ in range(4)]
@@ -44,6 +33,7 @@ class Builder:
         tone = float(rng.uniform(0.05, 0.4))
         self._pole_colour = (tone, tone * rng.uniform(0.9, 1.1), tone * rng.uniform(0.85, 1.1))
         self._crown = rng.uniform(0.8, 1.25)
+        self.signs = Signs(self._pole_colour)
 
     # -- houses -----------------------------------------------------------------------------------------------------
 
@@ -60,7 +50,7 @@ class Builder:
         gable: bool,
         wall: tuple[float, float, float] | None = None,
     ) -> None:
-        """A building: at is the middle of its footprint, yaw the direction of its front's normal, size (depth, front, height)."""
+        """A building: at is the middle of its footprint, yaw where its front looks, size (depth, front, height)."""
         depth, front, tall = size
         r = yaw_matrix(yaw)
         number = float(np.floor(rng.uniform(0, 400)))
@@ -387,20 +377,6 @@ class Builder:
                 kind=LAMP,
             )
 
-    def pole(
-        self, bags: Bags, at: Point, tall: float, thick: float = 0.08, colour: tuple[float, float, float] | None = None
-    ) -> None:
-        """A bare pole."""
-        bags.solid.add(
-            self._tube,
-            at=at,
-            size=(thick, thick, tall),
-            colour=colour or self._pole_colour,
-            gloss=0.2,
-            label=c.POLE,
-            grain=0.15,
-        )
-
     def bollard(self, bags: Bags, at: Point) -> None:
         """A knee-high post."""
         bags.solid.add(
@@ -414,125 +390,6 @@ class Builder:
             gloss=0.2,
             label=c.POLE,
         )
-
-    def sign(self, bags: Bags, rng: np.random.Generator, at: Point, yaw: float) -> None:
-        """A traffic sign on a pole; yaw: where its face looks."""
-        tall = float(rng.uniform(2.2, 3.0))
-        self.pole(bags, at, tall + 0.3, 0.07, (0.35, 0.35, 0.36))
-        for k in range(int(rng.choice([1, 2], p=[0.75, 0.25]))):
-            self._plate(bags, rng, (at[0], at[1], at[2] + tall - 0.85 * k), yaw)
-
-    def _plate(self, bags: Bags, rng: np.random.Generator, at: Point, yaw: float, big: float = 1.0) -> None:
-        u = np.array([np.cos(yaw), np.sin(yaw), 0.0])
-        lie = frame_to(u)
-        style = int(rng.integers(0, 6))
-        red, blue, white, yellow, black = (
-            (0.50, 0.015, 0.015),
-            (0.01, 0.06, 0.32),
-            (0.72, 0.72, 0.72),
-            (0.65, 0.42, 0.01),
-            (0.02, 0.02, 0.02),
-        )
-        s = big * float(rng.uniform(0.6, 0.85))
-
-        def disc(sides: int, size: float, lift: float, colour: tuple[float, float, float], spin: float = 0.0) -> None:
-            turn = lie @ yaw_matrix(spin)
-            p = np.add(at, u * (0.05 + lift))
-            bags.solid.add(
-                tube(sides),
-                at=tuple(p),
-                turn=turn,
-                size=(size, size, 0.012),
-                colour=colour,
-                gloss=0.1,
-                label=c.TRAFFIC_SIGN,
-                grain=0.05,
-            )
-
-        def plate(wide: float, high: float, lift: float, colour: tuple[float, float, float], dz: float = 0.0) -> None:
-            p = np.add(at, u * (0.05 + lift))
-            bags.solid.add(
-                self._box,
-                at=(p[0], p[1], p[2] + dz),
-                turn=yaw,
-                size=(0.012, wide, high),
-                colour=colour,
-                gloss=0.1,
-                label=c.TRAFFIC_SIGN,
-                grain=0.05,
-            )
-
-        up = _spin_up(lie)
-        if style == 0:
-            disc(14, s, 0, red), disc(14, s * 0.74, 0.02, white), plate(s * 0.32, s * 0.3, 0.04, black)
-        elif style == 1:
-            disc(14, s, 0, red), plate(s * 0.7, s * 0.16, 0.03, white)
-        elif style == 2:
-            disc(3, s * 1.25, 0, red, up), disc(3, s * 0.85, 0.02, white, up)
-        elif style == 3:
-            disc(14, s, 0, blue), plate(s * 0.16, s * 0.5, 0.03, white)
-        elif style == 4:
-            plate(s, s, 0, blue), plate(s * 0.5, s * 0.62, 0.02, white)
-        else:
-            disc(4, s * 1.1, 0, white, up), disc(4, s * 0.8, 0.02, yellow, up)
-        plate(s * 0.6, s * 0.6, -0.03, (0.25, 0.25, 0.25))
-
-    def gantry_sign(self, bags: Bags, rng: np.random.Generator, at: Point, yaw: float) -> None:
-        """A large direction board on two poles."""
-        wide, high = float(rng.uniform(1.8, 3.4)), float(rng.uniform(1.0, 2.0))
-        side = np.array([-np.sin(yaw), np.cos(yaw), 0.0])
-        for k in (-0.35, 0.35):
-            p = np.add(at, side * wide * k)
-            self.pole(bags, tuple(p), 2.2 + high, 0.1)
-        colour = ((0.01, 0.10, 0.30), (0.01, 0.18, 0.06), (0.7, 0.7, 0.7), (0.60, 0.40, 0.02))[rng.integers(4)]
-        front = np.add(at, [np.cos(yaw) * 0.08, np.sin(yaw) * 0.08, 2.1 + high / 2])
-        bags.solid.add(
-            self._box,
-            at=tuple(front),
-            turn=yaw,
-            size=(0.05, wide, high),
-            colour=colour,
-            gloss=0.1,
-            label=c.TRAFFIC_SIGN,
-        )
-        ink = (0.75, 0.75, 0.75) if colour[0] < 0.5 else (0.03, 0.03, 0.03)
-        for k in range(int(high / 0.35)):
-            w = wide * rng.uniform(0.3, 0.75)
-            p = (
-                front
-                + [np.cos(yaw) * 0.04, np.sin(yaw) * 0.04, high / 2 - 0.3 - 0.34 * k]
-                + side * (wide - w) * rng.uniform(-0.3, 0.3)
-            )
-            bags.solid.add(self._box, at=tuple(p), turn=yaw, size=(0.02, w, 0.14), colour=ink, label=c.TRAFFIC_SIGN)
-
-    def traffic_light(self, bags: Bags, rng: np.random.Generator, at: Point, yaw: float, arm: float) -> None:
-        """Lights on a pole, and with ``arm`` metres over the road too; yaw: where they look."""
-        dark = (0.02, 0.022, 0.02)
-        green = rng.random() < 0.5
-        self.pole(bags, at, 3.5 if not arm else 5.7, 0.13)
-        u = np.array([np.cos(yaw), np.sin(yaw), 0.0])
-        heads = [(np.array([at[0], at[1], at[2] + 2.8]), u)]
-        if rng.random() < 0.5:
-            heads.append((heads[0][0], -u))
-        if arm:
-            side = np.array([-np.sin(yaw), np.cos(yaw), 0.0])
-            piece = Bag()
-            rod(piece, (0, 0, 5.5), tuple(side * arm + [0, 0, 5.7]), 0.1, self._pole_colour)
-            bags.solid.add(piece.mesh(), at=at, label=c.POLE)
-            heads += [(np.array(at) + side * reach + [0, 0, 5.3], u) for reach in (arm, arm * 0.45)]
-        for place, out in heads:
-            q = place + out * 0.16
-            looks = float(np.arctan2(out[1], out[0]))
-            size = (0.26, 0.42, 1.15)
-            bags.solid.add(self._box, at=tuple(q), turn=looks, size=size, colour=dark, gloss=0.1, label=c.TRAFFIC_LIGHT)
-            for k, (z, colour) in enumerate(
-                ((0.35, (0.9, 0.03, 0.02)), (0.0, (0.9, 0.4, 0.02)), (-0.35, (0.03, 0.8, 0.35)))
-            ):
-                shade = colour if k == (2 if green else 0) else tuple(np.multiply(colour, 0.12))
-                lens = tuple(q + out * 0.12 + [0, 0, z])
-                bags.solid.add(
-                    self._ball, at=lens, size=(0.16, 0.26, 0.26), colour=shade, gloss=0.3, label=c.TRAFFIC_LIGHT
-                )
 
     def clutter(self, bags: Bags, rng: np.random.Generator, at: Point, yaw: float) -> None:
         """Bins, boxes and benches, which have no class."""
@@ -574,13 +431,3 @@ class Builder:
             paint_b=tuple(rng.uniform(0.1, 0.7, 3)),
             label=kind.label,
         )
-
-
-def _spin_up(lie: np.ndarray) -> float:
-    """The angle about z of ``lie`` that brings its x axis upwards."""
-    return float(np.arctan2(lie[2, 1], lie[2, 0]))
-
-
-def empty(mesh: Mesh) -> bool:
-    """Whether there is nothing to draw."""
-    return len(mesh.indices) == 0

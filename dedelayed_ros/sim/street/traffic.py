@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,6 +42,7 @@ class Mover:
     paint_b: tuple[float, float, float] = (0.5, 0.5, 0.5)
     turn: float = 0.0  # heading relative to the street (rad)
     seed: float = 0.0
+    pause: float = 0.0  # s until somebody on foot crosses again
     lead: Mover | None = None  # what this one is coupled to
     behind: float = 0.0  # how far behind it (m)
 
@@ -48,11 +50,12 @@ class Mover:
 class Traffic:
     """All movers of one clip. The list never changes its length: who leaves the stretch comes back elsewhere."""
 
-    def __init__(self, street: Street, path: Path, fleet: dict[str, Vehicle], ego: Ego) -> None:
+    def __init__(self, street: Street, path: Path, fleet: Mapping[str, Vehicle], ego: Ego) -> None:
         self._street, self._path, self._fleet, self._ego = street, path, fleet, ego
         self._rng = stream(street.seed, 40)
         self.time = float(self._rng.uniform(0, 30))
         self._cycle = float(self._rng.uniform(14, 24))
+        self._flow = float(np.clip(ego.cruise if ego.rolling else self._rng.normal(9.5, 2.5), 6.5, 18))  # m/s
         self.movers: list[Mover] = []
         self._populate()
 
@@ -72,7 +75,9 @@ class Traffic:
                     if name == 'tram':
                         s += TRAM_CAR
                         m.s = s
-                    if not (self._ego.rolling and abs(d - self._ego.d) < 2 and abs(s - self._ego.s) < clear + 3):
+                    ahead = s - self._ego.s
+                    in_way = self._ego.rolling and abs(d - self._ego.d) < 2
+                    if not (in_way and -clear - 3 < ahead < clear + 3 + 1.4 * self._ego.v):
                         self.movers.append(m)
                         if name == 'tram':
                             self._couple(m)
@@ -83,7 +88,7 @@ class Traffic:
                 continue
             side = st.section(sign)
             lane_end = st.median / 2 + st.lanes(sign) * st.lane
-            d = lane_end + 0.8 if side.bike else lane_end - 0.75
+            d = lane_end + 0.8 if side.bike else lane_end - 0.35
             for _ in range(2 + int(rng.poisson(2.5 if side.bike else 1.4))):
                 self.movers.append(self._two_wheeler('bicycle', sign * (d + float(rng.normal(0, 0.12))), -sign))
         for _ in range(2 + int(rng.poisson(2.0 * st.traffic))):
@@ -120,7 +125,7 @@ class Traffic:
         rng = self._rng
         if name in ('motorbike', 'scooter'):
             return self._two_wheeler(name, d + float(rng.normal(0, 0.5)), way, s)
-        speed = float(np.clip(rng.normal(9.5, 3.0), 3, 18))
+        speed = float(np.clip(self._flow * rng.normal(1.0, 0.15), 4, 20))
         bright = rng.random() < 0.5
         paint = car_paint(rng)
         if name in ('bus', 'minibus', 'tram'):
@@ -133,7 +138,7 @@ class Traffic:
                 )
                 * rng.uniform(0.7, 1.1)
             )  # type: ignore[assignment]
-        box = tuple(map(float, rng.uniform(0.45, 0.75) * np.ones(3) if bright else rng.uniform(0.02, 0.5, 3)))
+        box = rng.uniform(0.45, 0.75) * np.ones(3) if bright else rng.uniform(0.02, 0.5, 3)
         return Mover(
             name,
             s,
@@ -143,9 +148,9 @@ class Traffic:
             v=speed * float(rng.uniform(0.5, 1)),
             length=self._fleet[name].length,
             paint=paint,
-            paint_b=box,
+            paint_b=(float(box[0]), float(box[1]), float(box[2])),
             seed=float(rng.uniform(0, 50)),
-        )  # type: ignore[arg-type]
+        )
 
     def _two_wheeler(self, name: str, d: float, way: int, s: float | None = None) -> Mover:
         rng = self._rng
@@ -154,9 +159,21 @@ class Traffic:
         if s is None:
             s = self._ego.s + float(rng.triangular(-BEHIND * 0.5, 15, AHEAD * 0.7))
         return Mover(
-            name, s, d, way, speed, v=speed, length=self._fleet[name].length, body=Body.random(rng, helmet=motor or rng.random() < 0.5),
-            pose=MOTOR if motor else CYCLE, phase=float(rng.uniform(0, 6.28)), paint=car_paint(rng), paint_b=car_paint(rng), wobble=float(rng.uniform(0, 6.28)), seed=float(rng.uniform(0, 50)),
-        )  # fmt: skip
+            name,
+            s,
+            d,
+            way,
+            speed,
+            v=speed,
+            length=self._fleet[name].length,
+            body=Body.random(rng, helmet=motor or rng.random() < 0.5),
+            pose=MOTOR if motor else CYCLE,
+            phase=float(rng.uniform(0, 6.28)),
+            paint=car_paint(rng),
+            paint_b=car_paint(rng),
+            wobble=float(rng.uniform(0, 6.28)),
+            seed=float(rng.uniform(0, 50)),
+        )
 
     def _walker(self) -> Mover:
         st, rng = self._street, self._rng
@@ -194,14 +211,17 @@ class Traffic:
         )
         self._start_crosser(m)
         m.d += m.way * float(rng.uniform(0, 12))
+        m.pause = float(rng.uniform(0, 8))
+        m.hidden = bool(rng.random() < 0.4)
         return m
 
     def _start_crosser(self, m: Mover) -> None:
+        """Step onto the road where a driver who keeps to the speed of now can still stop."""
         st, rng = self._street, self._rng
         m.way = int(rng.choice([-1, 1]))
         m.d = -m.way * (st.walk_inner(-m.way) + float(rng.uniform(0.3, 2.0)))
-        m.s = self._ego.s + float(rng.uniform(7, 55))
-        m.v, m.fresh = m.speed, True
+        m.s = self._ego.s + self._ego.v**2 / 5 + float(rng.uniform(7, 50))
+        m.v, m.fresh, m.hidden = m.speed, True, False
 
     def _crossing_vehicle(self) -> Mover:
         rng = self._rng
@@ -245,7 +265,8 @@ class Traffic:
     def _along_green(self, chunk: int) -> tuple[bool, bool]:
         """Whether the street, or the one that crosses, has green."""
         t = (self.time + 7.3 * chunk) % self._cycle / self._cycle
-        return t < 0.55, 0.63 < t < 0.94
+        switch = 0.8 if self._flow > 11 else 0.62  # fast streets have the longer green
+        return t < switch, switch + 0.07 < t < 0.95
 
     def step(self, dt: float) -> tuple[float, float]:
         """Go on by dt seconds. Returns the gap (m) to the next obstacle in the camera's lane, and its speed (m/s)."""
@@ -254,14 +275,17 @@ class Traffic:
         on_road = [
             m
             for m in self.movers
-            if m.name == 'person' and m.across and abs(m.d) < max(st.road_edge(-1), st.road_edge(1)) + 0.5
+            if m.name == 'person'
+            and m.across
+            and not m.hidden
+            and abs(m.d) < max(st.road_edge(-1), st.road_edge(1)) + 0.5
         ]
         drivers = [m for m in self.movers if m.name != 'person' and not m.across and not m.hidden]
         for m in self.movers:
             if m.lead is not None:
                 self._follow(m)
             elif m.hidden:
-                self._return(m)
+                self._return(m, dt)
             elif m.name == 'person':
                 self._walk(m, dt)
             elif m.across:
@@ -284,7 +308,8 @@ class Traffic:
     ) -> tuple[float, float]:
         best, speed = 1e3, 0.0
         for o in drivers:
-            if o is me or (me is not None and o.lead is me) or abs(o.d - d) > 1.9 or o.way != way:
+            passes = 0.85 if 'bicycle' in (o.name, me.name if me is not None else '') else 1.9
+            if o is me or (me is not None and o.lead is me) or abs(o.d - d) > passes or o.way != way:
                 continue
             gap = (o.s - s) * way - (o.length + length) / 2
             if -2 < gap < best and (o.s - s) * way > 0:
@@ -322,7 +347,12 @@ class Traffic:
         if ahead < -BEHIND - 25 or ahead > AHEAD + 40:
             m.hidden = True
 
-    def _return(self, m: Mover) -> None:
+    def _return(self, m: Mover, dt: float) -> None:
+        if m.name == 'person':
+            m.pause -= dt
+            if m.pause <= 0:
+                self._start_crosser(m)
+            return
         if m.across:
             self._start_crossing(m)
             return
@@ -373,7 +403,7 @@ class Traffic:
         if m.across:
             m.d += m.way * m.v * dt
             if m.way * m.d > st.walk_inner(m.way) + 1.5 or m.s < self._ego.s - 12:
-                self._start_crosser(m)
+                m.hidden, m.pause = True, float(rng.exponential(5.0))
             return
         m.s += m.way * m.v * dt
         ahead = m.s - self._ego.s

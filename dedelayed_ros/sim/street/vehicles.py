@@ -1,12 +1,14 @@
 """Meshes of things that drive: cars, vans, trucks, buses, trams, motorcycles, bicycles.
 
-x forward, origin on the ground under the middle. PAINT_A is the body, PAINT_B a second colour (cargo box, stripe, saddle).
+x forward, origin on the ground under the middle. PAINT_A is the body, PAINT_B a second colour (cargo box, stripe).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
 
 import numpy as np
 
@@ -38,13 +40,12 @@ TRAM_CAR = 9.2  # m from one car of a tram to the next
 
 @dataclass(frozen=True)
 class Vehicle:
-    """A kind of vehicle: its class, length and width (m), mesh, and how often it is met among those of its class."""
+    """A kind of vehicle: its class, length and width (m), and mesh."""
 
     label: int
     length: float
     width: float
     mesh: Mesh
-    share: float = 1.0
 
 
 def _wheel(bag: Bag, x: float, y: float, radius: float, width: float) -> None:
@@ -387,7 +388,7 @@ def _bicycle() -> Mesh:
         colour=GREY,
         fine=True,
     )
-    for x, a in ((front, 0.55), (back, 0.75)):
+    for x in (front, back):
         for t in (-0.4, 0.0, 0.4):
             bag.add(
                 box(),
@@ -435,36 +436,40 @@ def _motorcycle(scooter: bool) -> Mesh:
     return bag.mesh()
 
 
-def fleet() -> dict[str, Vehicle]:
-    """Every kind of vehicle by name."""
-    makers: dict[str, tuple[int, float, float, float, Callable[[], Mesh]]] = {
-        'hatch': (c.CAR, 4.0, 1.74, 1.0, lambda: _hatch(4.0, 1.48, 0.3, 1.74)),
-        'city': (c.CAR, 3.5, 1.65, 0.5, lambda: _hatch(3.5, 1.52, 0.7, 1.65)),
-        'estate': (c.CAR, 4.7, 1.82, 0.7, lambda: _hatch(4.7, 1.5, 0.5, 1.82)),
-        'suv': (c.CAR, 4.5, 1.88, 0.8, lambda: _hatch(4.5, 1.72, 0.6, 1.88)),
-        'sedan': (c.CAR, 4.6, 1.8, 1.0, lambda: _sedan(4.6, 1.8)),
-        'limousine': (c.CAR, 5.0, 1.88, 0.4, lambda: _sedan(5.0, 1.88, 1.48)),
-        'van': (c.CAR, 5.1, 1.94, 0.6, _van),
-        'pickup': (c.TRUCK, 5.3, 1.88, 0.5, _pickup),
-        'lorry': (c.TRUCK, 7.0, 2.45, 1.0, lambda: _truck(7.0, 2.3, False)),
-        'long lorry': (c.TRUCK, 10.5, 2.5, 0.7, lambda: _truck(10.5, 2.7, True)),
-        'bus': (c.BUS, 12.0, 2.55, 1.0, lambda: _coach(12.0, 3.05, 2.55, True)),
-        'minibus': (c.BUS, 8.0, 2.3, 0.4, lambda: _coach(8.0, 2.8, 2.3, True)),
-        'tram': (c.TRAIN, TRAM_CAR, 2.4, 1.0, lambda: _tram_car(True)),
-        'tram middle': (c.TRAIN, TRAM_CAR, 2.4, 1.0, lambda: _tram_car(False)),
-        'motorbike': (c.MOTORCYCLE, 2.1, 0.8, 1.0, lambda: _motorcycle(False)),
-        'scooter': (c.MOTORCYCLE, 1.9, 0.7, 0.8, lambda: _motorcycle(True)),
-        'bicycle': (c.BICYCLE, 1.8, 0.6, 1.0, _bicycle),
+@cache
+def fleet() -> Mapping[str, Vehicle]:
+    """Every kind of vehicle by name. Made once a process, since it takes half a second; nobody may change it."""
+    makers: dict[str, tuple[int, float, float, Callable[[], Mesh]]] = {
+        'hatch': (c.CAR, 4.0, 1.74, lambda: _hatch(4.0, 1.48, 0.3, 1.74)),
+        'city': (c.CAR, 3.5, 1.65, lambda: _hatch(3.5, 1.52, 0.7, 1.65)),
+        'estate': (c.CAR, 4.7, 1.82, lambda: _hatch(4.7, 1.5, 0.5, 1.82)),
+        'suv': (c.CAR, 4.5, 1.88, lambda: _hatch(4.5, 1.72, 0.6, 1.88)),
+        'sedan': (c.CAR, 4.6, 1.8, lambda: _sedan(4.6, 1.8)),
+        'limousine': (c.CAR, 5.0, 1.88, lambda: _sedan(5.0, 1.88, 1.48)),
+        'van': (c.CAR, 5.1, 1.94, _van),
+        'pickup': (c.TRUCK, 5.3, 1.88, _pickup),
+        'lorry': (c.TRUCK, 7.0, 2.45, lambda: _truck(7.0, 2.3, False)),
+        'long lorry': (c.TRUCK, 10.5, 2.5, lambda: _truck(10.5, 2.7, True)),
+        'bus': (c.BUS, 12.0, 2.55, lambda: _coach(12.0, 3.05, 2.55, True)),
+        'minibus': (c.BUS, 8.0, 2.3, lambda: _coach(8.0, 2.8, 2.3, True)),
+        'tram': (c.TRAIN, TRAM_CAR, 2.4, lambda: _tram_car(True)),
+        'tram middle': (c.TRAIN, TRAM_CAR, 2.4, lambda: _tram_car(False)),
+        'motorbike': (c.MOTORCYCLE, 2.1, 0.8, lambda: _motorcycle(False)),
+        'scooter': (c.MOTORCYCLE, 1.9, 0.7, lambda: _motorcycle(True)),
+        'bicycle': (c.BICYCLE, 1.8, 0.6, _bicycle),
     }
-    return {
-        name: Vehicle(label, length, width, make(), share)
-        for name, (label, length, width, share, make) in makers.items()
-    }
+    made = {}
+    for name, (label, length, width, make) in makers.items():
+        mesh = make()
+        mesh.vertices.flags.writeable = mesh.indices.flags.writeable = False
+        made[name] = Vehicle(label, length, width, mesh)
+    return MappingProxyType(made)
 
 
 CAR_PAINTS = (
-    (0.65, 0.65, 0.65), (0.03, 0.03, 0.032), (0.18, 0.185, 0.19), (0.40, 0.41, 0.42), (0.03, 0.06, 0.16), (0.28, 0.02, 0.02),
-    (0.015, 0.02, 0.03), (0.72, 0.71, 0.66), (0.06, 0.07, 0.08), (0.05, 0.11, 0.06), (0.36, 0.28, 0.17), (0.08, 0.16, 0.28),
+    (0.65, 0.65, 0.65), (0.03, 0.03, 0.032), (0.18, 0.185, 0.19), (0.40, 0.41, 0.42), (0.03, 0.06, 0.16),
+    (0.28, 0.02, 0.02), (0.015, 0.02, 0.03), (0.72, 0.71, 0.66), (0.06, 0.07, 0.08), (0.05, 0.11, 0.06),
+    (0.36, 0.28, 0.17), (0.08, 0.16, 0.28),
     (0.62, 0.36, 0.02), (0.11, 0.10, 0.095), (0.30, 0.06, 0.02),
 )  # fmt: skip
 """Linear light; dull ones are the most, as on a real street."""
