@@ -243,8 +243,7 @@ def _say(axes: Axes, text: str) -> None:
 
 
 def _svg(figure: Figure) -> str:
-    """The drawing as an element of a page: no XML prologue, no size of its own."""
+    """The drawing as a file; the same run gives the same one."""
     buffer = io.StringIO()
     figure.savefig(buffer, format='svg', metadata={'Date': None, 'Creator': None})
-    text = buffer.getvalue()
-    return text[text.index('<svg') :]
+    return buffer.getvalue()

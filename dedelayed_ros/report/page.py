@@ -106,7 +106,8 @@ def _processes(summary: Mapping[str, Any]) -> str:
 
 
 def _figure(svg: str, what: str) -> str:
-    return f'<figure role="img" aria-label="{escape(what)}">{svg}</figure>'
+    data = base64.b64encode(svg.encode()).decode('ascii')
+    return f'<figure><img src="data:image/svg+xml;base64,{data}" alt="{escape(what)}"></figure>'
 
 
 def _chip(colour: str, text: str) -> str:

@@ -41,17 +41,16 @@ class Rendered:
 
 
 def choose_pictures(account: Account, count: int = 6) -> set[int]:
-    """The sequences worth a picture: evenly spread, and around each event."""
+    """The sequences worth a picture: around each event, and spread evenly where those leave room."""
     frames, rate = account.frames, account.window.rate
-    spread = (
-        np.linspace(0, len(frames) - 1, num=min(count, len(frames)) + 2)[1:-1]
-        if len(frames) > 2
-        else range(len(frames))
-    )
-    chosen = {round(float(n)) for n in spread}
-    for event in account.events:
-        chosen |= {round((event.t_s + after) * rate) for after in (-0.2, 1.0)}
-    return {frames[n].sequence for n in chosen if 0 <= n < len(frames)}
+    around = [round((event.t_s + after) * rate) for event in account.events for after in (-0.2, 1.0)]
+    spread = [round((n + 0.5) * len(frames) / count - 0.5) for n in range(count)]
+    apart = min(0.5 * rate, 0.4 * len(frames) / count)
+    chosen: list[int] = []
+    for row in (*around, *spread):
+        if 0 <= row < len(frames) and all(abs(row - other) >= max(1.0, apart) for other in chosen):
+            chosen.append(row)
+    return {frames[row].sequence for row in chosen}
 
 
 def render(

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import base64
 import json
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import av
 import numpy as np
@@ -38,7 +40,9 @@ def test_a_run_becomes_a_folder(account: Account, recording: Recording, tmp_path
     assert '{{' not in page
     assert 'story &lt;clip&gt;.mp4' in page
     assert 'story <clip>' not in page
-    assert page.count('<svg') == 3
+    for drawing in re.findall(r'data:image/svg\+xml;base64,([^"]*)', page):
+        assert ElementTree.fromstring(base64.b64decode(drawing)).tag.endswith('svg')
+    assert page.count('data:image/svg+xml') == 3
     assert page.count('data:image/jpeg;base64,') == len(choose_pictures(account))
     outside = re.findall(r'(?:src|href)="(?!data:|#)([^"]*)"', page)
     assert set(outside) == {'overlay.mp4'}, 'the page needs nothing but the video beside it'
@@ -65,3 +69,5 @@ def test_pictures_are_chosen_around_what_happened(account: Account) -> None:
     assert 40 + 16 in chosen  # 0.2 s before the kill at 1 s
     assert 40 + 80 in chosen  # 1 s after the restart at 3 s
     assert chosen <= set(range(40, 140))
+    assert len(chosen) >= 6
+    assert np.diff(sorted(chosen)).min() >= 6, 'two that are alike are one too many'
