@@ -7,7 +7,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -101,9 +102,10 @@ class StreamNode(LifecycleNode, Generic[SettingsT]):
 
     def publisher(self, kind: type, topic: str, qos: QoSProfile) -> LifecyclePublisher:
         """A publisher that is silent while the node is not active, with QoS overrides, until cleanup."""
-        publisher: LifecyclePublisher = self.create_lifecycle_publisher(
-            kind, topic, _copy(qos), qos_overriding_options=_overridable()
-        )
+        with _overriding(topic):
+            publisher: LifecyclePublisher = self.create_lifecycle_publisher(
+                kind, topic, _copy(qos), qos_overriding_options=QoSOverridingOptions.with_default_policies()
+            )
         self._managed.append(publisher)
         return publisher
 
@@ -114,7 +116,10 @@ class StreamNode(LifecycleNode, Generic[SettingsT]):
             if self.active:
                 callback(message)
 
-        subscription = self.create_subscription(kind, topic, receive, _copy(qos), qos_overriding_options=_overridable())
+        with _overriding(topic):
+            subscription = self.create_subscription(
+                kind, topic, receive, _copy(qos), qos_overriding_options=QoSOverridingOptions.with_default_policies()
+            )
         self._subscriptions_made.append(subscription)
         return subscription
 
@@ -296,7 +301,7 @@ def run(name: str, build: Callable[[], Sequence[StreamNode]], argv: Sequence[str
             deadline.start()
         stop.set()
 
-    _let_images_fit()
+    let_images_fit()
     try:
         # Our own handlers: rclpy's end the context under the feet of threads that still publish.
         rclpy.init(args=None if argv is None else list(argv), signal_handler_options=SignalHandlerOptions.NO)
@@ -346,7 +351,7 @@ def _complain_of_strangers(nodes: Sequence[StreamNode]) -> None:
                 node.complain(parameters.unknown(name, known))
 
 
-def _let_images_fit() -> None:
+def let_images_fit() -> None:
     """Give Fast DDS shared memory that holds an image, unless the user has a profile of their own."""
     old = os.environ.get('ROS_DISTRO') in ('humble', 'iron', 'jazzy')  # Fast DDS 2
     names = ['FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE']
@@ -363,8 +368,16 @@ def make_executor() -> Executor:
     return EventsExecutor()
 
 
-def _overridable() -> QoSOverridingOptions:
-    return QoSOverridingOptions.with_default_policies()
+@contextmanager
+def _overriding(topic: str) -> Iterator[None]:
+    """QoS that was given as parameters may be wrong, which rclpy tells by a RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise InputError(
+            f'the QoS overrides of the topic {topic} cannot be used: {error}. Expected reliability: reliable or '
+            'best_effort, history: keep_last or keep_all, depth: a whole number'
+        ) from error
 
 
 def _copy(qos: QoSProfile) -> QoSProfile:

@@ -20,8 +20,9 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 
 import dedelayed_ros.nodes
-from dedelayed_ros.nodes.lifecycle import make_executor
+from dedelayed_ros.nodes.lifecycle import let_images_fit, make_executor
 
+let_images_fit()  # before anything here starts DDS
 _numbers = itertools.count()
 START_S = 60.0  # on a machine that trains models at the same time
 EXECUTABLES = Path(dedelayed_ros.nodes.__file__).parents[4] / 'dedelayed_ros'
