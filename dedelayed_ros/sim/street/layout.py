@@ -197,7 +197,8 @@ class Ground:
     ) -> None:
         n = max(int(np.ceil((s1 - s0) / 2.5)), 1)
         s = np.linspace(s0, s1, n + 1)
-        bend = np.array([self._path.bend(x) for x in s]) * sign
+        around = [max(sign * self._path.bend(x + k) for k in (-5.0, -2.5, 0.0, 2.5, 5.0)) for x in s]
+        bend = np.array(around)
         far = np.minimum(d1, np.where(bend > 0, 0.85 / np.maximum(bend, 1e-6), 1e9))
         near = np.minimum(d0, far)  # on the inside of a bend nothing reaches over the centre of its circle
         across = np.stack([near, far], 1)
