@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 Activation = Callable[[Tensor], Tensor]
+Model = TypeVar('Model', bound=nn.Module)
 
 
 class ConvUnit(nn.Module):
@@ -92,9 +94,14 @@ def upsample(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode='bilinear', align_corners=False)
 
 
-def fold_batchnorm(model: nn.Module) -> nn.Module:
+def fold_batchnorm(model: Model) -> Model:
     """Fold every :class:`ConvUnit` of ``model`` in place, and return it."""
     for module in model.modules():
         if isinstance(module, ConvUnit):
             module.fold()
     return model
+
+
+def channels_last(model: Model) -> Model:
+    """``model`` with its weights in the memory format that a CPU's convolutions are fastest in."""
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

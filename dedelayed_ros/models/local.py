@@ -22,6 +22,8 @@ class FeatureFusion(nn.Module):
     def __init__(self, channels: int, feature_channels: int) -> None:
         super().__init__()
         self.expand = nn.Conv2d(feature_channels, channels, 3, padding=1, bias=False)
+        # Untrained, any features count as none: fusion begins from the local model, not from noise added to it.
+        nn.init.zeros_(self.expand.weight)
         self.gate = ScalarEmbedding(channels)
 
     def forward(self, x: Tensor, features: Tensor, age_ms: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import nn
 
 from dedelayed_ros.errors import WeightsError
 from dedelayed_ros.models import weightfile
-from dedelayed_ros.models.blocks import fold_batchnorm
+from dedelayed_ros.models.blocks import channels_last, fold_batchnorm
 from dedelayed_ros.models.labels import CITYSCAPES, Labels
 from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.models.remote import RemoteModel
@@ -92,8 +92,8 @@ def entry(name: str) -> ZooEntry:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(
-            f'the model entry {path} is damaged ({type(error).__name__}: {error}). Install the package again, or export '
-            'the entry again'
+            f'the model entry {path} is damaged ({type(error).__name__}: {error}). Install the package again, or '
+            'export the entry again'
         ) from error
 
 
@@ -122,7 +122,7 @@ def _load(found: ZooEntry, path: Path, checksum: str, kind: type[nn.Module], dty
     build = _ARCHITECTURES.get(weights.architecture)
     if build is not kind:
         raise WeightsError(
-            f'{path} holds a {weights.architecture!r} model, which {found.name!r} cannot use; known are '
+            f'{path} holds a {weights.architecture!r} model, which {found.name!r} cannot use; known '
             f'{", ".join(_ARCHITECTURES)}. The entry and the weights do not belong together: export them again'
         )
     try:
@@ -135,5 +135,4 @@ def _load(found: ZooEntry, path: Path, checksum: str, kind: type[nn.Module], dty
         ) from error
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    # Channels last is what the CPU's convolutions are fastest in.
-    return model.to(dtype or torch.float32).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return channels_last(model.to(dtype or torch.float32)).eval()

@@ -83,9 +83,14 @@ class TrainConfig:
     joint: JointConfig
     delays_ms: tuple[float, ...] = (0.0, 100.0, 167.0, 333.0, 500.0, 667.0, 833.0, 1000.0)
 
-    def fingerprint(self) -> str:
-        """A short hash of everything in it; checkpoints of another recipe are not continued."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+    def fingerprint(self, stage: str) -> str:
+        """A short hash of all that the result of ``stage`` depends on, to tell checkpoints of another recipe."""
+        parts = {'local': ('stills', 'local'), 'remote': ('stills', 'remote')}.get(
+            stage, ('stills', 'clips', 'local', 'remote', 'joint')
+        )
+        whole = dataclasses.asdict(self)
+        text = json.dumps({part: whole[part] for part in parts}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 STREET_V1 = TrainConfig(
@@ -93,8 +98,8 @@ STREET_V1 = TrainConfig(
     stills=FootageConfig('stills', first_seed=0, seeds=160, frames=8, rates=(1.0,)),
     clips=FootageConfig('clips', first_seed=100_000, seeds=60, frames=24, rates=(15.0, 20.0, 30.0)),
     validation=FootageConfig('validation', first_seed=800_000, seeds=8, frames=52, rates=(30.0,)),
-    local=StageConfig(steps=3000, batch=12, rate=4e-3, crop=(320, 640)),
-    remote=StageConfig(steps=4000, batch=4, rate=2e-3, crop=(256, 448)),
+    local=StageConfig(steps=2400, batch=12, rate=4e-3, crop=(320, 640)),
+    remote=StageConfig(steps=2800, batch=4, rate=2e-3, crop=(256, 448)),
     joint=JointConfig(steps=2000, batch=12, rate=2e-3, crop=(320, 640)),
 )
 

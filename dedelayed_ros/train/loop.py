@@ -44,9 +44,9 @@ def fit(
 ) -> None:
     """Train ``task.model`` for ``stage.steps`` and leave the averaged weights in it.
 
-    A checkpoint is written to ``folder`` every ``save_every_s`` seconds, so that a run that was stopped goes on where it was, with
-    the same result: what is random in a step depends only on the stage's seed and the step. ``curves.json`` holds the
-    losses.
+    A checkpoint is written to ``folder`` every ``save_every_s`` seconds, so that a stopped run goes on where it
+    was, with the same result: what is random in a step depends only on the stage's seed and the step. ``curves.json``
+    holds the losses.
 
     Raises:
         InputError: the checkpoint in ``folder`` is of another recipe (``fingerprint``).

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from dedelayed_ros.errors import InputError, WeightsError
-from dedelayed_ros.models.blocks import fold_batchnorm
-from dedelayed_ros.models.efficientnet import from_classifier
+from dedelayed_ros.models.blocks import channels_last, fold_batchnorm
+from dedelayed_ros.models.efficientnet import MobileBlock, from_classifier
 from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.models.remote import RemoteModel
 from dedelayed_ros.train.augment import crop_pair, photometric
@@ -54,11 +54,12 @@ class LocalTask:
 
     def __init__(self, clips: Sequence[Clip], stage: StageConfig, weights: Tensor) -> None:
         torch.manual_seed(stage.seed)
-        self.model: nn.Module = LocalModel().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        local = channels_last(LocalModel())
+        self.model: nn.Module = local
         self._frames = SingleFrames(clips, stage, (stage.crop[0] // 2, stage.crop[1] // 2), decoded=False)
         self._weights = weights
         # The fusion sees nothing in this stage.
-        for parameter in self.model.fusion.parameters():  # type: ignore[union-attr]
+        for parameter in local.fusion.parameters():
             parameter.requires_grad_(False)
 
     def losses(self, rng: np.random.Generator) -> dict[str, Tensor]:
@@ -80,7 +81,7 @@ class RemoteTask:
         model = RemoteModel()
         model.encoder.backbone.load_state_dict(from_classifier(imagenet))
         fold_backbone(model)
-        self.model: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model: nn.Module = channels_last(model)
         self._remote = model
         self._frames = SingleFrames(clips, stage, stage.crop, decoded=True)
         self._weights = weights
@@ -111,8 +112,9 @@ def fold_backbone(model: RemoteModel) -> None:
     """
     backbone = model.encoder.backbone
     fold_batchnorm(backbone)
-    for block in backbone.blocks:
-        block.depthwise.conv = FrozenDepthwiseConv.of(block.depthwise.conv)
+    for part in backbone.modules():
+        if isinstance(part, MobileBlock):
+            part.depthwise.conv = FrozenDepthwiseConv.of(part.depthwise.conv)
     for part in (backbone.stem, *backbone.blocks[:_FROZEN_BLOCKS]):
         part.requires_grad_(False)
 
@@ -141,4 +143,4 @@ def remote_for_training() -> RemoteModel:
     """A remote model in the form that the stages train: backbone folded and frozen in part."""
     model = RemoteModel()
     fold_backbone(model)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return channels_last(model)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dedelayed_ros.errors import InputError
-from dedelayed_ros.models.blocks import fold_batchnorm
+from dedelayed_ros.models.blocks import Model, channels_last, fold_batchnorm
 from dedelayed_ros.models.labels import CITYSCAPES
 from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.models.remote import RemoteModel
@@ -82,11 +82,11 @@ class Workshop:
         remote.load_state_dict(self._trained('remote'))
         clips = footage.available(self.cache, self.config.clips)
         stills = footage.available(self.cache, self.config.stills)
-        key = f'{self.config.fingerprint()}-{self.config.remote.steps}'
+        key = self.config.fingerprint('remote')
         remote.eval()
         maps = encode_clips(remote, clips, self.runs / 'maps', key, self.say)
         still_maps = encode_clips(remote, stills, self.runs / 'maps', key, self.say)
-        local = local.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        local = channels_last(local)
         weights = self._weights([*clips, *stills], stage)
         task = JointTask(local, remote, (clips, maps), (stills, still_maps), stage, weights)
         self._fit(task, stage, 'joint')
@@ -108,7 +108,7 @@ class Workshop:
 
     def _fit(self, task: LocalTask | RemoteTask | JointTask, stage: StageConfig, name: str) -> None:
         begun = time.monotonic()
-        fit(task, stage, self.runs / name, self.config.fingerprint(), self.say)
+        fit(task, stage, self.runs / name, self.config.fingerprint(name), self.say)
         torch.save(task.model.state_dict(), self.runs / name / 'model.pt')
         plot(self.runs)
         self.say(f'{name}: {time.monotonic() - begun:.0f} s')
@@ -143,5 +143,5 @@ class Workshop:
         return _ready(local), _ready(remote)
 
 
-def _ready(model: nn.Module) -> nn.Module:
-    return fold_batchnorm(model).to(memory_format=torch.channels_last).eval()
+def _ready(model: Model) -> Model:
+    return channels_last(fold_batchnorm(model)).eval()

@@ -12,6 +12,7 @@ def trained_looking(seed: int = 0) -> LocalModel:
     """A model whose batch-norms and gates are not at their initial, trivial values."""
     torch.manual_seed(seed)
     model = LocalModel()
+    torch.nn.init.normal_(model.fusion.expand.weight, std=0.1)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.running_mean, -0.3, 0.3)
@@ -32,6 +33,13 @@ def test_no_features_and_zero_features_are_the_local_model_bit_for_bit(dtype: to
     assert torch.equal(alone, zeros)
     assert torch.isfinite(real).all()
     assert not torch.equal(alone, real)
+
+
+def test_an_untrained_fusion_adds_nothing() -> None:
+    model = LocalModel().eval()
+    image = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(model(image), model(image, torch.randn(1, 32, 8, 8), torch.tensor([80.0])))
 
 
 def test_features_count_less_or_more_with_their_age() -> None:

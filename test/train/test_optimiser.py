@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def test_the_rate_rises_stays_and_falls() -> None:
     assert rates[0] == pytest.approx(1 / 50)
     assert rates[49:200] == [1.0] * 151
     assert rates[-1] == pytest.approx(0.01)
-    assert all(later <= earlier for earlier, later in zip(rates[200:], rates[201:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(rates[200:]))
 
 
 def test_the_average_forgets_the_start_and_follows_counters() -> None:

@@ -1,4 +1,4 @@
-"""Every stage on two tiny clips: losses fall, an interrupted run goes on exactly, and what is exported is a working entry."""
+"""Every stage on two tiny clips: losses fall, a stopped run goes on exactly, and what is exported works."""
 
 from __future__ import annotations
 
