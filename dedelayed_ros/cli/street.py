@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 HELP = 'write a clip of the simulated street with its labels, or a sheet of many streets'
@@ -49,19 +50,24 @@ def _clip(seed: int, out: Path, size: tuple[int, int], rate: float, frames: int)
     from dedelayed_ros.sim.street.classes import NAMES
     from dedelayed_ros.sim.street.export import write_clip
 
-    begun = time.monotonic()
-
-    def progress(done: int) -> None:
-        if sys.stderr.isatty() or done == frames or done % 100 == 0:
-            end = '\n' if done == frames or not sys.stderr.isatty() else '\r'
-            speed = done / (time.monotonic() - begun)
-            print(f'street {seed}: {done}/{frames} frames, {speed:.1f} a second', end=end, file=sys.stderr)
-
+    progress = _progress(f'street {seed}', frames)
     shares = write_clip(seed, out, size=size, rate=rate, frames=frames, progress=progress)
     seen = sorted(((share, name) for share, name in zip(shares, NAMES, strict=False) if share), reverse=True)
     print(', '.join(f'{name} {share * 100:.1f} %' for share, name in seen))
     for name in ('clip.mp4', 'overlay.mp4', 'labels'):
         print(out / name)
+
+
+def _progress(what: str, total: int) -> Callable[[int], None]:
+    begun = time.monotonic()
+
+    def show(done: int) -> None:
+        if sys.stderr.isatty() or done == total or done % 100 == 0:
+            end = '\n' if done == total or not sys.stderr.isatty() else '\r'
+            speed = done / (time.monotonic() - begun)
+            print(f'{what}: {done}/{total}, {speed:.1f} a second', end=end, file=sys.stderr)
+
+    return show
 
 
 def _sheet(words: str, file: Path, size: tuple[int, int], rate: float) -> None:
@@ -74,5 +80,6 @@ def _sheet(words: str, file: Path, size: tuple[int, int], rate: float) -> None:
         raise InputError(f'--sheet {words}: expected two seeds, such as 0:12.') from None
     if not 0 <= first < last <= first + 200:
         raise InputError(f'--sheet {words}: expected 1 to 200 seeds in rising order, such as 0:12.')
-    write_sheet(range(first, last), file, size=size, rate=rate)
+    progress = _progress('sheet', last - first)
+    write_sheet(range(first, last), file, size=size, rate=rate, progress=progress)
     print(file)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -78,13 +76,21 @@ def _stream(container, size: tuple[int, int], rate: float):  # type: ignore[no-u
 
 
 def write_sheet(
-    seeds: range, file: Path, *, size: tuple[int, int], rate: float, at: int = 20, workers: int = 2
+    seeds: range,
+    file: Path,
+    *,
+    size: tuple[int, int],
+    rate: float,
+    at: int = 20,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> None:
     """A contact sheet: frame number ``at`` of each seed, and its labels beside it, two seeds a row."""
     from PIL import Image
 
-    with multiprocessing.get_context('spawn').Pool(workers) as pool:
-        tiles = pool.starmap(still, [(seed, size, rate, at) for seed in seeds], chunksize=1)
+    tiles = []
+    for seed in seeds:
+        tiles.append(still(seed, size, rate, at))
+        progress(len(tiles))
     if len(tiles) % 2:
         tiles.append(np.zeros_like(tiles[0]))
     rows = [np.concatenate(tiles[i : i + 2], 1) for i in range(0, len(tiles), 2)]
@@ -94,7 +100,6 @@ def write_sheet(
 
 def still(seed: int, size: tuple[int, int], rate: float, at: int) -> np.ndarray:
     """Frame number ``at`` of a seed with its coloured labels to the right, uint8 [H, 2·W, 3]."""
-    os.environ.setdefault('LP_NUM_THREADS', '1')  # Mesa's: the workers themselves share the cores
     with StreetClip(seed, size=size, rate=rate) as clip:
         for _ in range(at):
             clip.skip()
