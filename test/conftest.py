@@ -39,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     os.environ.pop('ROS_LOCALHOST_ONLY', None)
     os.environ['OMP_NUM_THREADS'] = str(THREADS)
+    os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'  # threads that wait leave the processor to others
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
 
@@ -26,8 +25,6 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'dedelayed_ros {VERSION}')
     parsers = parser.add_subparsers(metavar='COMMAND', required=True)
     for name in commands:
-        if importlib.util.find_spec(f'{__name__}.{name}') is None:
-            continue
         module = importlib.import_module(f'{__name__}.{name}')
         command = parsers.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)

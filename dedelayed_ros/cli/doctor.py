@@ -22,7 +22,7 @@ PARALLEL = 2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument('--cloud', metavar='ENDPOINT', help='also try to reach a cloud, as tcp/host:port or host:port')
-    parser.add_argument('--time-out', type=float, default=60.0, metavar='S', help='for each check (default: 60)')
+    parser.add_argument('--time-out', type=float, default=90.0, metavar='S', help='for each check (default: 90)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the findings there too')
 
 

@@ -14,10 +14,10 @@ from dedelayed_ros.cli.doctor import is_fatal, isolated, line
 from dedelayed_ros.errors import LinkError
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(500)
 def test_report_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = tmp_path / 'doctor.json'
-    code = main(['doctor', '--json', str(report)])
+    code = main(['doctor', '--time-out', '200', '--json', str(report)])
     printed = capsys.readouterr().out
     written = json.loads(report.read_text())
     findings = written['findings']

@@ -37,13 +37,14 @@ def exact_values(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def assert_within_rounding(mask: np.ndarray, confidence: np.ndarray, logits: np.ndarray) -> None:
-    """The class is the best up to the rounding of the interpolation; the confidence is right up to one level."""
+    """The class is the best, and the confidence rightly rounded, up to the rounding of the interpolation."""
     values = exact_values(logits, mask.shape)
+    slack = 8 * EPSILON * np.abs(logits).max()
     best = values.max(axis=0)
     chosen = np.take_along_axis(values, mask[None].astype(np.int64), axis=0)[0]
-    assert (best - chosen).max() <= 4 * EPSILON * np.abs(logits).max()
+    assert (best - chosen).max() <= slack
     probability = 1 / np.exp(values - best).sum(axis=0)
-    assert np.abs(confidence - 255 * probability).max() <= 1.0
+    assert np.abs(confidence - 255 * probability).max() <= 0.501 + 255 * slack
 
 
 @st.composite
@@ -69,6 +70,7 @@ def test_reference_is_bilinear_argmax_softmax(picture: tuple[np.ndarray, tuple[i
 def test_kernels_agree_with_the_specification(picture: tuple[np.ndarray, tuple[int, int]], threads: int) -> None:
     logits, size = picture
     mask, confidence = cpu.render(logits, size, threads=threads)
+    assert_within_rounding(mask, confidence, logits)
     expected, level = reference.render(torch.from_numpy(logits), size)
     np.testing.assert_array_equal(mask, expected)
     assert np.abs(confidence.astype(int) - level).max() <= 1
