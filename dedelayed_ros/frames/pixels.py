@@ -28,7 +28,7 @@ def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
         src_colorspace=matrix,
         src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
-        interpolation=Interpolation.BILINEAR | _FLAGS,
+        interpolation=Interpolation.BILINEAR,  # asking for accurate rounding as well darkens by 2 grey levels
         threads=1,
     )
     return np.ascontiguousarray(converted.to_ndarray())

@@ -37,12 +37,13 @@ def test_own_pace_leaves_out_what_is_overdue(tmp_path):
     for number in range(10):
         save(tmp_path / f'{number}.png', number)
     with open_source(str(tmp_path), rate=20.0) as source:
-        sequences = []
+        sequences, start = [], time.monotonic()
         for frame in source:
             assert int(frame.image[0, 0, 0]) == frame.sequence
+            assert time.monotonic() - start > (frame.sequence - sequences[0] if sequences else 0) / 20 - 0.01
             sequences.append(frame.sequence)
             time.sleep(0.11)
-    assert sequences[0] == 0 and 4 <= len(sequences) <= 6
+    assert sequences[0] == 0 and sequences[-1] == 9 and len(sequences) <= 6
 
 
 def test_gray_and_jpeg(tmp_path):

@@ -1,4 +1,4 @@
-"""MotionField against slow loops that spell out what DESIGN's words and Eq. 15 mean."""
+"""MotionField against slow loops that spell out what its words and Eq. 15 mean."""
 
 from __future__ import annotations
 

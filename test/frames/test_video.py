@@ -71,34 +71,65 @@ def test_every_frame_fast_with_the_stamps_of_its_own_rate(tmp_path):
         assert near(frame.image[8, 8], RED) and near(frame.image[8, -8], GREEN) and near(frame.image[-8, 8], BLUE)
 
 
+class Time:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time_ns(self) -> int:
+        return round(self.now * 1e9)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Time:
+    clock = Time()
+    monkeypatch.setattr('dedelayed_ros.frames.pacing.time', clock)
+    return clock
+
+
 def test_own_pace_waits(tmp_path):
     with VideoSource(write(tmp_path / 'clip.mp4')) as source:
+        source.read()
         start = time.monotonic()
         for frame in source:
             late = time.monotonic() - start - frame.sequence / 25
-            assert -0.003 < late < 0.1
-            assert abs(time.time_ns() - frame.stamp_ns) < 0.1e9
-    assert 0.35 < time.monotonic() - start < 0.6
+            assert late > -0.003
+            assert time.time_ns() > frame.stamp_ns - 3e6
+    assert time.monotonic() - start > 0.35
 
 
-def test_a_slow_reader_loses_frames_and_can_count_them(tmp_path):
+def test_frames_come_when_they_are_due(tmp_path, clock):
+    with VideoSource(write(tmp_path / 'clip.mp4')) as source:
+        for i, frame in enumerate(source):
+            assert frame.sequence == i and abs(clock.now - 1000 - 0.04 * i) < 1e-6
+            assert abs(frame.stamp_ns - clock.time_ns()) < 1000
+            clock.sleep(0.03)
+
+
+def test_a_slow_reader_loses_frames_and_can_count_them(tmp_path, clock):
     with VideoSource(write(tmp_path / 'clip.mp4', frames=20)) as source:
         sequences = []
         for frame in source:
             assert counted(frame.image) == frame.sequence
             sequences.append(frame.sequence)
-            time.sleep(0.1)
-    assert sequences[0] == 0 and 7 <= len(sequences) <= 9
-    assert set(np.diff(sequences)) <= {1, 2, 3}
+            clock.sleep(0.11)
+    assert sequences == [0, 2, 5, 8, 11, 13, 16, 19]
 
 
-def test_a_reader_that_is_always_too_late_still_gets_frames(tmp_path):
-    with VideoSource(write(tmp_path / 'clip.mp4', frames=20), rate=1000.0) as source:
-        assert sum(1 for _ in source) >= 1
+def test_a_reader_that_is_always_too_late_still_gets_frames(tmp_path, clock):
     with VideoSource(write(tmp_path / 'long.mp4', frames=90)) as source:
-        source.read()
-        source._clock._start_s -= 100.0
-        assert source.read().sequence in range(20, 28)  # at most a second is left out at a time
+        sequences = []
+        for frame in source:
+            sequences.append(frame.sequence)
+            clock.sleep(100)
+    assert np.diff(sequences).tolist() == [26, 26, 26, 11]  # at most a second is left out at a time
 
 
 def test_looping_goes_on_rising(tmp_path):
@@ -168,18 +199,18 @@ def test_pixel_formats_give_the_same_colours(tmp_path, codec, pix_fmt, suffix):
 
 
 def test_full_range_is_told_from_limited_range(tmp_path):
-    for name, lightness in (('tv', 84), ('pc', 90)):
+    for name, lightness in (('tv', 13), ('pc', 28)):  # what luma 28 means
         clip = tmp_path / f'{name}.mkv'
         with av.open(str(clip), 'w') as container:
             stream = container.add_stream('ffv1', rate=25, options={'color_range': name})
             stream.height, stream.width, stream.pix_fmt = 64, 96, 'yuv420p'
             frame = av.VideoFrame(96, 64, 'yuv420p')
-            for plane, value in zip(frame.planes, (lightness * 219 // 255 + 16, 128, 128), strict=True):
-                plane.update(bytes([value if name == 'tv' else max(value, lightness)] * plane.buffer_size))
+            for plane, value in zip(frame.planes, (28, 128, 128), strict=True):
+                plane.update(bytes([value] * plane.buffer_size))
             container.mux(stream.encode(frame))
             container.mux(stream.encode())
         with VideoSource(clip, pace='fast') as source:
-            assert near(source.read().image[5, 5], (lightness,) * 3, 3)
+            assert near(source.read().image[5, 5], (lightness,) * 3, 1)
 
 
 def test_gray_video(tmp_path):
@@ -232,7 +263,7 @@ def test_a_damaged_picture_is_left_out_up_to_the_next_key_frame(tmp_path):
             assert np.array_equal(decoder.decode(unit, source.size), frame.image)
 
 
-def test_skipped_pictures_are_folded_into_the_next(tmp_path):
+def test_skipped_pictures_are_folded_into_the_next(tmp_path, clock):
     decoder = H264Decoder()
     clip = write(tmp_path / 'clip.mp4', frames=23, options={**P_ONLY, 'g': '100'})
     with VideoSource(clip) as source:
@@ -241,8 +272,8 @@ def test_skipped_pictures_are_folded_into_the_next(tmp_path):
             assert np.array_equal(decoder.decode(frame.picture.data, source.size), frame.image)
             assert counted(frame.image) == frame.sequence
             sequences.append(frame.sequence)
-            time.sleep(0.1)
-    assert max(np.diff(sequences)) > 1
+            clock.sleep(0.11)
+    assert sequences == [0, 2, 5, 8, 11, 13, 16, 19, 22]
 
 
 @pytest.mark.parametrize(
