@@ -8,8 +8,9 @@ from dedelayed_ros.frames.folder import FolderSource
 from dedelayed_ros.frames.h264_decoder import H264Decoder
 from dedelayed_ros.frames.h264_encoder import EncoderSettings, H264Encoder, available_encoders
 from dedelayed_ros.frames.motion_field import MotionField, StridedMotion
+from dedelayed_ros.frames.opening import Opener, open_source
 from dedelayed_ros.frames.pixels import resize
-from dedelayed_ros.frames.source import Frame, Opener, Source, SourceBase, open_source
+from dedelayed_ros.frames.source import Frame, Source, SourceBase
 from dedelayed_ros.frames.video import VideoSource
 
 __all__ = [
