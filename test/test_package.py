@@ -19,8 +19,9 @@ from dedelayed_ros.version import VERSION
 ROOT = Path(__file__).resolve().parent.parent
 DEDELAYED = Path(sys.executable).parent / 'dedelayed'
 MESSAGES = {'EncodedFrame', 'MaskProvenance', 'RemoteFeatures'}
+INSTALLED = ROOT / 'install' / 'dedelayed_ros'
 in_checkout = pytest.mark.skipif(
-    'install' not in Path(dedelayed_ros.__file__).parts, reason='not run from the install tree of a checkout'
+    not (ROOT / 'install' / '.built').exists(), reason='not a checkout built by `make build`'
 )
 
 
@@ -105,14 +106,20 @@ def test_each_installed_node_has_a_module_with_main() -> None:
 def test_sources_in_the_current_folder_do_not_hide_the_messages() -> None:
     """Unsourced, with an empty environment, from the checkout's root: the install tree is what is imported."""
     pytest.importorskip('rclpy', reason='rclpy does not import: no ROS here')
-    code = 'import dedelayed_ros.msg, dedelayed_ros.masks as m; print(dedelayed_ros.__file__); print(m.backend_name())'
+    code = (
+        'import dedelayed_ros.msg as msg, dedelayed_ros.masks as masks; '
+        'print(msg.__file__); print(masks.backend_name()); kind = msg.EncodedFrame.__class__; '
+        'kind.__import_type_support__(); print(kind._TYPE_SUPPORT is not None)'
+    )
     env = {'PATH': os.environ['PATH'], 'HOME': '/nonexistent'}
     for guard in ({}, {'_ROS_WHEELS_BOOTSTRAP_COMPLETE': '1'}):  # the guard may be inherited without the library path
         result = subprocess.run(
             [sys.executable, '-c', code], cwd=ROOT, env={**env, **guard}, capture_output=True, text=True, check=True
         )
-        assert result.stdout.splitlines()[0] == dedelayed_ros.__file__
-        assert result.stdout.splitlines()[1].startswith('cpu')
+        messages, backend, loaded = result.stdout.splitlines()
+        assert INSTALLED in Path(messages).parents
+        assert backend.startswith('cpu')
+        assert loaded == 'True'
 
 
 @in_checkout
@@ -124,6 +131,7 @@ def test_command_of_the_environment() -> None:
 @in_checkout
 def test_every_module_is_linked() -> None:
     installed = Path(dedelayed_ros.__file__).parent
+    assert INSTALLED in installed.parents
     for source in (ROOT / 'dedelayed_ros').rglob('*.py'):
         link = installed / source.relative_to(ROOT / 'dedelayed_ros')
         assert link.exists(), f'{link} is missing: run `make build`'
