@@ -2,8 +2,8 @@
 
 The cloud answers for a frame that is already past. This module remembers the motion of every picture since, composes it
 from the answered frame to the current one, and warps the features by it on every frame until a newer answer comes
-(FluxShard's remapping applied to DeDelayed's features). Interpolation errors do not add up: each frame warps the answer as
-it arrived, never a warped one.
+(FluxShard's remapping applied to DeDelayed's features). Interpolation errors do not add up: each frame warps the
+answer as it arrived, never a warped one.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class CarriedFeatures:
     """A remote answer aligned to the current frame.
 
-    ``features`` float32 [1, C, h, w], zero where the content was outside the frame that the cloud saw; ``age_ms`` from that
-    frame's capture to the current frame's; ``fresh`` on the first frame that uses this answer.
+    ``features`` float32 [1, C, h, w], zero where the content was outside the frame that the cloud saw; ``age_ms``
+    from that frame's capture to the current frame's; ``fresh`` on the first frame that uses this answer.
     """
 
     features: torch.Tensor
@@ -35,7 +35,7 @@ class CarriedFeatures:
 
 @dataclass(frozen=True)
 class _Step:
-    """One picture of the stream; ``motion`` leads from the picture before it to this one, None where that is unknown."""
+    """One picture of the stream; ``motion`` leads from the picture before to this one, None where it is unknown."""
 
     sequence: int
     stamp_ns: int
@@ -48,9 +48,9 @@ class FeatureCarrier:
     Call :meth:`advance` for every picture of the stream in order, :meth:`offer` when an answer arrives, and
     :meth:`current` where a mask is wanted. Not thread-safe: its owner serialises the calls.
 
-    ``features_size`` is the cells (h, w) of the features' grid and ``cell`` how many pixels of the remote model's input one
-    of them covers: with 16 there is one motion vector of an H.264 block for each cell. ``staleness_s``: an answer older
-    than this is dropped (seconds). Dropped answers are counted by reason in ``dropped``.
+    ``features_size`` is the cells (h, w) of the features' grid and ``cell`` how many pixels of the remote model's
+    input one of them covers: with 16 there is one motion vector of an H.264 block for each cell. ``staleness_s``: an
+    answer older than this is dropped (seconds). Dropped answers are counted by reason in ``dropped``.
     """
 
     # Ten seconds at 30 Hz: any staleness limit that makes sense is shorter, and the memory is a few hundred kilobytes.

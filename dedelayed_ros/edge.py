@@ -1,4 +1,4 @@
-"""One stream's loop on the robot: every frame in, a mask out, better by what the cloud has sent, never waiting for it."""
+"""One stream's loop on the robot: every frame in, a mask out, better by what the cloud has sent, never waiting."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from dedelayed_ros.carry import CarriedFeatures, FeatureCarrier
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import resize
 from dedelayed_ros.models import model_sizes, zoo
+from dedelayed_ros.models.dtypes import resolve_dtype
 from dedelayed_ros.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ _THUMBNAIL = (18, 32)  # (H, W) of the picture that key frames are compared by
 class EdgeSettings:
     """How one stream is segmented.
 
-    ``mode``: 'fused' adds the cloud's features while they are fresh, 'local' never does. ``model`` is a name of the zoo.
-    ``staleness_s``: features older than this are not used (seconds). ``mask_size``: masks at the camera's size or at the
-    model's own. ``threads`` that the calling thread computes with. ``dtype``: 'auto' takes bfloat16 where the processor
-    multiplies it natively. ``scene_cut_ratio``: share of blocks without a motion vector from which a picture counts as
-    another scene (0–1); ``scene_cut_level``: mean grey-level difference (0–255) to the picture before that tells the same
-    of a key frame, which has no vectors at all.
+    ``mode``: 'fused' adds the cloud's features while they are fresh, 'local' never does. ``model`` is a name of the
+    zoo. ``staleness_s``: features older than this are not used (seconds). ``mask_size``: masks at the camera's size
+    or at the model's own. ``threads`` that the calling thread computes with. ``dtype``: 'auto' takes bfloat16 where
+    the processor multiplies it natively. ``scene_cut_ratio``: share of blocks without a motion vector from which a
+    picture counts as another scene (0–1); ``scene_cut_level``: mean grey-level difference (0–255) to the picture
+    before that tells the same of a key frame that came without any vectors.
     """
 
     mode: Literal['fused', 'local'] = 'fused'
@@ -51,7 +52,7 @@ class EdgeSettings:
 
 @dataclass(frozen=True)
 class EdgeResult:
-    """``mask`` uint8 [H, W] class ids (255: unlabelled), ``confidence`` uint8 [H, W] (255: certain), and how they came."""
+    """``mask`` uint8 [H, W] class ids (255: none), ``confidence`` uint8 [H, W] (255: certain), and how they came."""
 
     mask: np.ndarray
     confidence: np.ndarray
@@ -61,8 +62,8 @@ class EdgeResult:
 class EdgePipeline:
     """The segmentation of one stream.
 
-    :meth:`step` and :meth:`skip` belong to one thread; :meth:`offer_features` may be called from any. Without features, or
-    in mode 'local', the mask is bit for bit the local model's.
+    :meth:`step` and :meth:`skip` belong to one thread; :meth:`offer_features` may be called from any. Without
+    features, or in mode 'local', the mask is bit for bit the local model's.
     """
 
     def __init__(self, settings: EdgeSettings, size: tuple[int, int]) -> None:
@@ -79,7 +80,7 @@ class EdgePipeline:
         self.size = size
         self.entry = zoo.entry(settings.model)
         self._sizes = model_sizes(size)
-        self._dtype = _resolve_dtype(settings.dtype)
+        self._dtype = resolve_dtype(settings.dtype)
         self._model = zoo.load_local(settings.model, dtype=self._dtype)
         self._carrier = FeatureCarrier(self._sizes.features[-2:], staleness_s=settings.staleness_s)
         self._lock = threading.Lock()
@@ -87,7 +88,7 @@ class EdgePipeline:
         self._previous: int | None = None
 
     def offer_features(self, record: FeatureRecord) -> None:
-        """Hand over an answer of the cloud, float32 [C, h, w] features for the frame with that stamp; the newest wins."""
+        """Hand over an answer of the cloud: float32 [C, h, w] features for the frame of its stamp; the newest wins."""
         if self.settings.mode == 'fused':
             with self._lock:
                 self._carrier.offer(record)
@@ -129,7 +130,8 @@ class EdgePipeline:
             motion: from the picture before (stepped or skipped) to this one; None when unknown, and then features of
                 earlier pictures are dropped.
             intra_ratio: share of this picture's blocks without a motion vector (0–1).
-            keyframe: whether it was coded without reference to others, so that ``intra_ratio`` says nothing.
+            keyframe: whether it was coded without reference to others; where it also came without vectors (an intra
+                ratio of 1), that says nothing about the scene.
 
         Raises:
             InputError: the image has another size or type.
@@ -193,20 +195,9 @@ class EdgePipeline:
         before, self._thumbnail = self._thumbnail, thumbnail
         if before is None:
             return False
-        if keyframe:
+        if keyframe and intra_ratio >= 1:
             return float(np.abs(thumbnail - before).mean()) >= self.settings.scene_cut_level
         return intra_ratio >= self.settings.scene_cut_ratio
-
-
-def _resolve_dtype(name: str) -> torch.dtype:
-    if name == 'float32':
-        return torch.float32
-    if name == 'bfloat16':
-        return torch.bfloat16
-    if name != 'auto':
-        raise InputError(f"dtype is {name!r}; expected 'auto', 'float32' or 'bfloat16'")
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if native else torch.float32
 
 
 @contextmanager

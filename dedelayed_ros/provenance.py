@@ -1,7 +1,7 @@
 """Where a mask came from: what it was made of, how old that was, and what it cost.
 
-Every mask leaves with one of these. A degraded mode that is not written here would be silent, and silence is what a robot
-cannot plan with.
+Every mask leaves with one of these. A degraded mode that is not written here would be silent, and silence is what a
+robot cannot plan with.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ class Provenance:
     """One mask's history.
 
     ``remote_age_ms`` is the time from the capture of the frame that the cloud saw to the capture of this one;
-    ``predicted_delay_ms`` is the delay that the remote model was told when it computed those features. Both are None for
-    a mask without remote features. ``bytes_up`` and ``bytes_down`` are those of the remote answer that this mask is the
-    first to use, zero when no new answer came. Ratios are 0–1: ``recompute_ratio`` of input positions, ``compute_ratio``
-    of multiply-accumulates. ``latency_ms`` runs from the capture stamp to the end of the pipeline; whoever publishes the
-    mask sets it to publication − stamp. ``degraded`` says in words what this mask had to do without.
+    ``predicted_delay_ms`` is the delay that the remote model was told when it computed those features. Both are None
+    for a mask without remote features. ``bytes_up`` and ``bytes_down`` are those of the remote answer that this mask
+    is the first to use, zero when no new answer came. Ratios are 0–1: ``recompute_ratio`` of input positions,
+    ``compute_ratio`` of multiply-accumulates. ``latency_ms`` runs from the capture stamp to the end of the pipeline;
+    whoever publishes the mask sets it to publication − stamp. ``degraded`` says in words what this mask had to do
+    without.
     """
 
     sequence: int

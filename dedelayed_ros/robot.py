@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from dedelayed_ros.edge import EdgePipeline, EdgeResult, EdgeSettings
 from dedelayed_ros.frames import EncoderSettings, H264Encoder
-from dedelayed_ros.link import CloudClient, FeatureRecord, Hello, LinkSettings, LinkStatus
-from dedelayed_ros.models import model_sizes, zoo
+from dedelayed_ros.greeting import greeting
+from dedelayed_ros.link import CloudClient, FeatureRecord, LinkSettings, LinkStatus
 
 if TYPE_CHECKING:
     from dedelayed_ros.frames import Frame
@@ -59,7 +59,7 @@ class Robot:
         if settings.cloud is not None and settings.edge.mode != 'local':
             self._client = CloudClient(
                 LinkSettings(endpoint=settings.cloud),
-                _hello(settings.edge.model, size, rate),
+                greeting(settings.edge.model, size, rate),
                 self._on_features,
                 on_status,
                 self._keyframe_wanted.set,
@@ -116,17 +116,3 @@ class Robot:
         self._pipeline.offer_features(record)
         with self._lock:
             self._bytes = self._bytes[0] + record.bytes_up, self._bytes[1] + record.bytes_down
-
-
-def _hello(model: str, size: tuple[int, int], rate: float) -> Hello:
-    """What this robot expects of a cloud."""
-    entry, sizes = zoo.entry(model), model_sizes(size)
-    return Hello(
-        model=entry.name,
-        model_checksum=entry.checksum,
-        classes=len(entry.labels.names),
-        feature_shape=sizes.features,
-        remote_size=sizes.remote,
-        camera_size=size,
-        rate=rate,
-    )

@@ -159,8 +159,8 @@ def test_under_any_delay_loss_and_order_the_features_are_of_the_frame_they_name(
 ) -> None:
     """The carried value is the newest arrived answer's, aligned by exactly the motion since its frame.
 
-    Every frame moves one cell to the right; the answer for frame i holds i+1 everywhere, so that both its identity and the
-    columns that have moved in from outside (zeros) can be read off the carried features.
+    Every frame moves one cell to the right; the answer for frame i holds i+1 everywhere, so that both its identity
+    and the columns that have moved in from outside (zeros) can be read off the carried features.
     """
     carrier = FeatureCarrier(GRID, staleness_s=10.0)
     arrivals: dict[int, list[int]] = {}

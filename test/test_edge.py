@@ -38,7 +38,7 @@ def answer(pipeline: EdgePipeline, sequence: int, scale: float = 3.0) -> Feature
     )
 
 
-def step(pipeline: EdgePipeline, sequence: int, *, image: np.ndarray | None = None, **kwargs: object):  # noqa: ANN202
+def step(pipeline: EdgePipeline, sequence: int, *, image: np.ndarray | None = None, **kwargs: object):
     options = {'motion': MotionField.identity(pipeline.size), 'stamp_ns': sequence * PERIOD_NS, **kwargs}
     return pipeline.step(picture(1, pipeline.size) if image is None else image, sequence=sequence, **options)
 
@@ -107,7 +107,8 @@ def test_after_the_staleness_limit_masks_are_local_again() -> None:
     [
         ({'intra_ratio': 0.9}, True),
         ({'intra_ratio': 0.2}, False),
-        ({'intra_ratio': 1.0, 'keyframe': True}, False),  # a key frame of the same scene
+        ({'intra_ratio': 1.0, 'keyframe': True}, False),  # a key frame of the same scene, without vectors
+        ({'intra_ratio': 0.9, 'keyframe': True}, True),  # one that was compared to the picture before
         ({'intra_ratio': 1.0, 'keyframe': True, 'image': 255 - picture(1)}, True),
     ],
 )

@@ -75,13 +75,10 @@ def serve_from_zoo(name: str, dtype: str = 'auto') -> ServedModel:
     entry = zoo.entry(name)
 
     def load() -> Callable[[Hello], StreamModel]:
-        import torch
-
         from dedelayed_ros.models import RemoteStream
+        from dedelayed_ros.models.dtypes import resolve_dtype
 
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        half = dtype == 'bfloat16' or (dtype == 'auto' and native)
-        model = zoo.load_remote(name, dtype=torch.bfloat16 if half else torch.float32)
+        model = zoo.load_remote(name, dtype=resolve_dtype(dtype))
         return lambda hello: RemoteStream(model)
 
     def sizes(camera_size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int, int]]:

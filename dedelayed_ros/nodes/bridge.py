@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from std_srvs.srv import Trigger
 
 from dedelayed_ros.errors import InputError
-from dedelayed_ros.link import CloudClient, FeatureRecord, Hello, LinkSettings, LinkStatus
+from dedelayed_ros.link import CloudClient, FeatureRecord, LinkSettings, LinkStatus
 from dedelayed_ros.msg import EncodedFrame, RemoteFeatures
 from dedelayed_ros.nodes.diagnostics import Level, Report
 from dedelayed_ros.nodes.lifecycle import CHAIN, RELIABLE, StreamNode, run
@@ -124,19 +124,10 @@ class BridgeNode(StreamNode[BridgeSettings]):
         self._client.start()
 
     def _make_client(self, size: tuple[int, int], rate: float) -> CloudClient:
-        from dedelayed_ros.models import model_sizes, zoo
+        from dedelayed_ros.greeting import greeting
 
         settings = self.settings
-        entry, sizes = zoo.entry(settings.model), model_sizes(size)
-        hello = Hello(
-            model=entry.name,
-            model_checksum=entry.checksum,
-            classes=len(entry.labels.names),
-            feature_shape=sizes.features,
-            remote_size=sizes.remote,
-            camera_size=size,
-            rate=rate,
-        )
+        hello = greeting(settings.model, size, rate)
         link = LinkSettings(
             endpoint=settings.endpoint,
             robot=settings.robot,
