@@ -69,6 +69,11 @@ class SparseModule:
         return self._engine.name
 
     @property
+    def backend_reason(self) -> str:
+        """Why 'auto' did not take a faster backend, naming the layers that it lacks; empty where it did."""
+        return self._engine.reason
+
+    @property
     def plan(self) -> Plan:
         return self._engine.plan
 

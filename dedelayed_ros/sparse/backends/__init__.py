@@ -13,18 +13,24 @@ from torch import Tensor
 
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.sparse.alignment import Alignment
+from dedelayed_ros.sparse.backends.cpu import CpuEngine
+from dedelayed_ros.sparse.backends.describe import Lacking
 from dedelayed_ros.sparse.backends.reference import ReferenceEngine
 from dedelayed_ros.sparse.plan import Plan
 from dedelayed_ros.sparse.stats import SparseStats
 
-BACKENDS = ('reference',)
+BACKENDS = ('reference', 'cpu')
 
 
 class Engine(Protocol):
-    """A plan, ready to run on one backend. Safe to share between streams."""
+    """A plan, ready to run on one backend. Safe to share between streams.
+
+    reason: why 'auto' took this backend and not a faster one; empty where nothing is lost.
+    """
 
     name: str
     plan: Plan
+    reason: str
 
     def new_state(self) -> Any:
         """Empty memory for one stream, with ``bytes`` (int), ``sets`` and ``values`` (tensors by node)."""
@@ -39,10 +45,23 @@ class Engine(Protocol):
 def make_engine(
     backend: str, plan: Plan, alignment: Alignment, thresholds: Sequence[float], *, remap: bool = True
 ) -> Engine:
-    """An engine of the named backend; 'auto' takes the fastest one there is. ``thresholds`` has one number a node.
+    """An engine of the named backend. ``thresholds`` has one number a node.
 
-    Raises InputError for a backend that is not there.
+    'auto' takes the CPU kernels where they have every operation of the plan, its number format and its alignment mode,
+    and else the reference; the engine's ``reason`` says why.
+
+    Raises InputError for a backend that is not there, or that cannot run this plan, naming what it lacks.
     """
     if backend not in ('auto', *BACKENDS):
         raise InputError(f"backend {backend!r} is not available; there is {', '.join(BACKENDS)}, or use 'auto'")
-    return ReferenceEngine(plan, alignment, tuple(thresholds), remap=remap)
+    if backend == 'reference':
+        return ReferenceEngine(plan, alignment, tuple(thresholds), remap=remap)
+    try:
+        return CpuEngine(plan, alignment, tuple(thresholds), remap=remap)
+    except Lacking as error:
+        reason = f"backend 'cpu' cannot run this plan: {error}"
+        if backend == 'cpu':
+            raise InputError(f"{reason}; use 'reference', or 'auto' to have the fastest that can") from error
+        engine = ReferenceEngine(plan, alignment, tuple(thresholds), remap=remap)
+        engine.reason = reason
+        return engine

@@ -45,6 +45,7 @@ class ReferenceEngine:
     """Runs a plan in torch on the CPU."""
 
     name = 'reference'
+    reason = ''
 
     def __init__(self, plan: Plan, alignment: Alignment, thresholds: tuple[float, ...], *, remap: bool = True) -> None:
         self.plan = plan

@@ -1,0 +1,307 @@
+"""The plan on the CPU kernels: one native call a frame, for the front end and the whole network.
+
+``kernels/cpu/sparse`` keeps a stream's memory as padded channels-last float32 maps and computes exactly the positions
+of the recompute sets, in place. Sets and statistics are those of the reference; values are too, bit for bit, wherever
+float32 is exact, and otherwise within its rounding. What depends on vectors alone (the age of remote features) is
+computed by the reference's definition when they change, before the call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dedelayed_ros import native
+from dedelayed_ros.errors import InputError
+from dedelayed_ros.sparse.alignment import Alignment
+from dedelayed_ros.sparse.backends.describe import Lacking, describe
+from dedelayed_ros.sparse.backends.evaluate import evaluate
+from dedelayed_ros.sparse.cache import agrees
+from dedelayed_ros.sparse.ops import Input
+from dedelayed_ros.sparse.plan import Node, Plan
+from dedelayed_ros.sparse.stats import LayerStats, SparseStats
+
+if TYPE_CHECKING:
+    from dedelayed_ros.frames import MotionField
+
+_POINTER = ctypes.c_void_p
+_INT64 = ctypes.c_int64
+_SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
+    'plan': (ctypes.c_int, [_POINTER, _INT64, _POINTER, _INT64, ctypes.c_int, _POINTER]),
+    'free_plan': (None, [_POINTER]),
+    'stream': (ctypes.c_int, [_POINTER, _POINTER]),
+    'free_stream': (None, [_POINTER]),
+    'bytes': (_INT64, [_POINTER]),
+    'step': (ctypes.c_int, [*[_POINTER] * 4, ctypes.c_int, ctypes.c_int, ctypes.c_int, _POINTER]),
+    'map': (_POINTER, [_POINTER, ctypes.c_int, _POINTER, _POINTER]),
+    'set': (_POINTER, [_POINTER, ctypes.c_int]),
+}
+
+
+def why_not(plan: Plan, alignment: Alignment) -> str:
+    """Why the CPU kernels cannot run a plan; empty if they can, as far as that shows without describing its layers."""
+    if native.library() is None:
+        return native.why_missing()
+    if plan.dtype != torch.float32:
+        return f'it computes in float32, not in {plan.dtype}'
+    if alignment.mode in ('paper', 'off') or alignment.tolerant:
+        return f'it has the exact alignment modes, not {alignment}'
+    return ''
+
+
+class CpuEngine:
+    """Runs a plan on the CPU kernels."""
+
+    name = 'cpu'
+    reason = ''
+
+    def __init__(
+        self,
+        plan: Plan,
+        alignment: Alignment,
+        thresholds: tuple[float, ...],
+        *,
+        remap: bool = True,
+        instruction_set: str | None = None,
+    ) -> None:
+        """``instruction_set``: one of native.INSTRUCTION_SETS, None for the best that this processor has.
+
+        Raises Lacking, saying what keeps the kernels from running this plan.
+        """
+        reason = why_not(plan, alignment)
+        if reason:
+            raise Lacking(reason)
+        self.plan = plan
+        self.thresholds = thresholds
+        self.remap = remap
+        self._call = _functions()
+        described = describe(plan, thresholds, sticky=alignment.mode == 'sticky')
+        self.native, self.before = described.native, described.given
+        self.number = {index: k for k, index in enumerate(self.native)}
+        best = -1 if instruction_set is None else native.INSTRUCTION_SETS.index(instruction_set)
+        words, reals = described.words, described.reals
+        handle = _POINTER()
+        status = self._call['plan'](
+            words.ctypes.data, words.size, reals.ctypes.data, reals.size, best, ctypes.byref(handle)
+        )
+        native.check(status, 'dedelayed_sparse_plan')
+        self._handle = handle
+        weakref.finalize(self, self._call['free_plan'], handle)
+        self._macs = plan.macs
+
+    def new_state(self) -> CpuState:
+        return CpuState(self)
+
+    @torch.no_grad()
+    def step(
+        self, state: CpuState, inputs: Sequence[Tensor | None], motion: MotionField | None
+    ) -> tuple[list[Tensor], SparseStats]:
+        start = time.perf_counter()
+        if motion is not None and tuple(motion.size) != self.plan.frame:
+            raise InputError(
+                f'motion is given for a frame of {tuple(motion.size)}, the model runs on {self.plan.frame}: use '
+                f'motion.resized({self.plan.frame})'
+            )
+        dense = not state.ready or motion is None
+        given = dict(zip(self.plan.inputs, inputs, strict=True))
+        small = _Small(self, state, dense)
+        for index in self.before:
+            small.run(self.plan.nodes[index], given)
+        table = np.zeros((len(self.native), 5), np.int64)
+        for k, index in enumerate(self.native):
+            item = small.values.get(index, given.get(index))
+            if item is not None:
+                table[k] = item.data_ptr(), *item.stride()[-3:], small.dirty.get(index, False)
+        reports = np.zeros((len(self.native), 3), np.int64)
+        self._run(state, table, motion, reports)
+        state.small, state.small_dirty = small.values, small.dirty
+        results = [
+            r.constant
+            if r.node is None
+            else r.layout.to_raw(state.values[r.node])
+            if r.layout
+            else state.values[r.node]
+            for r in self.plan.results
+        ]
+        layers = self._layers(reports, small)
+        return results, self._stats(layers, dense, (time.perf_counter() - start) * 1e3)
+
+    def _run(self, state: CpuState, table: np.ndarray, motion: MotionField | None, reports: np.ndarray) -> None:
+        vectors = valid = None
+        rows = cols = block = 0
+        if motion is not None and self.remap:
+            vectors, valid = np.ascontiguousarray(motion.qpel), np.ascontiguousarray(motion.valid)
+            (rows, cols), block = valid.shape, motion.block
+        elif motion is not None:
+            vectors, valid = np.zeros((1, 1, 2), np.int16), np.ones((1, 1), bool)
+            rows = cols = 1
+            block = max(self.plan.frame)
+        status = self._call['step'](
+            state.open(),
+            table.ctypes.data,
+            None if vectors is None else vectors.ctypes.data,
+            None if valid is None else valid.ctypes.data,
+            rows,
+            cols,
+            block,
+            reports.ctypes.data,
+        )
+        native.check(status, 'dedelayed_sparse_step')
+        state.ready = True
+
+    def _layers(self, reports: np.ndarray, small: _Small) -> tuple[LayerStats, ...]:
+        counted = reports.tolist()
+        layers = []
+        for node in self.plan.nodes:
+            k = self.number.get(node.index)
+            if node.index in small.dirty:
+                layers.append(LayerStats(node.name, *small.ratios[node.index]))
+            else:
+                assert k is not None
+                computed, dirty, nanoseconds = counted[k]
+                cells = node.grid.cells
+                layers.append(LayerStats(node.name, dirty / cells, computed / cells, nanoseconds / 1e6))
+        return tuple(layers)
+
+    def _stats(self, layers: tuple[LayerStats, ...], dense: bool, milliseconds: float) -> SparseStats:
+        work = whole = 0.0
+        # A network without multiplications counts its positions instead.
+        unit = 0.0 if self._macs else 1.0
+        for node, layer in zip(self.plan.nodes, layers, strict=True):
+            if not isinstance(node.op, Input):
+                dense_work = (node.macs or unit) * node.grid.cells
+                work += layer.compute_ratio * dense_work
+                whole += dense_work
+        first = layers[self.plan.inputs[0]].recompute_ratio
+        return SparseStats(first, work / whole if whole else first, dense, layers, milliseconds)
+
+
+class CpuState:
+    """Memory of one stream; it is allocated by the first step."""
+
+    def __init__(self, engine: CpuEngine) -> None:
+        self.engine = engine
+        self.ready = False
+        self.small: dict[int, Tensor] = {}
+        self.small_dirty: dict[int, bool] = {}
+        self._handle = _POINTER()
+
+    def open(self) -> ctypes.c_void_p:
+        """The kernels' stream."""
+        if not self._handle:
+            status = self.engine._call['stream'](self.engine._handle, ctypes.byref(self._handle))
+            native.check(status, 'dedelayed_sparse_stream')
+            weakref.finalize(self, self.engine._call['free_stream'], self._handle)
+        return self._handle
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all that is remembered."""
+        if not self.ready:
+            return 0
+        small = sum(t.element_size() * t.nelement() for t in self.small.values())
+        return int(self.engine._call['bytes'](self._handle)) + small
+
+    @property
+    def values(self) -> Sequence[Tensor]:
+        """Output of every node for the last frame, [1, C, h, w]; views that the next step writes to."""
+        return _Items(len(self.engine.plan.nodes), self._value) if self.ready else ()
+
+    @property
+    def sets(self) -> Sequence[Tensor]:
+        """Recompute set of every node in the last frame, bool [h, w]; views likewise."""
+        return _Items(len(self.engine.plan.nodes), self._set) if self.ready else ()
+
+    def _value(self, index: int) -> Tensor:
+        if index in self.small:
+            return self.small[index]
+        node = self.engine.plan.nodes[index]
+        (h, w), channels = node.grid.size, node.channels
+        row, cell = _INT64(), _INT64()
+        number = self.engine.number[index]
+        address = self.engine._call['map'](self._handle, number, ctypes.byref(row), ctypes.byref(cell))
+        count = (h - 1) * row.value + (w - 1) * cell.value + channels
+        flat = torch.from_numpy(_borrowed(address, count, ctypes.c_float, self))
+        return flat.as_strided((1, channels, h, w), (count, 1, row.value, cell.value))
+
+    def _set(self, index: int) -> Tensor:
+        if index in self.small_dirty:
+            return torch.tensor([[self.small_dirty[index]]])
+        size = self.engine.plan.nodes[index].grid.size
+        address = self.engine._call['set'](self._handle, self.engine.number[index])
+        flat = _borrowed(address, math.prod(size), ctypes.c_bool, self)
+        return torch.from_numpy(flat).reshape(size)
+
+
+class _Items(Sequence[Tensor]):
+    """A tensor for each node, made when it is asked for."""
+
+    def __init__(self, count: int, make: Callable[[int], Tensor]) -> None:
+        self._count, self._make = count, make
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        if isinstance(index, slice):
+            return [self._make(i) for i in range(*index.indices(self._count))]
+        return self._make(range(self._count)[index])
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self._make(i) for i in range(self._count))
+
+
+class _Small:
+    """One frame of what is computed before the kernels are called: nodes that depend on vectors alone."""
+
+    def __init__(self, engine: CpuEngine, state: CpuState, dense: bool) -> None:
+        self.engine, self.before, self.dense = engine, state.small, dense
+        self.values: dict[int, Tensor] = {}
+        self.dirty: dict[int, bool] = {}
+        self.ratios: dict[int, tuple[float, float, float]] = {}  # recompute, compute, milliseconds
+
+    def run(self, node: Node, given: dict[int, Tensor | None]) -> None:
+        """The node's value and whether it is another than in the last frame, as the reference finds them."""
+        start = time.perf_counter()
+        i, cached = node.index, self.before.get(node.index)
+        fresh: Tensor | None
+        if isinstance(node.op, Input):
+            asked, fresh = False, given[i]
+            if fresh is None:
+                shape = self.engine.plan.shapes[self.engine.plan.inputs.index(i)]
+                fresh = torch.zeros(shape) if cached is None or self.dense else cached
+        else:
+            asked = self.dense or any(self.dirty[k] for k in node.inputs)
+            fresh = evaluate(node, [self.values[k] for k in node.inputs]) if asked else cached
+        assert fresh is not None
+        threshold = self.engine.thresholds[i]
+        kept = not self.dense and cached is not None and bool(agrees(fresh, cached, threshold, node.grid.size))
+        self.dirty[i] = not kept if asked or isinstance(node.op, Input) else False
+        self.values[i] = cached if kept and cached is not None else fresh.clone()
+        self.ratios[i] = float(self.dirty[i]), float(asked), (time.perf_counter() - start) * 1e3
+
+
+def _borrowed(address: int, count: int, kind: Any, owner: CpuState) -> np.ndarray:
+    """The stream's own memory as an array, which keeps the stream."""
+    memory = (kind * count).from_address(address)
+    memory.owner = owner
+    return np.frombuffer(memory, np.float32 if kind is ctypes.c_float else bool)
+
+
+def _functions() -> dict[str, Callable[..., int]]:
+    library = native.library()
+    assert library is not None
+    found: dict[str, Callable[..., int]] = {}
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = library[f'dedelayed_sparse_{name}']  # an object of our own, whose types nobody else sets
+        function.restype, function.argtypes = result, arguments
+        found[name] = function
+    return found

@@ -1,0 +1,32 @@
+#include "conv.h"
+
+#include "../library.h"
+
+namespace dedelayed::sparse {
+
+Convolve convolve_variant(int instruction_set) {
+  switch (instruction_set) {
+#if defined(DEDELAYED_X86)
+    case kAvx512: return convolve_avx512;
+    case kAvx2: return __builtin_cpu_supports("fma") ? convolve_avx2 : convolve_portable;
+#endif
+    default: return convolve_portable;
+  }
+}
+
+void pack(const std::vector<float>& weight, int depth, int channels, Node& node) {
+  const int lanes = (channels + kLanes - 1) / kLanes;
+  node.weight.assign(static_cast<std::size_t>(lanes) * kLanes * depth, 0.0f);
+  node.bias.resize(static_cast<std::size_t>(lanes) * kLanes, 0.0f);
+  float* to = node.weight.data();
+  for (int lane = 0; lane < lanes; lane += block_width(lanes - lane)) {
+    const int first = lane * kLanes, width = block_width(lanes - lane) * kLanes;
+    for (int d = 0; d < depth; ++d, to += width) {
+      for (int c = 0; c < width && first + c < channels; ++c) {
+        to[c] = weight[static_cast<std::size_t>(d) * channels + first + c];
+      }
+    }
+  }
+}
+
+}  // namespace dedelayed::sparse

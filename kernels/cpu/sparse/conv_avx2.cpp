@@ -1,0 +1,29 @@
+#include "../library.h"
+#include "conv.h"
+
+#if defined(DEDELAYED_X86)
+#include <immintrin.h>
+#pragma GCC target("avx2,fma")
+
+namespace dedelayed::sparse {
+namespace {
+
+struct Vector {
+  using Floats = __m256;
+  static constexpr int kWide = 8, kPixels = 3;
+  static Floats load(const float* p) { return _mm256_loadu_ps(p); }
+  static void store(float* p, Floats a) { _mm256_storeu_ps(p, a); }
+  static Floats set(float a) { return _mm256_set1_ps(a); }
+  static Floats multiply_add(Floats a, Floats b, Floats sum) { return _mm256_fmadd_ps(a, b, sum); }
+};
+
+#include "conv_steps.h"
+
+}  // namespace
+
+void convolve_avx2(const ConvJob& job, const float* const* pixels, int count, float* out) {
+  convolve<Vector>(job, pixels, count, out);
+}
+
+}  // namespace dedelayed::sparse
+#endif

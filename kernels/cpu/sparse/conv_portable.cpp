@@ -1,0 +1,28 @@
+#include "conv.h"
+
+namespace dedelayed::sparse {
+namespace {
+
+// Four floats: SSE2 and NEON registers alike. Products are rounded before they are added.
+struct Vector {
+  typedef float Floats __attribute__((vector_size(16)));
+  static constexpr int kWide = 4, kPixels = 2;
+  static Floats load(const float* p) {
+    Floats a;
+    __builtin_memcpy(&a, p, sizeof a);
+    return a;
+  }
+  static void store(float* p, Floats a) { __builtin_memcpy(p, &a, sizeof a); }
+  static Floats set(float a) { return Floats{a, a, a, a}; }
+  static Floats multiply_add(Floats a, Floats b, Floats sum) { return sum + a * b; }
+};
+
+#include "conv_steps.h"
+
+}  // namespace
+
+void convolve_portable(const ConvJob& job, const float* const* pixels, int count, float* out) {
+  convolve<Vector>(job, pixels, count, out);
+}
+
+}  // namespace dedelayed::sparse

@@ -1,0 +1,40 @@
+// Feature maps that are remembered: channels-last, with a border of zeros, and movable without a copy.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "motion.h"
+#include "plan.h"
+
+namespace dedelayed::sparse {
+
+// Rows of cells, one after the other in memory; each cell holds its channels. A displacement of the whole picture only
+// moves the origin: there is room before and after it, and when that is used up the map goes back to the middle.
+class Map {
+ public:
+  int height = 0, width = 0, channels = 0;
+  std::int64_t pitch = 0;  // cells from a row to the next one
+
+  void resize(const Grid& grid, int channels, const Border& border);
+  float* at(int y, int x) { return origin() + (y * pitch + x) * channels; }
+  const float* at(int y, int x) const { return origin() + (y * pitch + x) * channels; }
+  float* cell(std::int32_t position) { return at(position / width, position % width); }
+  const float* cell(std::int32_t position) const { return at(position / width, position % width); }
+  std::int64_t bytes() const { return static_cast<std::int64_t>(storage_.size() * sizeof(float)); }
+
+  // Bring each valid position its cached value, read backwards (Eq. 13); what the others hold is undefined.
+  void remap(const Moved& moved);
+
+ private:
+  std::vector<float> storage_;
+  Border border_;
+  std::int64_t origin_ = 0, least_ = 0, most_ = 0, middle_ = 0;  // cells from the start of the storage
+
+  float* origin() { return storage_.data() + origin_ * channels; }
+  const float* origin() const { return storage_.data() + origin_ * channels; }
+  void shift(std::int64_t cells);
+  void clear_border();
+};
+
+}  // namespace dedelayed::sparse

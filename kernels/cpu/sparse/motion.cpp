@@ -1,0 +1,248 @@
+#include "motion.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace dedelayed::sparse {
+namespace {
+
+constexpr std::int64_t kQuarters = 4;  // quarter pixels a pixel
+
+std::int64_t floor_divide(std::int64_t a, std::int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
+
+std::int64_t round_away(std::int64_t number, std::int64_t divisor) {
+  const std::int64_t size = (2 * std::llabs(number) + divisor) / (2 * divisor);
+  return number < 0 ? -size : size;
+}
+
+// Blocks of the field under each cell of a grid along one axis, and the one under its centre.
+struct Cover {
+  std::vector<int> first, last, centre;  // [first, last)
+
+  Cover(int cells, Stride stride, int frame, int block) : first(cells), last(cells), centre(cells) {
+    for (int p = 0; p < cells; ++p) {
+      std::int64_t start = 0, stop = frame;
+      if (stride.den) {
+        start = std::clamp<std::int64_t>(p * stride.num / stride.den, 0, frame - 1);
+        stop = -floor_divide(-(p + 1) * stride.num, stride.den);
+        stop = std::min<std::int64_t>(std::max(stop, start + 1), frame);
+      }
+      first[p] = static_cast<int>(start / block);
+      last[p] = static_cast<int>((stop + block - 1) / block);
+      centre[p] = static_cast<int>((start + stop) / 2 / block);
+    }
+  }
+};
+
+int vector_of(const Field& field, int block, int axis) { return field.vectors[2 * block + 1 - axis]; }
+
+// Whole cells of a grid, or kNowhere if a block's vector is not.
+std::int32_t exact_key(const Field& field, int block, const Grid& grid) {
+  if (!field.valid[block]) return kNowhere;
+  int cells[2] = {0, 0};
+  for (int axis = 0; axis < 2; ++axis) {
+    const Stride& stride = grid.stride[axis];
+    if (!stride.den) continue;
+    const std::int64_t vector = vector_of(field, block, axis), cell = kQuarters * stride.num;
+    if (vector % kQuarters || vector * stride.den % cell) return kNowhere;
+    cells[axis] = static_cast<int>(vector * stride.den / cell);
+  }
+  return to_key(cells[0], cells[1]);
+}
+
+// Positions whose source is outside of the grid have none.
+void keep_inside(const Grid& grid, Moved& moved) {
+  for (int y = 0; y < grid.height; ++y) {
+    std::int32_t* key = moved.key.data() + static_cast<std::size_t>(y) * grid.width;
+    for (int x = 0; x < grid.width; ++x) {
+      const int row = y - key_rows(key[x]), col = x - key_cols(key[x]);
+      if (row < 0 || row >= grid.height || col < 0 || col >= grid.width) key[x] = kNowhere;
+    }
+  }
+}
+
+}  // namespace
+
+Field Field::of(const std::int16_t* vectors, const std::uint8_t* valid, int rows, int cols, int block) {
+  Field field{vectors, valid, rows, cols, block, true};
+  for (int b = 0; b < rows * cols; ++b) field.still &= valid[b] && !vectors[2 * b] && !vectors[2 * b + 1];
+  return field;
+}
+
+void find_exact(const Plan& plan, const Field& field, const Grid& grid, Moved& moved) {
+  moved.still = field.still;
+  if (field.still) return;
+  moved.key.resize(static_cast<std::size_t>(grid.cells()));
+  const Cover rows(grid.height, grid.stride[0], plan.frame_height, field.block);
+  const Cover cols(grid.width, grid.stride[1], plan.frame_width, field.block);
+  std::vector<std::int32_t> block(static_cast<std::size_t>(field.rows) * field.cols);
+  for (int b = 0; b < field.rows * field.cols; ++b) block[b] = exact_key(field, b, grid);
+  for (int y = 0; y < grid.height; ++y) {
+    std::int32_t* key = moved.key.data() + static_cast<std::size_t>(y) * grid.width;
+    if (y && rows.first[y] == rows.first[y - 1] && rows.last[y] == rows.last[y - 1]) {
+      std::copy_n(key - grid.width, grid.width, key);
+      continue;
+    }
+    for (int x = 0; x < grid.width; ++x) {
+      std::int32_t common = block[rows.first[y] * field.cols + cols.first[x]];
+      for (int r = rows.first[y]; r < rows.last[y]; ++r) {
+        for (int c = cols.first[x]; c < cols.last[x]; ++c) {
+          if (block[r * field.cols + c] != common) common = kNowhere;
+        }
+      }
+      key[x] = common;
+    }
+  }
+  keep_inside(grid, moved);
+}
+
+void find_carried(const Plan& plan, const Field& field, const Grid& grid, Remainder& remainder, Moved& moved) {
+  static constexpr int kNeighbours[9][2] = {{0, 0}, {-1, 0}, {1, 0}, {0, -1}, {0, 1}, {-1, -1}, {-1, 1}, {1, -1}, {1, 1}};
+  const int cells = grid.cells();
+  moved.still = field.still && std::all_of(remainder.begin(), remainder.end(), [](int r) { return r == 0; });
+  if (moved.still) return;
+  moved.key.assign(static_cast<std::size_t>(cells), kNowhere);
+  const Cover rows(grid.height, grid.stride[0], plan.frame_height, field.block);
+  const Cover cols(grid.width, grid.stride[1], plan.frame_width, field.block);
+  Remainder rest(remainder.size(), 0);
+  for (int y = 0; y < grid.height; ++y) {
+    for (int x = 0; x < grid.width; ++x) {
+      const int block = rows.centre[y] * field.cols + cols.centre[x], here = y * grid.width + x;
+      if (!field.valid[block]) continue;
+      const int vector[2] = {vector_of(field, block, 0), vector_of(field, block, 1)};
+      int start[2] = {0, 0};
+      for (int axis = 0; axis < 2; ++axis) {
+        const Stride& stride = grid.stride[axis];
+        if (stride.den) start[axis] = static_cast<int>(round_away(vector[axis] * stride.den, kQuarters * stride.num));
+      }
+      double best = 0.5;
+      bool found = false;
+      for (const auto& step : kNeighbours) {
+        const int tried[2] = {start[0] + step[0], start[1] + step[1]};
+        const int row = y - tried[0], col = x - tried[1];
+        if (row < 0 || row >= grid.height || col < 0 || col >= grid.width) continue;
+        double distance = 0;
+        std::int32_t left[2] = {0, 0};
+        for (int axis = 0; axis < 2; ++axis) {
+          const Stride& stride = grid.stride[axis];
+          if (!stride.den) continue;
+          const std::int64_t total = vector[axis] + remainder[static_cast<std::size_t>(axis) * cells + row * grid.width + col];
+          const std::int64_t scaled = total * stride.den - tried[axis] * kQuarters * stride.num;
+          left[axis] = static_cast<std::int32_t>(scaled / stride.den);
+          // In single precision, like the reference: which of two equally near ones is taken depends on it.
+          const float length = static_cast<float>(std::llabs(scaled)) / static_cast<float>(kQuarters * stride.num);
+          distance = std::max(distance, static_cast<double>(length));
+        }
+        if (distance < best || (!found && distance == best)) {
+          best = distance, found = true;
+          moved.key[here] = to_key(tried[0], tried[1]);
+          rest[here] = left[0], rest[static_cast<std::size_t>(cells) + here] = left[1];
+        }
+      }
+    }
+  }
+  remainder.swap(rest);
+}
+
+void find_propagated(const Plan& plan, const Node& node, const Moved& source, Moved& moved) {
+  moved.still = source.still;
+  if (source.still) return;
+  const Grid& to = plan.grids[node.grid];
+  const Grid& from = plan.grids[plan.nodes[node.inputs[node.carrier]].grid];
+  const Axis &rows = plan.rows(node.windows[node.carrier]), &cols = plan.cols(node.windows[node.carrier]);
+  moved.key.resize(static_cast<std::size_t>(to.cells()));
+  std::int64_t num[2] = {0, 0}, den[2] = {1, 1};
+  for (int axis = 0; axis < 2; ++axis) {
+    const Stride &a = from.stride[axis], &b = to.stride[axis];
+    if (a.den && b.den) num[axis] = a.num * b.den, den[axis] = a.den * b.num;
+  }
+  for (int y = 0; y < to.height; ++y) {
+    for (int x = 0; x < to.width; ++x) {
+      const std::int32_t key = source.key[static_cast<std::size_t>(rows.base[y]) * from.width + cols.base[x]];
+      std::int32_t& result = moved.key[static_cast<std::size_t>(y) * to.width + x];
+      const std::int64_t r = key_rows(key) * num[0], c = key_cols(key) * num[1];
+      const bool usable = key != kNowhere && rows.tapped[y] && cols.tapped[x] && r % den[0] == 0 && c % den[1] == 0;
+      result = usable ? to_key(static_cast<int>(r / den[0]), static_cast<int>(c / den[1])) : kNowhere;
+    }
+  }
+  keep_inside(to, moved);
+}
+
+namespace {
+
+// Whether the taps of output p lie `expected` inputs beyond those of the output `cells` before it.
+bool moves(const Axis& axis, int p, int cells, int expected, bool tapped) {
+  if (cells == 0) return !tapped || expected == 0;
+  const int source = std::clamp(p - cells, 0, axis.out - 1);
+  return axis.inside[p] && axis.inside[source] && axis.phase[p] == axis.phase[source] &&
+         (!tapped || axis.base[p] - axis.base[source] == expected);
+}
+
+void add_unlike(const Axis& rows, const Axis& cols, const Moved& out, const Moved& source, Set& bad) {
+  std::vector<std::int32_t> differs(static_cast<std::size_t>(cols.in) + 1, 0);
+  std::vector<std::int32_t> first(static_cast<std::size_t>(cols.in) + 1, 0);
+  for (int y = 0; y < bad.height; ++y) {
+    if (!source.still && rows.tapped[y]) {
+      const std::int32_t* top = source.key.data() + static_cast<std::size_t>(rows.base[y]) * cols.in;
+      for (int x = 0; x < cols.in; ++x) first[x] = top[x], differs[x] = top[x] == kNowhere;
+      const std::int32_t* tap = rows.taps_of(y);
+      for (int k = 0; k < rows.taps; ++k) {
+        if (tap[k] == rows.in || tap[k] == rows.base[y]) continue;
+        const std::int32_t* other = source.key.data() + static_cast<std::size_t>(tap[k]) * cols.in;
+        for (int x = 0; x < cols.in; ++x) differs[x] |= other[x] ^ top[x];
+      }
+    }
+    std::uint8_t* flag = bad.row(y);
+    std::uint8_t any = 0;
+    for (int x = 0; x < bad.width; ++x) {
+      if (flag[x]) continue;
+      const std::int32_t key = out.still ? 0 : out.key[static_cast<std::size_t>(y) * bad.width + x];
+      const bool tapped = rows.tapped[y] && cols.tapped[x];
+      std::int32_t expected = 0, unlike = 0;
+      if (tapped && !source.still) {
+        expected = first[cols.base[x]];
+        const std::int32_t* column = cols.taps_of(x);
+        for (int k = 0; k < cols.taps; ++k) {
+          if (column[k] != cols.in) unlike |= differs[column[k]] | (first[column[k]] ^ expected);
+        }
+      }
+      flag[x] = unlike || (key | expected ? !moves(rows, y, key_rows(key), key_rows(expected), tapped) ||
+                                               !moves(cols, x, key_cols(key), key_cols(expected), tapped)
+                                         : false);
+      any |= flag[x];
+    }
+    bad.rows[y] |= any;
+  }
+}
+
+}  // namespace
+
+void find_misaligned(const Plan& plan, const Grid& grid, const Alignment& alignment, const std::vector<Moved>& moved,
+                     Set& bad) {
+  bad.resize(grid.height, grid.width);
+  const Moved& out = moved[alignment.out];
+  if (!out.still) {
+    for (int y = 0; y < grid.height; ++y) {
+      const std::int32_t* key = out.key.data() + static_cast<std::size_t>(y) * grid.width;
+      std::uint8_t* flag = bad.row(y);
+      for (int x = 0; x < grid.width; ++x) {
+        flag[x] = key[x] == kNowhere;
+        bad.rows[y] |= flag[x];
+      }
+    }
+  }
+  for (const auto& [window, slot] : alignment.sources) {
+    const Axis &rows = plan.rows(window), &cols = plan.cols(window);
+    if (out.still && moved[slot].still) continue;
+    if (alignment.out == slot && rows.is_point && cols.is_point && rows.out > 0) {
+      bool one_phase = true;
+      for (const Axis* axis : {&rows, &cols}) {
+        for (int p = 1; p < axis->out; ++p) one_phase &= axis->phase[p] == axis->phase[0];
+      }
+      if (one_phase) continue;  // it moves as what it reads
+    }
+    add_unlike(rows, cols, out, moved[slot], bad);
+  }
+}
+
+}  // namespace dedelayed::sparse

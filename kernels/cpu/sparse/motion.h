@@ -1,0 +1,49 @@
+// Where the cached value of each position is, and where motion does not vouch for it: dedelayed_ros/sparse/motion.py and
+// alignment.py say what each function computes; these give the same sets.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "plan.h"
+#include "sets.h"
+
+namespace dedelayed::sparse {
+
+constexpr std::int32_t kNowhere = INT32_MIN;  // a position without a cached value
+
+// A displacement in cells as one number, so that two are compared at once.
+inline std::int32_t to_key(int rows, int cols) {
+  return static_cast<std::int32_t>(static_cast<std::uint32_t>(rows) << 16 | (static_cast<std::uint32_t>(cols) & 0xffffu));
+}
+inline int key_rows(std::int32_t key) { return key >> 16; }
+inline int key_cols(std::int32_t key) { return static_cast<std::int16_t>(key & 0xffff); }
+
+// Whole cells by which each position of a grid moved; it finds its cached value at that distance before it.
+struct Moved {
+  bool still = true;                // nothing moved, everything is valid, `key` is not filled
+  std::vector<std::int32_t> key;    // [height, width]
+};
+
+// Quarter pixels, [2, height, width], by which cached values are behind where they belong.
+using Remainder = std::vector<std::int32_t>;
+
+// The motion field of a frame.
+struct Field {
+  const std::int16_t* vectors;  // [rows, cols, 2], x then y, quarter pixels
+  const std::uint8_t* valid;    // [rows, cols]
+  int rows, cols, block;
+  bool still;                   // all valid, and none moves
+
+  static Field of(const std::int16_t* vectors, const std::uint8_t* valid, int rows, int cols, int block);
+};
+
+void find_exact(const Plan& plan, const Field& field, const Grid& grid, Moved& moved);
+void find_carried(const Plan& plan, const Field& field, const Grid& grid, Remainder& remainder, Moved& moved);
+void find_propagated(const Plan& plan, const Node& node, const Moved& source, Moved& moved);
+
+// Positions whose cached value may not be used, whatever the content; `bad` is replaced.
+void find_misaligned(const Plan& plan, const Grid& grid, const Alignment& alignment, const std::vector<Moved>& moved,
+                     Set& bad);
+
+}  // namespace dedelayed::sparse

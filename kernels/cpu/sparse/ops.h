@@ -1,0 +1,38 @@
+// What each operation computes at a list of positions. Python's backends/evaluate.py is the specification.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "conv.h"
+#include "maps.h"
+#include "plan.h"
+
+namespace dedelayed::sparse {
+
+// Tables of a plan's operations that are worked out once a stream, and scratch.
+struct Workspace {
+  Convolve convolve = nullptr;
+  std::vector<const float*> pixels;
+  std::vector<std::int64_t> offsets;
+  std::vector<int> lengths;
+  std::vector<float> line;
+};
+
+// Results of `count` positions, one after the other, [count, channels], before the epilogue.
+void compute(const Plan& plan, const Node& node, const std::vector<Map>& maps, const std::int32_t* positions, int count,
+             Workspace& work, float* out);
+
+// How many of the positions, from the first on, are neighbours in one row.
+inline int run_length(const std::int32_t* positions, int count, int width) {
+  const int most = std::min(count, width - positions[0] % width);
+  int n = 1;
+  while (n < most && positions[n] == positions[0] + n) ++n;
+  return n;
+}
+
+// Apply the element-wise functions that follow an operation.
+void apply(const std::vector<Function>& epilogue, float* values, std::int64_t count);
+
+}  // namespace dedelayed::sparse

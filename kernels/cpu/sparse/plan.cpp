@@ -1,0 +1,259 @@
+#include "plan.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "conv.h"
+
+namespace dedelayed::sparse {
+namespace {
+
+class Reader {
+ public:
+  Reader(const std::int64_t* words, std::int64_t word_count, const float* floats, std::int64_t float_count)
+      : word_(words), words_end_(words + word_count), float_(floats), floats_end_(floats + float_count) {}
+
+  std::int64_t wide() {
+    require(word_ != words_end_);
+    return *word_++;
+  }
+  int number(std::int64_t least, std::int64_t most) {
+    const std::int64_t value = wide();
+    require(value >= least && value <= most);
+    return static_cast<int>(value);
+  }
+  int size() { return number(0, 1 << 30); }
+  bool flag() { return number(0, 1) != 0; }
+  float real() {
+    require(float_ != floats_end_);
+    return *float_++;
+  }
+  template <class T>
+  std::vector<T> numbers(std::int64_t count, std::int64_t least, std::int64_t most) {
+    require(count >= 0 && count <= words_end_ - word_);
+    std::vector<T> result(static_cast<std::size_t>(count));
+    for (auto& item : result) item = static_cast<T>(number(least, most));
+    return result;
+  }
+  std::vector<float> reals(std::int64_t count) {
+    require(count >= 0 && count <= floats_end_ - float_);
+    std::vector<float> result(float_, float_ + count);
+    float_ += count;
+    return result;
+  }
+  void finish() const { require(word_ == words_end_ && float_ == floats_end_); }
+  static void require(bool condition) {
+    if (!condition) throw std::invalid_argument("description of a plan");
+  }
+
+ private:
+  const std::int64_t* word_;
+  const std::int64_t* words_end_;
+  const float* float_;
+  const float* floats_end_;
+};
+
+constexpr std::int64_t kLargest = 30000;  // cells along an axis: displacements have 16 bits
+
+Axis read_axis(Reader& read) {
+  Axis axis;
+  axis.in = read.number(1, kLargest);
+  axis.out = read.number(1, kLargest);
+  axis.taps = read.number(1, kLargest);
+  axis.tap = read.numbers<std::int32_t>(static_cast<std::int64_t>(axis.out) * axis.taps, 0, axis.in);
+  axis.inside = read.numbers<std::uint8_t>(axis.out, 0, 1);
+  axis.tapped = read.numbers<std::uint8_t>(axis.out, 0, 1);
+  axis.base = read.numbers<std::int32_t>(axis.out, 0, axis.in - 1);
+  axis.phase = read.numbers<std::int32_t>(axis.out, 0, axis.out);
+  axis.is_point = axis.taps == 1 && axis.in == axis.out;
+  for (int p = 0; axis.is_point && p < axis.out; ++p) axis.is_point = axis.tap[p] == p;
+  return axis;
+}
+
+Grid read_grid(Reader& read) {
+  Grid grid;
+  grid.height = read.number(1, kLargest);
+  grid.width = read.number(1, kLargest);
+  for (auto& stride : grid.stride) stride = {read.number(0, 1 << 30), read.number(0, 1 << 30)};
+  return grid;
+}
+
+void read_convolution(Reader& read, Plan& plan, Node& node) {
+  for (auto* pair : {&node.kernel, &node.stride, &node.before, &node.dilation}) {
+    for (int& item : *pair) item = read.number(0, kLargest);
+  }
+  node.groups = read.number(1, kLargest);
+  const int in = plan.nodes[node.inputs[0]].channels, out = node.channels;
+  const int taps = node.kernel[0] * node.kernel[1];
+  Reader::require(taps > 0 && in % node.groups == 0 && out % node.groups == 0);
+  // As [tap, input of the group, output].
+  const std::vector<float> weight = read.reals(static_cast<std::int64_t>(taps) * (in / node.groups) * out);
+  node.bias = read.reals(out);
+  if (node.kind != Kind::kConv) {
+    node.weight = weight;
+    return;
+  }
+  Reader::require(node.groups == 1);
+  pack(weight, taps * in, out, node);
+  const bool joined = node.dilation[1] == 1 || node.kernel[1] == 1;  // the taps of a row lie side by side
+  for (int r = 0; r < node.kernel[0]; ++r) {
+    for (int c = 0; c < (joined ? 1 : node.kernel[1]); ++c) {
+      const int length = joined ? node.kernel[1] * in : in;
+      const std::int64_t row = static_cast<std::int64_t>(r) * node.dilation[0];
+      node.segments.push_back({row, static_cast<std::int64_t>(c) * node.dilation[1], length});
+    }
+  }
+  const Grid& from = plan.grids[plan.nodes[node.inputs[0]].grid];
+  const Grid& to = plan.grids[node.grid];
+  Border& border = plan.borders[node.inputs[0]];
+  const auto beyond = [&](int axis, int cells, int outputs) {
+    const int last = (outputs - 1) * node.stride[axis] - node.before[axis] + (node.kernel[axis] - 1) * node.dilation[axis];
+    return std::max(0, last - (cells - 1));
+  };
+  border.top = std::max(border.top, node.before[0]);
+  border.left = std::max(border.left, node.before[1]);
+  border.bottom = std::max(border.bottom, beyond(0, from.height, to.height));
+  border.right = std::max(border.right, beyond(1, from.width, to.width));
+}
+
+Part read_part(Reader& read, const Plan& plan, const Node& node) {
+  Part part;
+  part.input = read.number(-1, static_cast<std::int64_t>(node.inputs.size()) - 1);
+  part.first = read.number(0, node.channels);
+  const int count = read.number(0, node.channels - part.first);
+  part.straight = false;
+  if (part.input < 0) {
+    part.constant = read.reals(count);
+    return part;
+  }
+  const int inputs = plan.nodes[node.inputs[part.input]].channels;
+  part.channels = read.numbers<std::int32_t>(count, 0, inputs - 1);
+  part.straight = true;
+  for (int c = 1; c < count; ++c) part.straight &= part.channels[c] == part.channels[0] + c;
+  return part;
+}
+
+void read_operation(Reader& read, Plan& plan, Node& node) {
+  const Grid& grid = plan.grids[node.grid];
+  switch (node.kind) {
+    case Kind::kConv:
+    case Kind::kTaps:
+    case Kind::kDepthwise: return read_convolution(read, plan, node);
+    case Kind::kPool:
+      node.pool = static_cast<Pool>(read.number(0, 4));
+      node.factors[0] = read.reals(grid.height);
+      node.factors[1] = read.reals(grid.width);
+      return;
+    case Kind::kResize:
+      for (int axis = 0; axis < 2; ++axis) {
+        const Axis& table = axis ? plan.cols(node.windows[0]) : plan.rows(node.windows[0]);
+        node.factors[axis] = read.reals(static_cast<std::int64_t>(table.out) * table.taps);
+      }
+      return;
+    case Kind::kMove: node.fill = read.real(); break;
+    case Kind::kBinary:
+      node.binary = static_cast<Binary>(read.number(0, 6));
+      node.alpha = read.real();
+      break;
+    default: return;
+  }
+  const int parts = read.number(1, kLargest);
+  for (int k = 0; k < parts; ++k) node.parts.push_back(read_part(read, plan, node));
+  if (node.kind == Kind::kBinary) {
+    Reader::require(parts == 2);
+    for (const Part& part : node.parts) Reader::require(part.first == 0);
+  }
+}
+
+Node read_node(Reader& read, Plan& plan) {
+  Node node{};
+  const std::int64_t before = static_cast<std::int64_t>(plan.nodes.size());
+  node.kind = static_cast<Kind>(read.number(0, 8));
+  node.motion = static_cast<Motion>(read.number(0, 2));
+  node.grid = read.number(0, static_cast<std::int64_t>(plan.grids.size()) - 1);
+  node.channels = read.number(1, 1 << 20);
+  node.threshold = read.real();
+  const int inputs = read.number(0, kLargest);
+  node.inputs = read.numbers<int>(inputs, 0, before - 1);
+  node.windows = read.numbers<int>(inputs, 0, static_cast<std::int64_t>(plan.windows.size()) - 1);
+  for (int k = 0; k < inputs; ++k) {
+    const Grid& from = plan.grids[plan.nodes[node.inputs[k]].grid];
+    const Grid& to = plan.grids[node.grid];
+    const Axis &rows = plan.rows(node.windows[k]), &cols = plan.cols(node.windows[k]);
+    Reader::require(rows.in == from.height && cols.in == from.width && rows.out == to.height && cols.out == to.width);
+  }
+  const bool is_input = node.kind == Kind::kInput || node.kind == Kind::kGiven;
+  Reader::require(is_input == (inputs == 0));
+  node.carrier = read.number(0, std::max(inputs - 1, 0));
+  const int functions = read.number(0, kLargest);
+  for (int k = 0; k < functions; ++k) {
+    Function function;
+    function.unary = static_cast<Unary>(read.number(0, static_cast<int>(Unary::kSquare)));
+    function.a = read.real(), function.b = read.real(), function.c = read.real();
+    node.epilogue.push_back(function);
+  }
+  read_operation(read, plan, node);
+  return node;
+}
+
+template <class T>
+int numbered(std::vector<T>& items, const T& item) {
+  const auto found = std::find(items.begin(), items.end(), item);
+  if (found != items.end()) return static_cast<int>(found - items.begin());
+  items.push_back(item);
+  return static_cast<int>(items.size()) - 1;
+}
+
+// Nodes on one grid that follow the frame share a displacement; what is carried has its own.
+void number_displacements(Plan& plan) {
+  plan.slots.push_back({Slot::Source::kStill, 0, -1});
+  std::vector<int> of_grid(plan.grids.size(), -1);
+  for (std::size_t n = 0; n < plan.nodes.size(); ++n) {
+    Node& node = plan.nodes[n];
+    const Grid& grid = plan.grids[node.grid];
+    if (node.motion == Motion::kNone || grid.cells() == 1) {
+      node.moved = 0;
+    } else if (node.motion == Motion::kFrame) {
+      if (of_grid[node.grid] < 0) {
+        of_grid[node.grid] = static_cast<int>(plan.slots.size());
+        plan.slots.push_back({Slot::Source::kExact, node.grid, static_cast<int>(n)});
+      }
+      node.moved = of_grid[node.grid];
+    } else {
+      const auto source = node.inputs.empty() ? Slot::Source::kCarried : Slot::Source::kPropagated;
+      node.moved = static_cast<int>(plan.slots.size());
+      plan.slots.push_back({source, node.grid, static_cast<int>(n)});
+    }
+    Alignment alignment{node.moved, {}};
+    for (std::size_t k = 0; k < node.inputs.size(); ++k) {
+      alignment.sources.push_back({node.windows[k], plan.nodes[node.inputs[k]].moved});
+    }
+    node.alignment = numbered(plan.alignments, alignment);
+  }
+}
+
+}  // namespace
+
+Plan read_plan(const std::int64_t* words, std::int64_t word_count, const float* floats, std::int64_t float_count,
+               int instruction_set) {
+  Reader read(words, word_count, floats, float_count);
+  Plan plan;
+  plan.instruction_set = instruction_set;
+  plan.frame_height = read.number(1, kLargest);
+  plan.frame_width = read.number(1, kLargest);
+  plan.sticky = read.flag();
+  const int axes = read.size();
+  for (int k = 0; k < axes; ++k) plan.axes.push_back(read_axis(read));
+  const int windows = read.size();
+  for (int k = 0; k < windows; ++k) plan.windows.push_back({read.number(0, axes - 1), read.number(0, axes - 1)});
+  const int grids = read.size();
+  for (int k = 0; k < grids; ++k) plan.grids.push_back(read_grid(read));
+  const int nodes = read.size();
+  plan.borders.resize(static_cast<std::size_t>(nodes));
+  for (int k = 0; k < nodes; ++k) plan.nodes.push_back(read_node(read, plan));
+  read.finish();
+  number_displacements(plan);
+  return plan;
+}
+
+}  // namespace dedelayed::sparse

@@ -1,0 +1,137 @@
+// A traced network as the sparse engine runs it: what does not change from frame to frame.
+//
+// Python describes it once as a stream of whole numbers and one of floats (dedelayed_ros/sparse/backends/describe.py has
+// the same order); weights are packed while it is read.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace dedelayed::sparse {
+
+// Which inputs each output reads along one axis; the tables of dedelayed_ros/sparse/geometry.py.
+struct Axis {
+  int in, out, taps;
+  bool is_point;                       // each output reads its own input
+  std::vector<std::int32_t> tap;       // [out, taps]: an input, or `in` where there is none (padding, or no tap)
+  std::vector<std::uint8_t> inside;    // [out]: no tap reads padding
+  std::vector<std::uint8_t> tapped;    // [out]: at least one tap reads an input
+  std::vector<std::int32_t> base;      // [out]: the first input that is read
+  std::vector<std::int32_t> phase;     // [out]: outputs of one phase use the same weights
+
+  const std::int32_t* taps_of(int output) const { return tap.data() + static_cast<std::size_t>(output) * taps; }
+};
+
+struct Window {
+  int rows, cols;  // numbers of axes
+};
+
+// Frame pixels a cell, as a fraction; den is 0 on an axis that has no positions.
+struct Stride {
+  std::int64_t num, den;
+  bool operator==(const Stride& other) const { return num == other.num && den == other.den; }
+};
+
+struct Grid {
+  int height, width;
+  std::array<Stride, 2> stride;
+  int cells() const { return height * width; }
+  bool operator==(const Grid& other) const {
+    return height == other.height && width == other.width && stride == other.stride;
+  }
+};
+
+enum class Motion : int { kNone = 0, kFrame = 1, kCarried = 2 };
+
+// The numbers of these are part of the description.
+enum class Kind : int { kInput, kGiven, kConv, kTaps, kDepthwise, kPool, kResize, kMove, kBinary };
+
+enum class Unary : int {
+  kClamp, kLeaky, kHardswish, kHardsigmoid, kSigmoid, kSilu, kTanh, kGelu, kGeluTanh, kElu, kExp, kLog, kSqrt, kAbs,
+  kNegate, kFloor, kCeil, kRound, kAdd, kMultiply, kDivide, kSubtractFrom, kSquare,
+};
+
+struct Function {
+  Unary unary;
+  float a, b, c;
+};
+
+enum class Pool : int { kMax, kMin, kSum, kMean, kMeanTwice };
+enum class Binary : int { kAdd, kSubtract, kMultiply, kDivide, kMaximum, kMinimum, kPrelu };
+
+// Channels that go from one input to consecutive outputs.
+struct Part {
+  int input;                            // which of the node's inputs, -1 for a constant
+  int first;                            // first output channel
+  std::vector<std::int32_t> channels;   // channel of the input, for each output channel
+  bool straight;                        // those are consecutive
+  std::vector<float> constant;          // with input -1: the values, by output channel
+};
+
+// A stretch of memory that a convolution reads for every output pixel, relative to its first tap.
+struct Segment {
+  std::int64_t row, col;  // cells
+  int length;             // floats
+};
+
+struct Node {
+  Kind kind;
+  Motion motion;
+  int grid, channels;
+  std::vector<int> inputs, windows;
+  std::vector<Function> epilogue;
+  int carrier;    // Motion::kCarried, not an input: number of the input whose displacement is taken over
+  int moved;      // slot of its displacement
+  int alignment;  // class of its misaligned set
+  float threshold;
+
+  std::array<int, 2> kernel, stride, before, dilation;  // convolutions: rows, columns
+  int groups;
+  std::vector<Segment> segments;
+  std::vector<float> weight, bias;  // packed as the kind's kernel reads them
+  std::vector<float> factors[2];    // kResize: weights of the taps by axis; kPool: divisor of each output by axis
+  Pool pool;
+  Binary binary;
+  float alpha, fill;
+  std::vector<Part> parts;          // kMove, kBinary (two)
+};
+
+// What decides a misaligned set: nodes that agree in it share the work.
+struct Alignment {
+  int out;                                   // displacement slot
+  std::vector<std::array<int, 2>> sources;   // window, displacement slot
+  bool operator==(const Alignment& other) const { return out == other.out && sources == other.sources; }
+};
+
+// Where displacements come from.
+struct Slot {
+  enum class Source : int { kStill, kExact, kCarried, kPropagated } source;
+  int grid, node;
+};
+
+struct Border {
+  int top = 0, left = 0, bottom = 0, right = 0;  // cells of zeros that convolutions read around a map
+};
+
+struct Plan {
+  int frame_height, frame_width, instruction_set;
+  bool sticky;
+  std::vector<Axis> axes;
+  std::vector<Window> windows;
+  std::vector<Grid> grids;
+  std::vector<Node> nodes;
+  std::vector<Slot> slots;
+  std::vector<Alignment> alignments;
+  std::vector<Border> borders;  // by node
+
+  const Axis& rows(int window) const { return axes[windows[window].rows]; }
+  const Axis& cols(int window) const { return axes[windows[window].cols]; }
+};
+
+// Throws std::invalid_argument for a description that is cut short or inconsistent.
+Plan read_plan(const std::int64_t* words, std::int64_t word_count, const float* floats, std::int64_t float_count,
+               int instruction_set);
+
+}  // namespace dedelayed::sparse

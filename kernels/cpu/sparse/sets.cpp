@@ -1,0 +1,88 @@
+#include "sets.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace dedelayed::sparse {
+
+void Set::resize(int h, int w) {
+  height = h, width = w;
+  on.assign(static_cast<std::size_t>(h) * w, 0);
+  rows.assign(static_cast<std::size_t>(h), 0);
+}
+
+void Set::clear() {
+  for (int y = 0; y < height; ++y) {
+    if (rows[y]) std::memset(row(y), 0, static_cast<std::size_t>(width));
+    rows[y] = 0;
+  }
+}
+
+void Set::fill() {
+  std::fill(on.begin(), on.end(), 1);
+  std::fill(rows.begin(), rows.end(), 1);
+}
+
+int Set::count() const {
+  int total = 0;
+  for (int y = 0; y < height; ++y) {
+    if (!rows[y]) continue;
+    const std::uint8_t* p = row(y);
+    for (int x = 0; x < width; ++x) total += p[x];
+  }
+  return total;
+}
+
+void add(Set& set, const Set& other) {
+  for (int y = 0; y < set.height; ++y) {
+    if (!other.rows[y]) continue;
+    set.rows[y] = 1;
+    std::uint8_t* to = set.row(y);
+    const std::uint8_t* from = other.row(y);
+    for (int x = 0; x < set.width; ++x) to[x] |= from[x];
+  }
+}
+
+void add_dilated(Set& set, const Set& in, const Axis& rows, const Axis& cols, std::vector<std::uint8_t>& line) {
+  line.assign(static_cast<std::size_t>(in.width) + 1, 0);  // one more for taps that read nothing
+  for (int y = 0; y < set.height; ++y) {
+    const std::int32_t* tap = rows.taps_of(y);
+    bool any = false;
+    for (int k = 0; k < rows.taps; ++k) {
+      if (tap[k] == rows.in || !in.rows[tap[k]]) continue;
+      const std::uint8_t* from = in.row(tap[k]);
+      if (any) {
+        for (int x = 0; x < in.width; ++x) line[x] |= from[x];
+      } else {
+        std::copy_n(from, in.width, line.begin());
+        any = true;
+      }
+    }
+    if (!any) continue;
+    std::uint8_t* to = set.row(y);
+    set.rows[y] = 1;
+    if (cols.is_point) {
+      for (int x = 0; x < set.width; ++x) to[x] |= line[x];
+      continue;
+    }
+    for (int x = 0; x < set.width; ++x) {
+      const std::int32_t* column = cols.taps_of(x);
+      std::uint8_t found = 0;
+      for (int k = 0; k < cols.taps; ++k) found |= line[column[k]];
+      to[x] |= found;
+    }
+  }
+}
+
+void list(const Set& set, std::vector<std::int32_t>& positions) {
+  positions.clear();
+  for (int y = 0; y < set.height; ++y) {
+    if (!set.rows[y]) continue;
+    const std::uint8_t* p = set.row(y);
+    for (int x = 0; x < set.width; ++x) {
+      if (p[x]) positions.push_back(y * set.width + x);
+    }
+  }
+}
+
+}  // namespace dedelayed::sparse

@@ -1,0 +1,34 @@
+// Sets of positions of a grid, and how they grow through the footprint of an operation.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "plan.h"
+
+namespace dedelayed::sparse {
+
+// Positions of a grid, one byte each; most rows of most sets are empty, so rows are known too.
+struct Set {
+  int height = 0, width = 0;
+  std::vector<std::uint8_t> on;    // [height, width], 0 or 1
+  std::vector<std::uint8_t> rows;  // [height]: may the row have any
+
+  void resize(int h, int w);
+  void clear();
+  void fill();
+  int count() const;
+  std::uint8_t* row(int y) { return on.data() + static_cast<std::size_t>(y) * width; }
+  const std::uint8_t* row(int y) const { return on.data() + static_cast<std::size_t>(y) * width; }
+};
+
+// Add another set of the same grid.
+void add(Set& set, const Set& other);
+
+// Add the outputs that read at least one input of `in`. `line` is scratch.
+void add_dilated(Set& set, const Set& in, const Axis& rows, const Axis& cols, std::vector<std::uint8_t>& line);
+
+// Numbers of the positions, row by row.
+void list(const Set& set, std::vector<std::int32_t>& positions);
+
+}  // namespace dedelayed::sparse

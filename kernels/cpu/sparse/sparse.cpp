@@ -1,0 +1,80 @@
+// The C interface of the sparse engine. A plan may serve any number of streams, each used by one thread at a time.
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <stdexcept>
+
+#include "../library.h"
+#include "stream.h"
+
+namespace dedelayed::sparse {
+namespace {
+
+template <class Work>
+int guarded(Work work) {
+  try {
+    work();
+  } catch (const std::bad_alloc&) {
+    return kOutOfMemory;
+  } catch (const std::invalid_argument&) {
+    return kBadArgument;
+  }
+  return kOk;
+}
+
+}  // namespace
+}  // namespace dedelayed::sparse
+
+using dedelayed::sparse::Plan;
+using dedelayed::sparse::Stream;
+
+// Instruction set < 0: the best. `*plan` is to be freed with dedelayed_sparse_free_plan, after its streams.
+DEDELAYED_EXPORT int dedelayed_sparse_plan(const std::int64_t* words, std::int64_t word_count, const float* floats,
+                                           std::int64_t float_count, int instruction_set, Plan** plan) {
+  using namespace dedelayed;
+  if (!words || !floats || !plan || word_count < 0 || float_count < 0) return kBadArgument;
+  if (instruction_set < 0) instruction_set = best_instruction_set();
+  if (instruction_set > best_instruction_set()) return kUnsupportedInstructionSet;
+  return sparse::guarded([&] {
+    *plan = std::make_unique<Plan>(sparse::read_plan(words, word_count, floats, float_count, instruction_set)).release();
+  });
+}
+
+DEDELAYED_EXPORT void dedelayed_sparse_free_plan(Plan* plan) { delete plan; }
+
+DEDELAYED_EXPORT int dedelayed_sparse_stream(const Plan* plan, Stream** stream) {
+  if (!plan || !stream) return dedelayed::kBadArgument;
+  return dedelayed::sparse::guarded([&] { *stream = std::make_unique<Stream>(*plan).release(); });
+}
+
+DEDELAYED_EXPORT void dedelayed_sparse_free_stream(Stream* stream) { delete stream; }
+
+DEDELAYED_EXPORT std::int64_t dedelayed_sparse_bytes(const Stream* stream) { return stream->bytes(); }
+
+// One frame. vectors int16 [rows, cols, 2] and valid [rows, cols]; without vectors nothing is known of the motion.
+// given and reports have an entry a node.
+DEDELAYED_EXPORT int dedelayed_sparse_step(Stream* stream, const dedelayed::sparse::Given* given,
+                                           const std::int16_t* vectors, const std::uint8_t* valid, int rows, int cols,
+                                           int block, dedelayed::sparse::Report* reports) {
+  using namespace dedelayed;
+  if (!stream || !given || !reports) return kBadArgument;
+  if (vectors && (!valid || rows < 1 || cols < 1 || block < 1)) return kBadArgument;
+  return sparse::guarded([&] {
+    if (!vectors) return stream->step(given, nullptr, reports);
+    const sparse::Field field = sparse::Field::of(vectors, valid, rows, cols, block);
+    stream->step(given, &field, reports);
+  });
+}
+
+// Where a node's map is now: its first float, and floats from a row, and a cell, to the next one. True until the next step.
+DEDELAYED_EXPORT float* dedelayed_sparse_map(Stream* stream, int node, std::int64_t* row, std::int64_t* cell) {
+  dedelayed::sparse::Map& map = stream->map(node);
+  *row = map.pitch * map.channels;
+  *cell = map.channels;
+  return map.at(0, 0);
+}
+
+// A node's recompute set, [height, width] bytes.
+DEDELAYED_EXPORT const std::uint8_t* dedelayed_sparse_set(const Stream* stream, int node) {
+  return stream->dirty(node).on.data();
+}

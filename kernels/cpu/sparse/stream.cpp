@@ -1,0 +1,252 @@
+#include "stream.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <stdexcept>
+
+namespace dedelayed::sparse {
+namespace {
+
+constexpr int kTogether = 24 * 1024 / 4;  // floats of fresh values that stay in the first cache
+
+bool agree(const float* fresh, const float* cached, int channels, float threshold) {
+  int unlike = 0;
+  if (threshold == 0.0f) {
+    for (int c = 0; c < channels; ++c) unlike |= !(fresh[c] == cached[c]);
+  } else {
+    for (int c = 0; c < channels; ++c) unlike |= !(std::fabs(fresh[c] - cached[c]) <= threshold);
+  }
+  return !unlike;
+}
+
+// A row of what the caller gives, channels-last.
+void gather_row(const Given& given, int y, int channels, int width, float* row) {
+  for (int c = 0; c < channels; ++c) {
+    const float* from = given.data + y * given.row + c * given.channel;
+    float* to = row + c;
+    if (given.col == 1 && channels == 3) {
+      for (int x = 0; x < width; ++x) to[3 * x] = from[x];
+    } else {
+      for (int x = 0; x < width; ++x) to[static_cast<std::ptrdiff_t>(x) * channels] = from[x * given.col];
+    }
+  }
+}
+
+// Cells of a row of which any channel differs from the cached one by more than the threshold.
+void differ_row(const float* fresh, const float* cached, int channels, int width, float threshold, std::uint8_t* on) {
+  if (threshold == 0.0f && channels == 3) {  // a picture, the largest map of all
+    for (int x = 0; x < width; ++x, fresh += 3, cached += 3) {
+      on[x] = !((fresh[0] == cached[0]) & (fresh[1] == cached[1]) & (fresh[2] == cached[2]));
+    }
+    return;
+  }
+  for (int x = 0; x < width; ++x, fresh += channels, cached += channels) on[x] = !agree(fresh, cached, channels, threshold);
+}
+
+}  // namespace
+
+Stream::Stream(const Plan& plan) : plan_(plan) {
+  const std::size_t nodes = plan.nodes.size();
+  maps_.resize(nodes), dirty_.resize(nodes), remainders_.resize(nodes), flags_.resize(plan.sticky ? nodes : 0);
+  for (std::size_t n = 0; n < nodes; ++n) {
+    const Grid& grid = plan.grids[plan.nodes[n].grid];
+    maps_[n].resize(grid, plan.nodes[n].channels, plan.borders[n]);
+    dirty_[n].resize(grid.height, grid.width);
+    if (plan.sticky) flags_[n].resize(grid.height, grid.width);
+  }
+  moved_.resize(plan.slots.size());
+  for (const Slot& slot : plan.slots) {
+    if (slot.source == Slot::Source::kCarried) {
+      remainders_[slot.node].assign(2 * static_cast<std::size_t>(plan.grids[slot.grid].cells()), 0);
+    }
+  }
+  misaligned_.resize(plan.alignments.size());
+  known_.resize(plan.alignments.size());
+  work_.convolve = convolve_variant(plan.instruction_set);
+}
+
+std::int64_t Stream::bytes() const {
+  std::int64_t total = 0;
+  for (const Map& map : maps_) total += map.bytes();
+  for (const auto* sets : {&dirty_, &flags_}) {
+    for (const Set& set : *sets) total += static_cast<std::int64_t>(set.on.size() + set.rows.size());
+  }
+  for (const Remainder& remainder : remainders_) total += static_cast<std::int64_t>(remainder.size() * sizeof(remainder[0]));
+  return total;
+}
+
+void Stream::step(const Given* given, const Field* field, Report* reports) {
+  using Clock = std::chrono::steady_clock;
+  if (field && (static_cast<std::int64_t>(field->rows) * field->block < plan_.frame_height ||
+                static_cast<std::int64_t>(field->cols) * field->block < plan_.frame_width)) {
+    throw std::invalid_argument("a motion field that does not cover the frame");
+  }
+  dense_ = !ready_ || !field;
+  std::fill(known_.begin(), known_.end(), 0);
+  if (dense_) {
+    for (Remainder& remainder : remainders_) std::fill(remainder.begin(), remainder.end(), 0);
+  }
+  std::vector<std::uint8_t> found(plan_.slots.size(), 0);
+  auto begun = Clock::now();
+  for (std::size_t n = 0; n < plan_.nodes.size(); ++n) {
+    const Node& node = plan_.nodes[n];
+    if (!dense_ && !found[node.moved]) {
+      find_displacements(*field, node.moved);
+      found[node.moved] = 1;
+    }
+    if (node.inputs.empty()) {
+      take(static_cast<int>(n), given[n], reports[n]);
+    } else {
+      run(static_cast<int>(n), reports[n]);
+    }
+    Remainder& remainder = remainders_[n];
+    if (!dense_ && !remainder.empty()) {
+      const std::size_t cells = remainder.size() / 2;
+      for (std::size_t p = 0; p < cells; ++p) {
+        if (dirty_[n].on[p]) remainder[p] = remainder[cells + p] = 0;
+      }
+    }
+    const auto now = Clock::now();
+    reports[n].nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(now - begun).count();
+    begun = now;
+  }
+  ready_ = true;
+}
+
+void Stream::find_displacements(const Field& field, int slot_number) {
+  const Slot& slot = plan_.slots[slot_number];
+  const Grid& grid = plan_.grids[slot.grid];
+  Moved& moved = moved_[slot_number];
+  switch (slot.source) {
+    case Slot::Source::kStill: moved.still = true; break;
+    case Slot::Source::kExact: find_exact(plan_, field, grid, moved); break;
+    case Slot::Source::kCarried: find_carried(plan_, field, grid, remainders_[slot.node], moved); break;
+    case Slot::Source::kPropagated: {
+      const Node& node = plan_.nodes[slot.node];
+      find_propagated(plan_, node, moved_[plan_.nodes[node.inputs[node.carrier]].moved], moved);
+    }
+  }
+}
+
+// Whether a position has a cached value.
+bool Stream::usable(const Node& node, std::int32_t position) const {
+  if (dense_) return false;
+  const Moved& moved = moved_[node.moved];
+  return moved.still || moved.key[position] != kNowhere;
+}
+
+// An input: what differs from the cached value by more than its threshold is new (Eq. 16).
+void Stream::take(int n, const Given& given, Report& report) {
+  const Node& node = plan_.nodes[n];
+  Map& map = maps_[n];
+  Set& dirty = dirty_[n];
+  if (!dense_) map.remap(moved_[node.moved]);
+  dirty.clear();
+  if (plan_.sticky) flags_[n].clear();
+  const Moved* moved = dense_ || moved_[node.moved].still ? nullptr : &moved_[node.moved];
+  fresh_.resize(static_cast<std::size_t>(node.channels) * map.width);
+  std::fill(fresh_.begin(), fresh_.end(), 0.0f);
+  for (int y = 0; y < map.height; ++y) {
+    if (given.data) gather_row(given, y, node.channels, map.width, fresh_.data());
+    std::uint8_t* on = dirty.row(y);
+    float* row = map.at(y, 0);
+    if (dense_) {
+      std::fill_n(on, map.width, 1);
+    } else if (node.kind == Kind::kGiven) {
+      std::fill_n(on, map.width, given.dirty ? 1 : 0);
+    } else if (given.data) {
+      differ_row(fresh_.data(), row, node.channels, map.width, node.threshold, on);
+    }
+    if (moved) {
+      const std::int32_t* key = moved->key.data() + static_cast<std::size_t>(y) * map.width;
+      for (int x = 0; x < map.width; ++x) on[x] |= key[x] == kNowhere;
+    }
+    if (plan_.sticky && (dense_ || moved)) {
+      std::uint8_t* flag = flags_[n].row(y);
+      const std::int32_t* key = moved ? moved->key.data() + static_cast<std::size_t>(y) * map.width : nullptr;
+      for (int x = 0; x < map.width; ++x) flag[x] = !key || key[x] == kNowhere;
+      flags_[n].rows[y] = 1;
+    }
+    std::uint8_t any = 0, all = 1;
+    for (int x = 0; x < map.width; ++x) any |= on[x], all &= on[x];
+    dirty.rows[y] = any;
+    if (all) {
+      std::copy_n(fresh_.data(), fresh_.size(), row);
+    } else if (any) {
+      for (int x = 0; x < map.width; ++x) {
+        const std::ptrdiff_t first = static_cast<std::ptrdiff_t>(x) * node.channels;
+        if (on[x]) std::copy_n(fresh_.data() + first, node.channels, row + first);
+      }
+    }
+  }
+  report.computed = 0;
+  report.dirty = dirty.count();
+}
+
+// An operation: computes what its inputs and motion do not explain, and keeps of it what is really new.
+void Stream::run(int n, Report& report) {
+  const Node& node = plan_.nodes[n];
+  const Grid& grid = plan_.grids[node.grid];
+  Map& map = maps_[n];
+  Set& dirty = dirty_[n];
+  candidates_.resize(grid.height, grid.width);
+  if (dense_) {
+    candidates_.fill();
+    if (plan_.sticky) flags_[n].fill();
+  } else {
+    Set& bad = misaligned_[node.alignment];
+    if (!known_[node.alignment]) {
+      find_misaligned(plan_, grid, plan_.alignments[node.alignment], moved_, bad);
+      known_[node.alignment] = 1;
+    }
+    add(candidates_, bad);
+    if (plan_.sticky) {
+      flags_[n].clear();
+      add(flags_[n], bad);
+    }
+    for (std::size_t k = 0; k < node.inputs.size(); ++k) {
+      const Axis &rows = plan_.rows(node.windows[k]), &cols = plan_.cols(node.windows[k]);
+      add_dilated(candidates_, dirty_[node.inputs[k]], rows, cols, line_);
+      if (plan_.sticky) add_dilated(flags_[n], flags_[node.inputs[k]], rows, cols, line_);
+    }
+    map.remap(moved_[node.moved]);
+  }
+  list(candidates_, positions_);
+  dirty.clear();
+  const int total = static_cast<int>(positions_.size());
+  // A multiple of what the convolution takes together, so that only the last part has left-overs.
+  const int part = std::max(1, kTogether / node.channels / 24) * 24;
+  fresh_.resize(static_cast<std::size_t>(std::min(part, total)) * node.channels);
+  int changed = 0;
+  for (int first = 0; first < total; first += part) {
+    const int count = std::min(part, total - first);
+    const std::int32_t* positions = positions_.data() + first;
+    compute(plan_, node, maps_, positions, count, work_, fresh_.data());
+    apply(node.epilogue, fresh_.data(), static_cast<std::int64_t>(count) * node.channels);
+    if (dense_) {
+      for (int i = 0; i < count;) {
+        const int n = run_length(positions + i, count - i, grid.width);
+        const float* fresh = fresh_.data() + static_cast<std::ptrdiff_t>(i) * node.channels;
+        std::copy_n(fresh, static_cast<std::ptrdiff_t>(n) * node.channels, map.cell(positions[i]));
+        i += n;
+      }
+      continue;
+    }
+    for (int i = 0; i < count; ++i) {
+      const float* fresh = fresh_.data() + static_cast<std::ptrdiff_t>(i) * node.channels;
+      float* cell = map.cell(positions[i]);
+      const bool kept = usable(node, positions[i]) && agree(fresh, cell, node.channels, node.threshold);
+      if (kept && !(plan_.sticky && flags_[n].on[positions[i]])) continue;
+      std::copy_n(fresh, node.channels, cell);
+      dirty.on[positions[i]] = 1;
+      dirty.rows[positions[i] / grid.width] = 1;
+      ++changed;
+    }
+  }
+  if (dense_) dirty.fill();
+  report.computed = total;
+  report.dirty = dense_ ? total : changed;
+}
+
+}  // namespace dedelayed::sparse

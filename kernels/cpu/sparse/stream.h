@@ -1,0 +1,63 @@
+// One stream through a plan: its memory, and the step that brings it to the next frame.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "maps.h"
+#include "motion.h"
+#include "ops.h"
+#include "plan.h"
+#include "sets.h"
+
+namespace dedelayed::sparse {
+
+// A map that the caller gives, [channels, height, width] with any strides in floats; no data: nothing new has arrived.
+// Of a vector that the caller computes (Kind::kGiven), `dirty` says whether it differs from the last one.
+struct Given {
+  const float* data;
+  std::int64_t channel, row, col;
+  std::int64_t dirty;
+};
+
+// What a node did in a step.
+struct Report {
+  std::int64_t computed, dirty, nanoseconds;
+};
+
+class Stream {
+ public:
+  explicit Stream(const Plan& plan);
+
+  // One frame. No field: nothing is known of the motion, everything is computed. `given` and `reports` are by node.
+  void step(const Given* given, const Field* field, Report* reports);
+
+  Map& map(int node) { return maps_[node]; }
+  const Set& dirty(int node) const { return dirty_[node]; }
+  std::int64_t bytes() const;
+
+ private:
+  const Plan& plan_;
+  bool ready_ = false, dense_ = true;
+  std::vector<Map> maps_;
+  std::vector<Set> dirty_;        // S: positions that differ, or may differ, from their cached value
+  std::vector<Set> flags_;        // F, for `sticky`: positions that motion does not vouch for
+  std::vector<Remainder> remainders_;
+
+  // Scratch, of no meaning after the step.
+  std::vector<Moved> moved_;      // by slot
+  std::vector<Set> misaligned_;   // by class of alignment
+  std::vector<std::uint8_t> known_;
+  std::vector<std::int32_t> positions_;
+  std::vector<float> fresh_;
+  std::vector<std::uint8_t> line_;
+  Set candidates_;
+  Workspace work_;
+
+  void find_displacements(const Field& field, int slot);
+  void take(int node, const Given& given, Report& report);
+  void run(int node, Report& report);
+  bool usable(const Node& node, std::int32_t position) const;
+};
+
+}  // namespace dedelayed::sparse

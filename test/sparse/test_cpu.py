@@ -1,0 +1,227 @@
+"""The CPU kernels against the specification: the same sets, the same values, on every instruction set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from sparse_nets import Attention, DeepLab, Fused, MobileNetV3, RandomNet, ResNetFPN, examples, integers, random_nets
+from sparse_scenes import picture, scenes, shift
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from dedelayed_ros import native, sparse
+from dedelayed_ros.errors import InputError
+from dedelayed_ros.frames import MotionField
+from dedelayed_ros.models.local import LocalModel
+from dedelayed_ros.sparse import Alignment
+from dedelayed_ros.sparse.backends.cpu import CpuEngine
+from dedelayed_ros.sparse.backends.reference import ReferenceEngine
+from dedelayed_ros.sparse.graph import trace
+from dedelayed_ros.sparse.runtime import SparseModule
+
+pytestmark = pytest.mark.skipif(native.library() is None, reason=native.why_missing() or 'built')
+BEST = native.instruction_set() or 'portable'
+SETS = native.INSTRUCTION_SETS[: native.INSTRUCTION_SETS.index(BEST) + 1]
+MODES = ('per_layer', 'sticky')
+
+
+def pair(model, example, mode='per_layer', thresholds=None, remap=True, instruction_set=None):
+    """The same model on the specification and on the kernels."""
+    plan = trace(model, example)
+    levels = tuple(thresholds or [0.0] * len(plan.nodes))
+    given = tuple(x is not None for x in example)
+    reference = ReferenceEngine(plan, Alignment(mode), levels, remap=remap)
+    cpu = CpuEngine(plan, Alignment(mode), levels, remap=remap, instruction_set=instruction_set)
+    return SparseModule(reference, given), SparseModule(cpu, given)
+
+
+def assert_alike(reference, cpu, inputs, motion):
+    """One step on both: equal results, sets, memories and ratios."""
+    wanted, expected = reference.step(*inputs, motion=motion)
+    got, stats = cpu.step(*inputs, motion=motion)
+    for name in reference.layers:
+        assert torch.equal(reference.recompute_set(name), cpu.recompute_set(name)), name
+        if reference.plan.find(name).channels:
+            assert torch.equal(reference.held(name), cpu.held(name)), name
+    for a, b in zip(pytree.tree_leaves(got), pytree.tree_leaves(wanted), strict=True):
+        assert torch.equal(a, b)
+    assert (stats.recompute_ratio, stats.compute_ratio) == (expected.recompute_ratio, expected.compute_ratio)
+    assert [x.compute_ratio for x in stats.layers] == [x.compute_ratio for x in expected.layers]
+    return got, stats
+
+
+def on_the_kernels(steps):
+    """Steps that the kernels have, and bilinear factors whose weights are binary fractions, so that sums are exact."""
+    kept = []
+    for kind, source, p, q, r in steps:
+        kind = 'conv' if kind in ('shuffle', 'position') else kind
+        kept.append((kind, source, p | 1, q, r & ~1) if kind == 'bilinear' else (kind, source, p, q, r))
+    return kept
+
+
+@given(random_nets(), st.integers(0, 10**6), st.integers(9, 40), st.integers(9, 40), st.sampled_from(MODES))
+@examples(10)
+def test_random_networks_are_those_of_the_reference(steps, seed, h, w, mode):
+    example = torch.zeros(1, 2, h, w)
+    model = RandomNet(on_the_kernels(steps), seed).build(example)
+    reference, cpu = pair(model, (example,), mode, instruction_set=SETS[seed % len(SETS)])
+    for image, motion in scenes(seed, 2, (h, w)):
+        got, _ = assert_alike(reference, cpu, (image,), motion)
+        for a, b in zip(got, model(image), strict=True):
+            assert torch.equal(a, b)
+
+
+@given(random_nets(), st.integers(0, 10**6), st.sampled_from(MODES))
+@examples(5)
+def test_truncation_is_that_of_the_reference(steps, seed, mode):
+    size = (24, 33)
+    model = RandomNet(on_the_kernels(steps), seed).build(torch.zeros(1, 2, *size))
+    plan = trace(model, (torch.zeros(1, 2, *size),))
+    thresholds = [float(x) for x in np.random.default_rng(seed).choice([0, 0, 1, 2, 3], len(plan.nodes))]
+    reference, cpu = pair(model, (torch.zeros(1, 2, *size),), mode, thresholds)
+    for image, motion in scenes(seed, 2, size, frames=10):
+        assert_alike(reference, cpu, (image,), motion)
+
+
+@pytest.mark.parametrize('instruction_set', SETS)
+@pytest.mark.parametrize('net', [(ResNetFPN, 1, (39, 50)), (MobileNetV3, 6, (48, 64)), (DeepLab, 1, (48, 64))])
+def test_networks_are_those_of_the_reference(net, instruction_set):
+    make, step, size = net
+    model = integers(make(), 1, -1, 2, step)
+    reference, cpu = pair(model, (torch.zeros(1, 3, *size),), instruction_set=instruction_set)
+    reused = False
+    for image, motion in scenes(sum(size), 3, size, frames=12):
+        _, stats = assert_alike(reference, cpu, (image * step,), motion)
+        reused |= stats.compute_ratio < 1
+    assert reused
+
+
+def test_features_and_age_are_those_of_the_reference():
+    size = (48, 64)
+    example = (torch.zeros(1, 3, *size), torch.zeros(1, 2, 6, 8), torch.zeros(1))
+    reference, cpu = pair(integers(Fused(), 1, -1, 2), example)
+    rng = np.random.default_rng(4)
+    features, age = picture(rng, 2, (6, 8)), torch.ones(1)
+    for n, (image, motion) in enumerate(scenes(17, 3, size)):
+        if n % 4 == 3:
+            features = features.roll(1, 2)
+        if n % 6 == 5:
+            age = age + 1
+        assert_alike(reference, cpu, (image, None if n % 5 == 4 else features, age), motion)
+
+
+def test_without_remap():
+    reference, cpu = pair(integers(DeepLab(), 1, -1, 2), (torch.zeros(1, 3, 40, 40),), remap=False)
+    for image, motion in scenes(11, 3, (40, 40), frames=10):
+        assert_alike(reference, cpu, (image,), motion)
+
+
+def test_a_long_drift_stays_in_memory():
+    """A global shift moves the maps' origins; they come back to the middle when there is no more room."""
+    size = (32, 48)
+    model = integers(nn.Sequential(nn.Conv2d(1, 2, 3, 2, 1), nn.ReLU(), nn.Conv2d(2, 3, 3, 1, 1)))
+    reference, cpu = pair(model, (torch.zeros(1, 1, *size),))
+    world = picture(np.random.default_rng(1), 1, (400, 400))
+    assert_alike(reference, cpu, (world[..., 200:232, 200:248],), None)
+    row, col, spare = 200, 200, cpu.state_bytes
+    for n in range(60):
+        rows, cols = (2, 4) if n < 30 else (-4, -2)
+        row, col = row - rows, col - cols
+        image = world[..., row : row + size[0], col : col + size[1]]
+        _, stats = assert_alike(reference, cpu, (image,), shift(size, rows, cols))
+        assert stats.compute_ratio < 0.5
+    assert cpu.state_bytes == spare
+
+
+def local(size, features):
+    torch.manual_seed(0)
+    model = LocalModel(19, width=32).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    cells = torch.randn(1, 32, size[0] // 8, size[1] // 8)
+    return model, (torch.rand(1, 3, *size), cells, torch.tensor([80.0])) if features else (torch.rand(1, 3, *size),)
+
+
+@pytest.mark.parametrize('features', [False, True])
+def test_the_local_model_runs_on_the_kernels(features):
+    """Real weights: within float32 rounding of torch, and a changed region has the bits of a dense pass."""
+    size = (64, 96)
+    model, inputs = local(size, features)
+    module = sparse.compile(model, inputs, backend='cpu')
+    module.step(*inputs)
+    image = inputs[0].roll((0, 32), (2, 3))
+    image[..., 20:30, 50:57] += 0.25
+    got, stats = module.step(image, *inputs[1:], motion=shift(size, 0, 32))
+    assert 0 < stats.compute_ratio < 1
+    with torch.no_grad():
+        torch.testing.assert_close(got, model(image, *inputs[1:]), rtol=1e-4, atol=1e-4)
+    dense, whole = module.fork().step(image, *inputs[1:])
+    assert whole.compute_ratio == 1
+    assert torch.equal(got, dense)
+
+
+@pytest.mark.parametrize('instruction_set', SETS)
+def test_a_pixel_has_the_same_bits_whatever_it_is_computed_with(instruction_set):
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Conv2d(3, 37, 3, padding=1), nn.ReLU(), nn.Conv2d(37, 16, 3, dilation=2)).eval()
+    image = torch.randn(1, 3, 20, 27)
+    _, cpu = pair(model, (image,), instruction_set=instruction_set)
+    cpu.step(image)
+    still = MotionField.identity((20, 27))
+    for n in (1, 2, 3, 5, 11, 17):
+        image = image.clone()
+        image.view(3, -1)[:, torch.randperm(20 * 27)[:n]] += 1.0
+        got, stats = cpu.step(image, motion=still)
+        assert stats.compute_ratio < 1
+        assert torch.equal(got, cpu.fork().step(image)[0])
+    torch.testing.assert_close(got, model(image).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_poison_does_not_leak():
+    """Memory that is not a number everywhere but where motion vouches for it: nothing of it is read."""
+    size = (40, 48)
+    model = integers(ResNetFPN(), 1, -1, 2)
+    _, cpu = pair(model, (torch.zeros(1, 3, *size),))
+    poison = torch.full((1, 3, *size), torch.nan)
+    for image, motion in scenes(23, 3, size, frames=8):
+        cpu.step(poison)
+        assert all(leaf.isnan().any() for leaf in pytree.tree_leaves(cpu.step(poison)[0]))
+        nowhere = MotionField(size, np.zeros((3, 3, 2), np.int16), np.zeros((3, 3), bool), block=16)
+        for field in (nowhere, motion):
+            got, _ = cpu.step(image, motion=field)
+            for a, b in zip(pytree.tree_leaves(got), pytree.tree_leaves(model(image)), strict=True):
+                assert torch.equal(a, b)
+
+
+def test_auto_takes_the_kernels_where_they_can():
+    image = torch.zeros(1, 3, 32, 32)
+    assert sparse.compile(integers(DeepLab()), (image,)).backend == 'cpu'
+    module = sparse.compile(Attention().eval(), (image,))
+    assert module.backend == 'reference' and 'layer_norm' in module.backend_reason
+    for options in ({'dtype': torch.bfloat16}, {'alignment': 'paper'}):
+        module = sparse.compile(integers(DeepLab()), (image,), **options)
+        assert module.backend == 'reference' and module.backend_reason
+
+
+class Odd(nn.Module):
+    def forward(self, x):
+        return F.pixel_shuffle(torch.cat([x, x], 1).softmax(1), 2)
+
+
+def test_what_the_kernels_lack_is_named():
+    with pytest.raises(InputError, match=r"(?s)layer '_?softmax.*softmax.*'pixel_shuffle.*Shuffle.*use 'reference'"):
+        sparse.compile(Odd().eval(), (torch.zeros(1, 2, 8, 8),), backend='cpu')
+
+
+def test_strides_of_the_given_tensor_do_not_matter():
+    model = integers(nn.Conv2d(3, 2, 3, padding=1))
+    module = sparse.compile(model, (torch.zeros(1, 3, 12, 16),), backend='cpu')
+    image = picture(np.random.default_rng(3), 3, (12, 16))
+    for given_image in (image.contiguous(memory_format=torch.channels_last), image.transpose(2, 3).clone().mT, image):
+        assert torch.equal(module.step(given_image)[0], model(image))
+    flat = image[:, :1].expand(1, 3, 12, 16)
+    assert torch.equal(module.step(flat)[0], model(flat))
