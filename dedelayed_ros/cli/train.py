@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 
 HELP = 'train the street models: footage, local, remote, joint, export (or all of them in order)'
@@ -66,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         shop.joint()
     if 'export' in wanted:
         out = args.out or shop.runs
-        path = shop.export('single' if args.single else 'joint', out, shlex.join(['dedelayed', *sys.argv[1:]]))
+        path = shop.export('single' if args.single else 'joint', out)
         print(path)
     return 0
 

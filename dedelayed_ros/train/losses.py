@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dedelayed_ros import masks
 from dedelayed_ros.models.labels import UNLABELLED
 
 
@@ -38,10 +39,9 @@ class Confusion:
         self.counts = np.zeros((classes, classes), np.int64)
 
     def add(self, logits: Tensor, labels: np.ndarray) -> None:
-        """Count one picture: logits [classes, h, w], enlarged to the labels uint8 [H, W]; 255 is left out."""
-        shape = (labels.shape[0], labels.shape[1])
-        large = F.interpolate(logits[None].float(), size=shape, mode='bilinear', align_corners=False)
-        self.add_mask(large[0].argmax(0).numpy(), labels)
+        """Count one picture: logits [classes, h, w], made a mask of their size as on the robot; 255 is left out."""
+        mask, _ = masks.render(logits.float(), (labels.shape[0], labels.shape[1]))
+        self.add_mask(mask, labels)
 
     def add_mask(self, mask: np.ndarray, labels: np.ndarray) -> None:
         """Count one picture whose predicted class ids are ``mask`` [H, W]."""

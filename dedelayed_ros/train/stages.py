@@ -64,7 +64,7 @@ class Workshop:
         """
         scores = evaluate.single_frame(self._local('local'), self._remote('remote'), self._validation())
         self.say('  '.join(f'{name} {100 * value:.1f}' for name, value in scores.items()))
-        (self.runs / 'gate.json').write_text(json.dumps(scores))
+        (self.runs / 'gate.json').write_text(json.dumps({name: round(value, 4) for name, value in scores.items()}))
         lead = scores['remote'] - scores['local']
         if lead < self.config.joint.gate:
             raise InputError(
@@ -91,13 +91,14 @@ class Workshop:
         task = JointTask(local, remote, (clips, maps), (stills, still_maps), stage, weights)
         self._fit(task, stage, 'joint')
 
-    def export(self, stage: str, folder: Path, command: str) -> Path:
+    def export(self, stage: str, folder: Path) -> Path:
         """Measure the models of a stage ('joint', or 'single': both single-frame ones) and write them to ``folder``."""
         local, remote = self._pair(stage)
         rows = evaluate.over_delays(local, remote, self._validation(), self.config.delays_ms, self.say)
         self.say(evaluate.table(rows))
         measured = {
-            'command': command,
+            'command': f'dedelayed train all --no-gate --recipe {self.config.name}',
+            'single_frame': self._gate_scores(),
             'footage': f'street seeds {self.config.validation.first_seed} to '
             f'{self.config.validation.first_seed + self.config.validation.seeds - 1}, '
             f'H.264 at {self.config.validation.bitrate_kbps} kbit/s for the remote model',
@@ -105,6 +106,10 @@ class Workshop:
         }
         card = {'staleness_s': evaluate.staleness_s(rows), 'measured': measured}
         return export(folder, self.config.name, local, remote, card)
+
+    def _gate_scores(self) -> dict[str, float]:
+        path = self.runs / 'gate.json'
+        return json.loads(path.read_text()) if path.is_file() else {}
 
     def _fit(self, task: LocalTask | RemoteTask | JointTask, stage: StageConfig, name: str) -> None:
         begun = time.monotonic()

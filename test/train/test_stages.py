@@ -112,8 +112,8 @@ def test_all_stages_make_an_entry_that_works(tiny_cache: Path, tmp_path: Path, m
     assert {'fused', 'local', 'remote', 'step'} == json.loads((tmp_path / 'joint' / 'curves.json').read_text())[
         0
     ].keys()
-    path = shop.export('joint', tmp_path / 'one', 'dedelayed train all')
-    again = shop.export('joint', tmp_path / 'two', 'dedelayed train all')
+    path = shop.export('joint', tmp_path / 'one')
+    again = shop.export('joint', tmp_path / 'two')
     for file in path.parent.iterdir():
         assert file.read_bytes() == (again.parent / file.name).read_bytes(), file.name
     found = zoo.entry(str(path))
