@@ -21,7 +21,8 @@ import sys
 
 from dedelayed_ros.cli import main
 
-sys.exit(main())
+if __name__ == '__main__':  # spawned workers import this file again
+    sys.exit(main())
 """
 
 
