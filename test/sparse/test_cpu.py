@@ -137,6 +137,17 @@ def test_a_long_drift_stays_in_memory():
     assert cpu.state_bytes == spare
 
 
+def test_padding_wider_than_the_kernel():
+    """Positions that see padding alone are taken as moved by nobody, as in the specification."""
+    size = (12, 16)
+    reference, cpu = pair(integers(nn.Conv2d(1, 2, 1, padding=3)), (torch.zeros(1, 1, *size),))
+    image = picture(np.random.default_rng(2), 1, size)
+    assert_alike(reference, cpu, (image,), None)
+    for cols in (1, -2, 1):
+        image = image.roll(cols, 3)
+        assert_alike(reference, cpu, (image,), shift(size, 0, cols))
+
+
 def local(size, features):
     torch.manual_seed(0)
     model = LocalModel(19, width=32).eval()
