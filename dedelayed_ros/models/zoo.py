@@ -2,31 +2,31 @@
 
 An entry is a JSON file beside its weight files (``weights/street-v1.json``): name, licence, labels, feature format,
 checksums and the accuracy that was measured when it was made. A path to such a file serves as a name everywhere.
+
+Entries are read without torch, which is imported by the first model that is loaded.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Literal, cast
 
 from dedelayed_ros.errors import WeightsError
-from dedelayed_ros.models import weightfile
-from dedelayed_ros.models.blocks import channels_last, fold_batchnorm
 from dedelayed_ros.models.labels import CITYSCAPES, Labels
-from dedelayed_ros.models.local import LocalModel
-from dedelayed_ros.models.remote import RemoteModel
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from dedelayed_ros.models.local import LocalModel
+    from dedelayed_ros.models.remote import RemoteModel
 
 DEFAULT = 'street-v1'
 
 _FOLDER = Path(__file__).parent / 'weights'
 _LABELS = {'cityscapes-19': CITYSCAPES}
-_ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {'street-local': LocalModel, 'street-remote': RemoteModel}
 
 
 @dataclass(frozen=True)
@@ -108,22 +108,29 @@ def load_local(name: str = DEFAULT, dtype: torch.dtype | None = None) -> LocalMo
         WeightsError: unknown name, or its weights are missing, damaged or of another model.
     """
     found = entry(name)
-    return cast(LocalModel, _load(found, found.local_file, found.local_checksum, LocalModel, dtype))
+    return cast('LocalModel', _load(found, found.local_file, found.local_checksum, 'street-local', dtype))
 
 
 def load_remote(name: str = DEFAULT, dtype: torch.dtype | None = None) -> RemoteModel:
     """The cloud's model, folded for inference, in eval mode; arguments and errors as :func:`load_local`."""
     found = entry(name)
-    return cast(RemoteModel, _load(found, found.remote_file, found.remote_checksum, RemoteModel, dtype))
+    return cast('RemoteModel', _load(found, found.remote_file, found.remote_checksum, 'street-remote', dtype))
 
 
-def _load(found: ZooEntry, path: Path, checksum: str, kind: type[nn.Module], dtype: torch.dtype | None) -> nn.Module:
+def _load(found: ZooEntry, path: Path, checksum: str, architecture: str, dtype: torch.dtype | None) -> nn.Module:
+    import torch
+
+    from dedelayed_ros.models import weightfile
+    from dedelayed_ros.models.blocks import channels_last, fold_batchnorm
+    from dedelayed_ros.models.local import LocalModel
+    from dedelayed_ros.models.remote import RemoteModel
+
+    build: type[nn.Module] = {'street-local': LocalModel, 'street-remote': RemoteModel}[architecture]
     weights = weightfile.load(path, checksum)
-    build = _ARCHITECTURES.get(weights.architecture)
-    if build is not kind:
+    if weights.architecture != architecture:
         raise WeightsError(
-            f'{path} holds a {weights.architecture!r} model, which {found.name!r} cannot use; known '
-            f'{", ".join(_ARCHITECTURES)}. The entry and the weights do not belong together: export them again'
+            f'{path} holds a {weights.architecture!r} model where {found.name!r} needs a {architecture!r} one. The entry '
+            'and the weights do not belong together: export them again'
         )
     try:
         model = fold_batchnorm(build(len(found.labels), **weights.settings))

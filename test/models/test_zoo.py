@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,14 @@ from dedelayed_ros.errors import WeightsError
 from dedelayed_ros.models import CITYSCAPES, zoo
 from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.models.remote import HISTORY, RemoteModel
+
+
+def test_entries_are_read_without_torch() -> None:
+    script = (
+        'import sys; from dedelayed_ros.models import zoo; zoo.entry(zoo.names()[0]); print("torch" in sys.modules)'
+    )
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == 'False'
 
 
 @pytest.fixture

@@ -48,6 +48,20 @@ def test_labels_are_taken_where_the_logits_are() -> None:
         assert segmentation_loss(logits.roll(shift, dims=-1), labels, torch.ones(2)) > 2 * aligned
 
 
+def test_labels_are_taken_at_the_centres_of_cells() -> None:
+    logits = torch.zeros(1, 2, 8, 8)
+    logits[:, 0, :, :4], logits[:, 1, :, 4:] = 20.0, 20.0
+
+    def loss(border: int) -> float:
+        labels = torch.zeros(1, 64, 64, dtype=torch.uint8)
+        labels[..., border:] = 1
+        return float(segmentation_loss(logits, labels, torch.ones(2)))
+
+    # Enlarged twice, a cell is 4 pixels: a border that moves by half of that does not change what its centre sees.
+    assert loss(30 + 1) == loss(32) == loss(34)
+    assert loss(35) > loss(34)
+
+
 def test_miou_of_a_hand_counted_picture() -> None:
     confusion = Confusion(3)
     labels = np.array([[0, 0, 1, 1], [0, 0, 1, 255]], np.uint8)

@@ -26,7 +26,7 @@ def test_adan_follows_its_algorithm() -> None:
         rate = lr / (math.sqrt(n / (1 - b3**step)) + 1e-8)
         x = (x - rate * (m / (1 - b1**step) + b2 * v / (1 - b2**step))) / (1 + lr * decay)
         previous = gradient
-        assert float(parameter) == pytest.approx(x, rel=1e-9)
+        assert float(parameter.detach()) == pytest.approx(x, rel=1e-9)
 
 
 def test_adan_finds_the_bottom_of_a_narrow_valley() -> None:

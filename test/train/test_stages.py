@@ -19,7 +19,7 @@ from dedelayed_ros.models.efficientnet import EfficientNetLite0
 from dedelayed_ros.models.remote import RemoteModel
 from dedelayed_ros.train import evaluate, stages
 from dedelayed_ros.train.config import STREET_V1, FootageConfig, JointConfig, StageConfig, TrainConfig, recipe
-from dedelayed_ros.train.footage import available, class_shares, prepare
+from dedelayed_ros.train.footage import Clip, available, class_shares, prepare
 from dedelayed_ros.train.joint import JointTask, carry, encode_clips
 from dedelayed_ros.train.loop import fit
 from dedelayed_ros.train.pretrain import LocalTask, fold_backbone
@@ -135,6 +135,7 @@ def test_joint_training_reaches_every_part_but_the_encoder(tiny_cache: Path, tmp
     task = JointTask(local, remote, (clips, maps), (clips, maps), CONFIG.joint, torch.ones(19))
     losses = task.losses(np.random.default_rng(3))
     torch.stack(list(losses.values())).sum().backward()
+    assert not any(p.requires_grad for p in remote.encoder.parameters())
     frozen = {n for n, p in task.model.named_parameters() if p.grad is None}
     assert all(name.startswith(('remote.encoder.', 'remote.image_head.')) for name in frozen)
     assert frozen >= {n for n, p in task.model.named_parameters() if n.startswith('remote.encoder.')}
@@ -150,12 +151,16 @@ def test_features_are_carried_by_whole_cells_and_zero_where_nothing_was() -> Non
     assert carry(cells, None) is cells
 
 
-def test_motion_is_composed_in_the_order_of_the_frames(tiny_cache: Path) -> None:
-    clip = available(tiny_cache, CONFIG.clips)[0]
-    assert clip.motion_between(5, 5) is None
-    assert clip.motion_between(5, 6) == clip.motions[6]
-    assert clip.motion_between(2, 5) == clip.motions[3].compose(clip.motions[4]).compose(clip.motions[5])
-    assert clip.motion_between(2, 5) != clip.motion_between(3, 6)
+def test_motion_is_composed_in_the_order_of_the_frames(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    fields = [MotionField((128, 256), rng.integers(-200, 201, (8, 16, 2)).astype(np.int16)) for _ in range(4)]
+    np.savez(tmp_path / 'motion.npz', qpel=[f.qpel for f in fields], valid=[f.valid for f in fields])
+    np.save(tmp_path / 'images.npy', np.zeros((4, 128, 256, 3), np.uint8))
+    clip = Clip(tmp_path, 0, 20.0)
+    assert clip.motion_between(1, 1) is None
+    assert clip.motion_between(1, 2) == fields[2]
+    assert clip.motion_between(0, 3) == fields[1].compose(fields[2]).compose(fields[3])
+    assert clip.motion_between(0, 3) != fields[3].compose(fields[2]).compose(fields[1])
 
 
 def test_single_frame_scores_are_those_of_the_counted_pictures(tiny_cache: Path) -> None:
