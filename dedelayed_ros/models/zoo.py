@@ -129,8 +129,8 @@ def _load(found: ZooEntry, path: Path, checksum: str, architecture: str, dtype: 
     weights = weightfile.load(path, checksum)
     if weights.architecture != architecture:
         raise WeightsError(
-            f'{path} holds a {weights.architecture!r} model where {found.name!r} needs a {architecture!r} one. The entry '
-            'and the weights do not belong together: export them again'
+            f'{path} holds a {weights.architecture!r} model where {found.name!r} needs a {architecture!r} one. '
+            'The entry and the weights do not belong together: export them again'
         )
     try:
         model = fold_batchnorm(build(len(found.labels), **weights.settings))
