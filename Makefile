@@ -1,6 +1,7 @@
 # What a person does all day. Each target does all its own set-up.
 #   make demo                   a real clip through the whole system; ARGS='--seconds 10' passes switches
 #   make test                   all tests; ARGS='test/masks -k overlay' chooses
+#   make bench                  the sparse engine beside dense ones; installs OpenVINO and ONNX Runtime for that
 #   make build lint clean
 # PYTHON chooses the interpreter (3.10 to 3.12), VENV the folder of the virtual environment, TORCH_ARGS another torch
 # build (arguments of `pip install`, for instance its own index or version), EXTRAS more files of requirements/ to install
@@ -15,7 +16,7 @@ ARGS ?=
 CLIP := .cache/clips/bikes.mp4
 BUILT := install/.built
 
-.PHONY: build demo test lint clean FORCE
+.PHONY: build demo test bench lint clean FORCE
 .DELETE_ON_ERROR:
 
 build: $(BUILT)
@@ -25,6 +26,13 @@ demo: $(BUILT) $(CLIP)
 
 test: $(BUILT) $(CLIP)
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+bench: $(BUILT) $(CLIP) $(VENV)/.bench
+	$(VENV)/bin/dedelayed bench sparse --clip $(CLIP) --json out/bench/sparse.json $(ARGS)
+
+$(VENV)/.bench: requirements/bench.txt requirements/constraints.txt | $(VENV)/.environment
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt -r $<
+	@touch $@
 
 lint: $(VENV)/.environment
 	$(VENV)/bin/python -m ruff check .

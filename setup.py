@@ -16,7 +16,7 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-EXTRAS = ('street', 'train', 'cuda', 'test')
+EXTRAS = ('street', 'train', 'bench', 'cuda', 'test')
 
 
 def requirements(group: str) -> list[str]:

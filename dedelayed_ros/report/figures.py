@@ -12,43 +12,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dedelayed_ros.report.account import SOURCES, Account
-from dedelayed_ros.report.style import DOWN, EVENT, GRID, INK, PAPER, QUIET, SOURCE_COLOURS, UP
+from dedelayed_ros.report.style import DOWN, EVENT, FIGURE_STYLE, INK, PAPER, QUIET, SOURCE_COLOURS, UP
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_STYLE: Any = {
-    'font.family': 'DejaVu Sans',
-    'font.size': 9,
-    'axes.edgecolor': GRID,
-    'axes.labelcolor': QUIET,
-    'axes.grid': True,
-    'axes.axisbelow': True,
-    'axes.spines.top': False,
-    'axes.spines.right': False,
-    'axes.titlesize': 10,
-    'axes.titleweight': 'bold',
-    'axes.titlelocation': 'left',
-    'axes.titlecolor': INK,
-    'grid.color': GRID,
-    'grid.linewidth': 0.7,
-    'xtick.color': QUIET,
-    'ytick.color': QUIET,
-    'xtick.major.size': 0,
-    'ytick.major.size': 0,
-    'figure.facecolor': PAPER,
-    'legend.frameon': False,
-    'legend.labelcolor': INK,
-    'svg.fonttype': 'path',
-    'svg.hashsalt': 'report',
-}
 _WIDTH = 10.4  # inches; the page shows it at the width of its text
 _MANY = 3000  # from so many points on, a picture of them is smaller than their outlines
 
 
 def timeline(account: Account) -> str:
     """Latency, source of each mask, remote age and bit rates over the seconds of the window."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(_WIDTH, 7.0), layout='constrained')
         latency, strip, age, rate = figure.subplots(4, 1, sharex=True, height_ratios=[3.2, 0.55, 2.2, 2.2])
         _latency(latency, account)
@@ -66,7 +41,7 @@ def timeline(account: Account) -> str:
 
 def stages(account: Account) -> str:
     """Where the time of a mask goes: each stage's median and 95th percentile, and what is left to the latency."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(FIGURE_STYLE):
         times = _stage_times(account)
         figure = Figure(figsize=(_WIDTH / 2, 0.9 + 0.36 * max(1, len(times))), layout='constrained')
         axes = figure.subplots()
@@ -93,7 +68,7 @@ def stages(account: Account) -> str:
 
 def latency_distribution(account: Account) -> str:
     """The share of masks that came within a latency, by source."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(_WIDTH / 2, 3.0), layout='constrained')
         axes = figure.subplots()
         drawn = 0

@@ -1,0 +1,68 @@
+"""`dedelayed bench`: what the parts cost on this machine, beside what a user would otherwise pick."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+HELP = 'measure the sparse engine beside dense ones'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The switches."""
+    parser.add_argument('what', choices=['sparse'], help='sparse: milliseconds for a share of the picture that changed')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there')
+    parser.add_argument('--out', type=Path, default=Path('out/bench'), metavar='DIR', help='folder of the plot')
+    parser.add_argument('--model', default='street-v1', help='of the zoo (default: street-v1)')
+    parser.add_argument('--size', default='640x320', metavar='WxH', help="the camera's size (default: 640x320)")
+    parser.add_argument('--rounds', type=int, default=40, metavar='N', help='measurements of each (default: 40)')
+    parser.add_argument('--clip', metavar='FILE', help='also measure the real motion of this video')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print the table, write file and plot."""
+    from dedelayed_ros.errors import InputError
+    from dedelayed_ros.eval.bench_sparse import BenchSettings, bench_sparse
+    from dedelayed_ros.eval.plots import sparse_figure
+
+    width, _, height = args.size.partition('x')
+    if not (width.isdigit() and height.isdigit()):
+        raise InputError(f'--size is {args.size!r}; expected WIDTHxHEIGHT in pixels, such as 640x320')
+    if args.rounds < 1:
+        raise InputError(f'--rounds is {args.rounds}; expected at least 1')
+    found = bench_sparse(
+        BenchSettings(model=args.model, camera=(int(height), int(width)), rounds=args.rounds, clip=args.clip)
+    )
+    print('\n' + table(found) + '\n')
+    args.out.mkdir(parents=True, exist_ok=True)
+    plot = args.out / 'sparse.png'
+    sparse_figure(found).savefig(plot)
+    print(f'  plot        {plot}')
+    if args.json is not None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(found, indent=1) + '\n')
+        print(f'  figures     {args.json}')
+    return 0
+
+
+def table(found: dict[str, Any]) -> str:
+    """The figures as a Markdown table."""
+    lines = [
+        '| engine | threads | format | changed | compute ratio | ms | ± IQR | / own dense | / OpenVINO |',
+        '|---|---|---|---|---|---|---|---|---|',
+    ]
+    for row in found['rows']:
+        dirty = f'{row["dirty"]:.0%}' if isinstance(row['dirty'], float) else row['dirty']
+        other = '' if row['ratio_openvino'] is None else f'{row["ratio_openvino"]:.2f}'
+        lines.append(
+            f'| {row["engine"]} | {row["threads"]} | {row["dtype"]} | {dirty} | {row["compute_ratio"]:.2f} '
+            f'| {row["ms_median"]:.2f} | {row["ms_iqr"]:.2f} | {row["ratio_own_dense"]:.2f} | {other} |'
+        )
+    noise = found['noise']
+    lines.append(
+        f'\nThe same dense pass took {noise["p10"]:.2f} (p10) to {noise["p90"]:.2f} (p90) of its median meanwhile; '
+        f'caches take {found["cache_bytes"] / 2**20:.1f} MiB.'
+    )
+    return '\n'.join(lines)

@@ -1,0 +1,190 @@
+"""What sparse execution costs for a share of the picture that changed, beside its own dense pass and other engines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dedelayed_ros import sparse
+from dedelayed_ros.eval.engines import DenseEngine, dense_engines
+from dedelayed_ros.frames import EncoderSettings, H264Encoder, MotionField, open_source, resize
+from dedelayed_ros.models import model_sizes, zoo
+
+DIRTY = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+"""Shares of the input's pixels that change from one frame to the next, as a few blobs."""
+
+_BLOBS = 4
+_WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """``model`` of the zoo; ``camera`` size (H, W) that its local input follows from; ``rounds`` in each of which
+    everything runs once, in turn; ``threads`` of the dense engines (the sparse one has one); ``clip``: a video whose
+    real motion is measured too, or None.
+    """
+
+    model: str = 'street-v1'
+    camera: tuple[int, int] = (320, 640)
+    rounds: int = 40
+    threads: tuple[int, ...] = (1, 2)
+    clip: str | None = None
+
+
+@dataclass
+class _Case:
+    """One line of the table while it is measured."""
+
+    engine: str
+    threads: int
+    dtype: str
+    dirty: float | str
+    run: Callable[[], tuple[float, float]]  # milliseconds, compute ratio
+
+    def __post_init__(self) -> None:
+        self.times: list[float] = []
+        self.ratios: list[float] = []
+
+    def measure(self) -> None:
+        milliseconds, ratio = self.run()
+        self.times.append(milliseconds)
+        self.ratios.append(ratio)
+
+
+def bench_sparse(settings: BenchSettings, say: Callable[[str], None] = print) -> dict[str, object]:
+    """Measure, and return what the JSON file holds.
+
+    ``rows`` of engine, threads, dtype, dirty (share of pixels, 'reset' for the sparse engine's own dense pass, or
+    'clip'), compute_ratio, ms_median, ms_iqr, ratio_own_dense and ratio_openvino (against OpenVINO at the same number
+    format and threads; null without it). ``noise`` is the spread of the same dense pass over the whole run.
+    """
+    h, w = model_sizes(settings.camera).local
+    generator = torch.Generator().manual_seed(1)
+    base = torch.rand(1, 3, h, w, generator=generator)
+    compiled = sparse.compile(zoo.load_local(settings.model, torch.float32), (base,))
+    if compiled.backend != 'cpu':
+        say(f'the sparse engine runs on its {compiled.backend} backend, which is not made for speed: '
+            f'{compiled.backend_reason}')  # fmt: skip
+    say(f'{settings.model}, local input {w}x{h}; sparse engine on {compiled.backend}, {settings.rounds} rounds')
+
+    compiled.step(base)  # so that its memory is there to be counted
+    cases = [_reset_case(compiled, base)]
+    cases += [_blob_case(compiled, base, dirty, generator) for dirty in DIRTY]
+    for engine in dense_engines(lambda dtype: zoo.load_local(settings.model, dtype), base, settings.threads, say):
+        cases.append(_dense_case(engine, base))
+    if settings.clip is not None:
+        cases.append(_clip_case(compiled, settings.clip, (h, w), settings.rounds))
+
+    for number in range(settings.rounds + _WARM_UP):
+        torch.set_num_threads(1)
+        for case in cases:
+            case.measure()
+        if (number + 1) % 10 == 0:
+            say(f'  round {number + 1} of {settings.rounds + _WARM_UP}')
+    return {
+        'model': settings.model,
+        'input': [h, w],
+        'backend': compiled.backend,
+        'cache_bytes': compiled.state_bytes,
+        'rounds': settings.rounds,
+        'rows': _rows(cases),
+        'noise': _noise(cases[0].times[_WARM_UP:]),
+    }
+
+
+def _timed(module: sparse.SparseModule, picture: Tensor, motion: MotionField | None) -> tuple[float, float]:
+    begun = time.perf_counter()
+    _, stats = module.step(picture, motion=motion)
+    return (time.perf_counter() - begun) * 1e3, stats.compute_ratio
+
+
+def _dense_case(engine: DenseEngine, base: Tensor) -> _Case:
+    return _Case(engine.name, engine.threads, engine.dtype, 1.0, lambda: (engine.milliseconds(base), 1.0))
+
+
+def _reset_case(compiled: sparse.SparseModule, base: Tensor) -> _Case:
+    """The engine's own dense pass: motion is not known."""
+    module = compiled.fork()
+    return _Case('sparse', 1, 'float32', 'reset', lambda: _timed(module, base, None))
+
+
+def _blob_case(compiled: sparse.SparseModule, base: Tensor, dirty: float, generator: torch.Generator) -> _Case:
+    """The same blobs get new content in every frame; nothing else changes."""
+    module, changed = compiled.fork(), blobs((base.shape[-2], base.shape[-1]), dirty, generator)
+    still = MotionField.identity((base.shape[-2], base.shape[-1]))
+    module.step(base)
+
+    def run() -> tuple[float, float]:
+        fresh = torch.rand(base.shape, generator=generator)
+        return _timed(module, torch.where(changed, fresh, base), still)
+
+    return _Case('sparse', 1, 'float32', dirty, run)
+
+
+def _clip_case(compiled: sparse.SparseModule, clip: str, size: tuple[int, int], rounds: int) -> _Case:
+    """Consecutive frames of a video with the codec's own motion, at the model's input size."""
+    module = compiled.fork()
+    frames = iter(list(_encoded(clip, size, rounds + _WARM_UP)))
+
+    def run() -> tuple[float, float]:
+        picture, motion = next(frames)
+        return _timed(module, picture, motion)
+
+    return _Case('sparse', 1, 'float32', 'clip', run)
+
+
+def _encoded(clip: str, size: tuple[int, int], count: int) -> Iterable[tuple[Tensor, MotionField]]:
+    with open_source(clip, loop=True, pace='fast') as source:
+        encoder = H264Encoder(EncoderSettings(size=size, rate=source.rate))
+        for frame, _ in zip(source, range(count), strict=False):
+            small = resize(frame.image, size)
+            picture = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255
+            yield picture, encoder.encode(small).motion
+        encoder.close()
+
+
+def blobs(size: tuple[int, int], share: float, generator: torch.Generator) -> Tensor:  # bool [h, w]
+    """A mask of a few ellipses that covers ``share`` (0–1) of the picture, to within a pixel."""
+    h, w = size
+    y, x = torch.meshgrid(torch.arange(h) / h, torch.arange(w) / w, indexing='ij')
+    centres = torch.rand(_BLOBS, 2, generator=generator)
+    distance = torch.stack([(y - cy) ** 2 + (x - cx) ** 2 for cy, cx in centres.tolist()]).amin(0)
+    mask = torch.zeros(h * w, dtype=torch.bool)
+    mask[distance.flatten().argsort()[: round(share * h * w)]] = True
+    return mask.view(h, w)
+
+
+def _rows(cases: list[_Case]) -> list[dict[str, object]]:
+    medians = {id(case): float(np.median(case.times[_WARM_UP:])) for case in cases}
+    own = medians[id(cases[0])]
+    openvino = {(c.threads, c.dtype): medians[id(c)] for c in cases if c.engine == 'openvino'}
+    rows: list[dict[str, object]] = []
+    for case in cases:
+        median = medians[id(case)]
+        low, high = np.percentile(case.times[_WARM_UP:], (25, 75))
+        other = openvino.get((case.threads, case.dtype))
+        rows.append(
+            {
+                'engine': case.engine,
+                'threads': case.threads,
+                'dtype': case.dtype,
+                'dirty': case.dirty,
+                'compute_ratio': round(float(np.mean(case.ratios[_WARM_UP:])), 4),
+                'ms_median': round(median, 3),
+                'ms_iqr': round(float(high - low), 3),
+                'ratio_own_dense': round(median / own, 3),
+                'ratio_openvino': None if other is None else round(median / other, 3),
+            }
+        )
+    return rows
+
+
+def _noise(times: list[float]) -> dict[str, float]:
+    """How steady the machine was: quantiles of one and the same computation, relative to its median."""
+    low, median, high = np.percentile(times, (10, 50, 90))
+    return {'p10': round(float(low / median), 3), 'p90': round(float(high / median), 3)}
