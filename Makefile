@@ -53,7 +53,7 @@ build/sources: FORCE
 	@cmp -s $@.now $@ && rm $@.now || mv $@.now $@
 
 $(BUILT): build/sources $(VENV)/.environment CMakeLists.txt package.xml scripts/workspace.py scripts/site_hook.py \
-		$(wildcard msg/*.msg scripts/nodes/*) $(shell find kernels/cpu -type f 2>/dev/null)
+		$(wildcard msg/*.msg scripts/*.in scripts/nodes/*) $(shell find kernels/cpu -type f 2>/dev/null)
 	$(VENV)/bin/python scripts/workspace.py $(VENV)
 	@touch $@
 

@@ -16,15 +16,6 @@ ROOT = Path(__file__).resolve().parent.parent
 INSTALL = ROOT / 'install' / 'dedelayed_ros'
 PACKAGE = 'dedelayed_ros'
 
-COMMAND = """#!{python}
-import sys
-
-from dedelayed_ros.cli import main
-
-if __name__ == '__main__':  # spawned workers import this file again
-    sys.exit(main())
-"""
-
 
 def write_if_changed(path: Path, text: str) -> None:
     """Write a text file whole or not at all, so that a process that starts meanwhile never reads half of it."""
@@ -78,8 +69,8 @@ def connect(venv: Path) -> None:
     write_if_changed(site / f'_{PACKAGE}_hook.py', hook)
     write_if_changed(site / f'{PACKAGE}.pth', f'{modules}\nimport _{PACKAGE}_hook\n')
     command = venv / 'bin' / 'dedelayed'
-    write_if_changed(command, COMMAND.format(python=venv / 'bin' / 'python'))
-    command.chmod(0o755)
+    command.unlink(missing_ok=True)
+    command.symlink_to(INSTALL / 'bin' / 'dedelayed')
 
 
 def main() -> int:
