@@ -357,12 +357,13 @@ def test_the_server_is_alive_exactly_as_long_as_it_serves(start):
     tokens = [reply.ok.key_expr for reply in robot.zenoh.liveliness().get(f'{WORKERS}/*', timeout=5)]
     assert [str(key) for key in tokens] == [f'{WORKERS}/{server.worker:x}']
     gone = []
-    robot.zenoh.liveliness().declare_subscriber(f'{WORKERS}/*', lambda s: gone.append(s.kind))
+    watch = robot.zenoh.liveliness().declare_subscriber(f'{WORKERS}/*', lambda s: gone.append(s.kind))
     begun = time.monotonic()
     server.stop()
     server.stop()
     assert time.monotonic() - begun < 2
     wait_until(lambda: gone)
+    del watch  # kept until here: Zenoh takes back what is no longer referred to
     robot.close()
 
 
