@@ -189,3 +189,20 @@ def receptive_field(plan: Plan) -> tuple[int, int]:
         fields[node.index] = field
         largest = max(largest, field)
     return int(-(-largest // 1)), int(-(-widest // 1))
+
+
+def first_footprints(plan: Plan) -> dict[int, frozenset[int]]:
+    """Nodes with a footprint over one position of which an input still is the frame, pixel by pixel.
+
+    For each, the numbers of these inputs: where section IV-C merges its flags.
+    """
+    frame = plan.nodes[plan.inputs[0]].grid
+    shallow: set[int] = set()
+    entries: dict[int, frozenset[int]] = {}
+    for node in plan.nodes:
+        near = frozenset(k for k, i in enumerate(node.inputs) if i in shallow)
+        if node.index == plan.inputs[0] or (near and node.is_point and node.grid == frame):
+            shallow.add(node.index)
+        elif near:
+            entries[node.index] = near
+    return entries

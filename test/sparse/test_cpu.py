@@ -18,6 +18,7 @@ from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import MotionField
 from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.sparse import Alignment
+from dedelayed_ros.sparse.alignment import parse
 from dedelayed_ros.sparse.backends.cpu import CpuEngine
 from dedelayed_ros.sparse.backends.reference import ReferenceEngine
 from dedelayed_ros.sparse.graph import trace
@@ -26,7 +27,18 @@ from dedelayed_ros.sparse.runtime import SparseModule
 pytestmark = pytest.mark.skipif(native.library() is None, reason=native.why_missing() or 'built')
 BEST = native.instruction_set() or 'portable'
 SETS = native.INSTRUCTION_SETS[: native.INSTRUCTION_SETS.index(BEST) + 1]
-MODES = ('per_layer', 'sticky')
+MODES = (
+    'per_layer',
+    'sticky',
+    'off',
+    Alignment('paper', r_max=5, s_max=2),
+    Alignment('paper'),
+    Alignment('calibrated', remainder=0.5, spread=1.0),
+    Alignment('calibrated', remainder=0.5),
+    Alignment('calibrated', remainder=0.25, spread=0.3),
+    Alignment('calibrated', spread=0.5),
+)
+EXACT = MODES[:2]
 
 
 def pair(model, example, mode='per_layer', thresholds=None, remap=True, instruction_set=None):
@@ -34,8 +46,9 @@ def pair(model, example, mode='per_layer', thresholds=None, remap=True, instruct
     plan = trace(model, example)
     levels = tuple(thresholds or [0.0] * len(plan.nodes))
     given = tuple(x is not None for x in example)
-    reference = ReferenceEngine(plan, Alignment(mode), levels, remap=remap)
-    cpu = CpuEngine(plan, Alignment(mode), levels, remap=remap, instruction_set=instruction_set)
+    alignment = parse(mode)
+    reference = ReferenceEngine(plan, alignment, levels, remap=remap)
+    cpu = CpuEngine(plan, alignment, levels, remap=remap, instruction_set=instruction_set)
     return SparseModule(reference, given), SparseModule(cpu, given)
 
 
@@ -64,19 +77,20 @@ def on_the_kernels(steps):
 
 
 @given(random_nets(), st.integers(0, 10**6), st.integers(9, 40), st.integers(9, 40), st.sampled_from(MODES))
-@examples(10)
+@examples(14)
 def test_random_networks_are_those_of_the_reference(steps, seed, h, w, mode):
     example = torch.zeros(1, 2, h, w)
     model = RandomNet(on_the_kernels(steps), seed).build(example)
     reference, cpu = pair(model, (example,), mode, instruction_set=SETS[seed % len(SETS)])
     for image, motion in scenes(seed, 2, (h, w)):
         got, _ = assert_alike(reference, cpu, (image,), motion)
-        for a, b in zip(got, model(image), strict=True):
-            assert torch.equal(a, b)
+        if mode in EXACT:
+            for a, b in zip(got, model(image), strict=True):
+                assert torch.equal(a, b)
 
 
 @given(random_nets(), st.integers(0, 10**6), st.sampled_from(MODES))
-@examples(5)
+@examples(12)
 def test_truncation_is_that_of_the_reference(steps, seed, mode):
     size = (24, 33)
     model = RandomNet(on_the_kernels(steps), seed).build(torch.zeros(1, 2, *size))
@@ -100,10 +114,11 @@ def test_networks_are_those_of_the_reference(net, instruction_set):
     assert reused
 
 
-def test_features_and_age_are_those_of_the_reference():
+@pytest.mark.parametrize('mode', MODES, ids=str)
+def test_features_and_age_are_those_of_the_reference(mode):
     size = (48, 64)
     example = (torch.zeros(1, 3, *size), torch.zeros(1, 2, 6, 8), torch.zeros(1))
-    reference, cpu = pair(integers(Fused(), 1, -1, 2), example)
+    reference, cpu = pair(integers(Fused(), 1, -1, 2), example, mode)
     rng = np.random.default_rng(4)
     features, age = picture(rng, 2, (6, 8)), torch.ones(1)
     for n, (image, motion) in enumerate(scenes(17, 3, size)):
@@ -213,9 +228,8 @@ def test_auto_takes_the_kernels_where_they_can():
     assert sparse.compile(integers(DeepLab()), (image,)).backend == 'cpu'
     module = sparse.compile(Attention().eval(), (image,))
     assert module.backend == 'reference' and 'layer_norm' in module.backend_reason
-    for options in ({'dtype': torch.bfloat16}, {'alignment': 'paper'}):
-        module = sparse.compile(integers(DeepLab()), (image,), **options)
-        assert module.backend == 'reference' and module.backend_reason
+    module = sparse.compile(integers(DeepLab()), (image,), dtype=torch.bfloat16)
+    assert module.backend == 'reference' and module.backend_reason
 
 
 class Odd(nn.Module):

@@ -46,14 +46,12 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
 }
 
 
-def why_not(plan: Plan, alignment: Alignment) -> str:
+def why_not(plan: Plan) -> str:
     """Why the CPU kernels cannot run a plan; empty if they can, as far as that shows without describing its layers."""
     if native.library() is None:
         return native.why_missing()
     if plan.dtype != torch.float32:
         return f'it computes in float32, not in {plan.dtype}'
-    if alignment.mode in ('paper', 'off') or alignment.tolerant:
-        return f'it has the exact alignment modes, not {alignment}'
     return ''
 
 
@@ -76,14 +74,14 @@ class CpuEngine:
 
         Raises Lacking, saying what keeps the kernels from running this plan.
         """
-        reason = why_not(plan, alignment)
+        reason = why_not(plan)
         if reason:
             raise Lacking(reason)
         self.plan = plan
         self.thresholds = thresholds
         self.remap = remap
         self._call = _functions()
-        described = describe(plan, thresholds, sticky=alignment.mode == 'sticky')
+        described = describe(plan, thresholds, alignment)
         self.native, self.before = described.native, described.given
         self.number = {index: k for k, index in enumerate(self.native)}
         best = -1 if instruction_set is None else native.INSTRUCTION_SETS.index(instruction_set)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dedelayed_ros.sparse.alignment import Alignment, first_footprints
 from dedelayed_ros.sparse.backends.unary import Lacking, describe_unary, name_of
 from dedelayed_ros.sparse.geometry import AxisMap, Grid, Window
 from dedelayed_ros.sparse.ops import (
@@ -36,6 +37,7 @@ from dedelayed_ros.sparse.ops import (
 )
 from dedelayed_ros.sparse.plan import Node, Plan
 
+_MODES = {'per_layer': 0, 'sticky': 1, 'paper': 2, 'calibrated': 3, 'off': 4}
 _MOTION = {'none': 0, 'frame': 1, 'carried': 2}
 _INPUT, _GIVEN, _CONV, _TAPS, _DEPTHWISE, _POOL, _RESIZE, _MOVE, _BINARY = range(9)
 _POOLS = {'amax': 0, 'amin': 1, 'sum': 2, 'mean': 3, 'mean twice': 4}
@@ -57,9 +59,9 @@ class Description:
     given: list[int]
 
 
-def describe(plan: Plan, thresholds: Sequence[float], *, sticky: bool) -> Description:
+def describe(plan: Plan, thresholds: Sequence[float], alignment: Alignment) -> Description:
     """Describe a plan. Raises Lacking, naming every operation that the kernels do not have."""
-    return _Writer(plan, thresholds).write(sticky)
+    return _Writer(plan, thresholds).write(alignment.settled(plan))
 
 
 def of_vectors(plan: Plan) -> list[int]:
@@ -97,7 +99,8 @@ class _Writer:
     grids: dict[Grid, int] = field(default_factory=dict)
     out: _Numbers = field(default_factory=_Numbers)
 
-    def write(self, sticky: bool) -> Description:
+    def write(self, alignment: Alignment) -> Description:
+        self.entries = first_footprints(self.plan) if alignment.mode == 'paper' else {}
         vectors = of_vectors(self.plan)
         needed = {i for node in self.plan.nodes if node.index not in vectors for i in node.inputs}
         native = [node.index for node in self.plan.nodes if node.index not in vectors or node.index in needed]
@@ -112,7 +115,10 @@ class _Writer:
         if lacking:
             raise Lacking(', '.join(lacking))
         nodes, self.out = self.out, _Numbers()
-        self.out.put(*self.plan.frame, sticky, len(self.axes))
+        assert alignment.r_max is not None and alignment.s_max is not None
+        mode = _MODES[alignment.mode if alignment.mode != 'calibrated' or alignment.tolerant else 'per_layer']
+        tolerances = np.array([alignment.remainder, alignment.spread], np.float64).view(np.int64)
+        self.out.put(*self.plan.frame, mode, alignment.r_max, alignment.s_max, *tolerances, len(self.axes))
         for _, axis in self.axes.values():
             self._axis(axis)
         self.out.put(len(self.windows))
@@ -129,14 +135,15 @@ class _Writer:
         return Description(words, reals, native, vectors)
 
     def _axis(self, axis: AxisMap) -> None:
-        self.out.put(axis.size_in, axis.size_out, axis.taps.shape[1])
+        self.out.put(axis.size_in, axis.size_out, axis.taps.shape[1], axis.fixed)
         self.out.put_all(torch.where(axis.taps >= 0, axis.taps, axis.size_in))
         for table in (axis.inside, axis.tapped, axis.base, axis.phase):
             self.out.put_all(table)
 
     def _numbered_axis(self, axis: AxisMap) -> int:
         tables = (axis.taps, axis.phase)
-        key = b'|'.join([str((axis.size_in, tuple(axis.taps.shape))).encode(), *(t.numpy().tobytes() for t in tables)])
+        size = (axis.size_in, tuple(axis.taps.shape), axis.fixed)
+        key = b'|'.join([str(size).encode(), *(t.numpy().tobytes() for t in tables)])
         return self.axes.setdefault(key, (len(self.axes), axis))[0]
 
     def _window(self, window: Window) -> int:
@@ -157,6 +164,8 @@ class _Writer:
         out.put_reals([self.thresholds[node.index]])
         out.put(len(inputs), *(self.number[i] for i in inputs))
         out.put(*(self._window(w) for w in node.windows[: len(inputs)]), self._carrier(node) if inputs else 0)
+        entries = sorted(self.entries.get(node.index, ())) if inputs else []
+        out.put(len(entries), *entries)
         epilogue = () if is_given else node.epilogue
         functions = [*operation.functions, *(f for unary in epilogue for f in describe_unary(unary))]
         out.put(len(functions))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dedelayed_ros.sparse import motion as moving
-from dedelayed_ros.sparse.alignment import Alignment, compacted, misaligned, misaligned_within
+from dedelayed_ros.sparse.alignment import Alignment, compacted, first_footprints, misaligned, misaligned_within
 from dedelayed_ros.sparse.backends.evaluate import evaluate
 from dedelayed_ros.sparse.cache import State, agrees, merged, remapped
 from dedelayed_ros.sparse.geometry import Grid
@@ -52,7 +52,7 @@ class ReferenceEngine:
         self.alignment = alignment.settled(plan)
         self.thresholds = thresholds
         self.remap = remap
-        self._entries = _first_footprints(plan)
+        self._entries = first_footprints(plan)
         self._covers: dict[tuple[Grid, int], Cover] = {}
 
     def new_state(self) -> State:
@@ -208,20 +208,3 @@ class ReferenceEngine:
 def _remainder(node: Node, state: State) -> Tensor:
     found = state.remainders.get(node.index)
     return torch.zeros(2, *node.grid.size, dtype=torch.int64) if found is None else found
-
-
-def _first_footprints(plan: Plan) -> dict[int, frozenset[int]]:
-    """Nodes with a footprint over one position of which an input still is the frame, pixel by pixel.
-
-    For each, the numbers of these inputs: where section IV-C merges its flags.
-    """
-    frame = plan.nodes[plan.inputs[0]].grid
-    shallow: set[int] = set()
-    entries: dict[int, frozenset[int]] = {}
-    for node in plan.nodes:
-        near = frozenset(k for k, i in enumerate(node.inputs) if i in shallow)
-        if node.index == plan.inputs[0] or (near and node.is_point and node.grid == frame):
-            shallow.add(node.index)
-        elif near:
-            entries[node.index] = near
-    return entries

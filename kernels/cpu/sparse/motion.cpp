@@ -3,38 +3,10 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "cells.h"
+
 namespace dedelayed::sparse {
 namespace {
-
-constexpr std::int64_t kQuarters = 4;  // quarter pixels a pixel
-
-std::int64_t floor_divide(std::int64_t a, std::int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
-
-std::int64_t round_away(std::int64_t number, std::int64_t divisor) {
-  const std::int64_t size = (2 * std::llabs(number) + divisor) / (2 * divisor);
-  return number < 0 ? -size : size;
-}
-
-// Blocks of the field under each cell of a grid along one axis, and the one under its centre.
-struct Cover {
-  std::vector<int> first, last, centre;  // [first, last)
-
-  Cover(int cells, Stride stride, int frame, int block) : first(cells), last(cells), centre(cells) {
-    for (int p = 0; p < cells; ++p) {
-      std::int64_t start = 0, stop = frame;
-      if (stride.den) {
-        start = std::clamp<std::int64_t>(p * stride.num / stride.den, 0, frame - 1);
-        stop = -floor_divide(-(p + 1) * stride.num, stride.den);
-        stop = std::min<std::int64_t>(std::max(stop, start + 1), frame);
-      }
-      first[p] = static_cast<int>(start / block);
-      last[p] = static_cast<int>((stop + block - 1) / block);
-      centre[p] = static_cast<int>((start + stop) / 2 / block);
-    }
-  }
-};
-
-int vector_of(const Field& field, int block, int axis) { return field.vectors[2 * block + 1 - axis]; }
 
 // Whole cells of a grid, or kNowhere if a block's vector is not.
 std::int32_t exact_key(const Field& field, int block, const Grid& grid) {
@@ -50,7 +22,8 @@ std::int32_t exact_key(const Field& field, int block, const Grid& grid) {
   return to_key(cells[0], cells[1]);
 }
 
-// Positions whose source is outside of the grid have none.
+}  // namespace
+
 void keep_inside(const Grid& grid, Moved& moved) {
   for (int y = 0; y < grid.height; ++y) {
     std::int32_t* key = moved.key.data() + static_cast<std::size_t>(y) * grid.width;
@@ -60,8 +33,6 @@ void keep_inside(const Grid& grid, Moved& moved) {
     }
   }
 }
-
-}  // namespace
 
 Field Field::of(const std::int16_t* vectors, const std::uint8_t* valid, int rows, int cols, int block) {
   Field field{vectors, valid, rows, cols, block, true};
@@ -217,21 +188,24 @@ void add_unlike(const Axis& rows, const Axis& cols, const Moved& out, const Move
 
 }  // namespace
 
-void find_misaligned(const Plan& plan, const Grid& grid, const Alignment& alignment, const std::vector<Moved>& moved,
-                     Set& bad) {
+void flag_nowhere(const Moved& moved, const Grid& grid, Set& bad) {
   bad.resize(grid.height, grid.width);
-  const Moved& out = moved[alignment.out];
-  if (!out.still) {
-    for (int y = 0; y < grid.height; ++y) {
-      const std::int32_t* key = out.key.data() + static_cast<std::size_t>(y) * grid.width;
-      std::uint8_t* flag = bad.row(y);
-      for (int x = 0; x < grid.width; ++x) {
-        flag[x] = key[x] == kNowhere;
-        bad.rows[y] |= flag[x];
-      }
+  if (moved.still) return;
+  for (int y = 0; y < grid.height; ++y) {
+    const std::int32_t* key = moved.key.data() + static_cast<std::size_t>(y) * grid.width;
+    std::uint8_t* flag = bad.row(y);
+    for (int x = 0; x < grid.width; ++x) {
+      flag[x] = key[x] == kNowhere;
+      bad.rows[y] |= flag[x];
     }
   }
-  for (const auto& [window, slot] : alignment.sources) {
+}
+
+void find_misaligned(const Plan& plan, const Grid& grid, const Alignment& alignment, const std::vector<Moved>& moved,
+                     Set& bad) {
+  const Moved& out = moved[alignment.out];
+  flag_nowhere(out, grid, bad);
+  for (const auto& [window, slot, from] : alignment.sources) {
     const Axis &rows = plan.rows(window), &cols = plan.cols(window);
     if (out.still && moved[slot].still) continue;
     if (alignment.out == slot && rows.is_point && cols.is_point && rows.out > 0) {

@@ -38,9 +38,18 @@ struct Field {
   static Field of(const std::int16_t* vectors, const std::uint8_t* valid, int rows, int cols, int block);
 };
 
+// A block's vector along an axis: 0 for rows, 1 for columns.
+inline int vector_of(const Field& field, int block, int axis) { return field.vectors[2 * block + 1 - axis]; }
+
+// Positions whose source is outside of the grid have none.
+void keep_inside(const Grid& grid, Moved& moved);
+
 void find_exact(const Plan& plan, const Field& field, const Grid& grid, Moved& moved);
 void find_carried(const Plan& plan, const Field& field, const Grid& grid, Remainder& remainder, Moved& moved);
 void find_propagated(const Plan& plan, const Node& node, const Moved& source, Moved& moved);
+
+// Positions that have no cached value; `bad` is replaced.
+void flag_nowhere(const Moved& moved, const Grid& grid, Set& bad);
 
 // Positions whose cached value may not be used, whatever the content; `bad` is replaced.
 void find_misaligned(const Plan& plan, const Grid& grid, const Alignment& alignment, const std::vector<Moved>& moved,

@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <cstring>
 #include <stdexcept>
 
 #include "conv.h"
@@ -24,6 +25,13 @@ class Reader {
   }
   int size() { return number(0, 1 << 30); }
   bool flag() { return number(0, 1) != 0; }
+  double wide_real() {  // the bits of a double in a word
+    const std::int64_t bits = wide();
+    double value;
+    std::memcpy(&value, &bits, sizeof value);
+    require(value >= 0.0);
+    return value;
+  }
   float real() {
     require(float_ != floats_end_);
     return *float_++;
@@ -60,6 +68,7 @@ Axis read_axis(Reader& read) {
   axis.in = read.number(1, kLargest);
   axis.out = read.number(1, kLargest);
   axis.taps = read.number(1, kLargest);
+  axis.fixed = read.flag();
   axis.tap = read.numbers<std::int32_t>(static_cast<std::int64_t>(axis.out) * axis.taps, 0, axis.in);
   axis.inside = read.numbers<std::uint8_t>(axis.out, 0, 1);
   axis.tapped = read.numbers<std::uint8_t>(axis.out, 0, 1);
@@ -185,6 +194,8 @@ Node read_node(Reader& read, Plan& plan) {
   const bool is_input = node.kind == Kind::kInput || node.kind == Kind::kGiven;
   Reader::require(is_input == (inputs == 0));
   node.carrier = read.number(0, std::max(inputs - 1, 0));
+  const int entries = read.number(0, inputs);
+  node.entries = read.numbers<int>(entries, 0, inputs - 1);
   const int functions = read.number(0, kLargest);
   for (int k = 0; k < functions; ++k) {
     Function function;
@@ -204,7 +215,7 @@ int numbered(std::vector<T>& items, const T& item) {
   return static_cast<int>(items.size()) - 1;
 }
 
-// Nodes on one grid that follow the frame share a displacement; what is carried has its own.
+// Nodes on one grid that follow the frame share a displacement; what keeps a remainder has its own.
 void number_displacements(Plan& plan) {
   plan.slots.push_back({Slot::Source::kStill, 0, -1});
   std::vector<int> of_grid(plan.grids.size(), -1);
@@ -213,20 +224,29 @@ void number_displacements(Plan& plan) {
     const Grid& grid = plan.grids[node.grid];
     if (node.motion == Motion::kNone || grid.cells() == 1) {
       node.moved = 0;
-    } else if (node.motion == Motion::kFrame) {
+    } else if (node.motion == Motion::kFrame && plan.mode != Mode::kTolerant) {
       if (of_grid[node.grid] < 0) {
+        const bool sampled = plan.mode == Mode::kPaper || plan.mode == Mode::kOff;
         of_grid[node.grid] = static_cast<int>(plan.slots.size());
-        plan.slots.push_back({Slot::Source::kExact, node.grid, static_cast<int>(n)});
+        const auto source = sampled ? Slot::Source::kSampled : Slot::Source::kExact;
+        plan.slots.push_back({source, node.grid, static_cast<int>(n)});
       }
       node.moved = of_grid[node.grid];
+    } else if (node.motion == Motion::kFrame) {
+      node.moved = static_cast<int>(plan.slots.size());
+      plan.slots.push_back({Slot::Source::kTolerant, node.grid, static_cast<int>(n)});
     } else {
       const auto source = node.inputs.empty() ? Slot::Source::kCarried : Slot::Source::kPropagated;
       node.moved = static_cast<int>(plan.slots.size());
       plan.slots.push_back({source, node.grid, static_cast<int>(n)});
     }
-    Alignment alignment{node.moved, {}};
+    const bool frame = node.motion == Motion::kFrame;
+    const bool believed = frame && (plan.mode == Mode::kPaper || plan.mode == Mode::kOff);
+    Alignment alignment{node.moved, frame && plan.mode == Mode::kTolerant, believed, {}};
     for (std::size_t k = 0; k < node.inputs.size(); ++k) {
-      alignment.sources.push_back({node.windows[k], plan.nodes[node.inputs[k]].moved});
+      const Node& before = plan.nodes[node.inputs[k]];
+      const bool placed = plan.grids[before.grid].cells() > 1 && before.motion != Motion::kNone;
+      alignment.sources.push_back({node.windows[k], before.moved, placed ? before.grid : -1});
     }
     node.alignment = numbered(plan.alignments, alignment);
   }
@@ -241,7 +261,11 @@ Plan read_plan(const std::int64_t* words, std::int64_t word_count, const float* 
   plan.instruction_set = instruction_set;
   plan.frame_height = read.number(1, kLargest);
   plan.frame_width = read.number(1, kLargest);
-  plan.sticky = read.flag();
+  plan.mode = static_cast<Mode>(read.number(0, 4));
+  plan.r_max = read.number(1, 1 << 30);
+  plan.s_max = read.number(1, 1 << 30);
+  plan.remainder = read.wide_real();
+  plan.spread = read.wide_real();
   const int axes = read.size();
   for (int k = 0; k < axes; ++k) plan.axes.push_back(read_axis(read));
   const int windows = read.size();

@@ -15,6 +15,7 @@ namespace dedelayed::sparse {
 struct Axis {
   int in, out, taps;
   bool is_point;                       // each output reads its own input
+  bool fixed;                          // no output is computed as any other one is
   std::vector<std::int32_t> tap;       // [out, taps]: an input, or `in` where there is none (padding, or no tap)
   std::vector<std::uint8_t> inside;    // [out]: no tap reads padding
   std::vector<std::uint8_t> tapped;    // [out]: at least one tap reads an input
@@ -42,6 +43,10 @@ struct Grid {
     return height == other.height && width == other.width && stride == other.stride;
   }
 };
+
+// How reuse is checked against motion; dedelayed_ros/sparse/alignment.py says what each mode means. kTolerant is
+// 'calibrated' with a tolerance that is not zero.
+enum class Mode : int { kPerLayer, kSticky, kPaper, kTolerant, kOff };
 
 enum class Motion : int { kNone = 0, kFrame = 1, kCarried = 2 };
 
@@ -82,6 +87,7 @@ struct Node {
   int grid, channels;
   std::vector<int> inputs, windows;
   std::vector<Function> epilogue;
+  std::vector<int> entries;  // Mode::kPaper: inputs at which its flags are merged
   int carrier;    // Motion::kCarried, not an input: number of the input whose displacement is taken over
   int moved;      // slot of its displacement
   int alignment;  // class of its misaligned set
@@ -101,13 +107,17 @@ struct Node {
 // What decides a misaligned set: nodes that agree in it share the work.
 struct Alignment {
   int out;                                   // displacement slot
-  std::vector<std::array<int, 2>> sources;   // window, displacement slot
-  bool operator==(const Alignment& other) const { return out == other.out && sources == other.sources; }
+  bool tolerant;                             // within the plan's tolerances, and not exactly
+  bool believed;                             // nothing is checked but that there is a cached value
+  std::vector<std::array<int, 3>> sources;   // window, displacement slot, grid of the input or -1 if it has no motion
+  bool operator==(const Alignment& other) const {
+    return out == other.out && tolerant == other.tolerant && believed == other.believed && sources == other.sources;
+  }
 };
 
 // Where displacements come from.
 struct Slot {
-  enum class Source : int { kStill, kExact, kCarried, kPropagated } source;
+  enum class Source : int { kStill, kExact, kSampled, kTolerant, kCarried, kPropagated } source;
   int grid, node;
 };
 
@@ -117,7 +127,9 @@ struct Border {
 
 struct Plan {
   int frame_height, frame_width, instruction_set;
-  bool sticky;
+  Mode mode;
+  int r_max, s_max;          // kPaper: side of the neighbourhood with one vector, divisor of vectors; frame pixels
+  double remainder, spread;  // kTolerant: cells
   std::vector<Axis> axes;
   std::vector<Window> windows;
   std::vector<Grid> grids;

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "tolerance.h"
+
 namespace dedelayed::sparse {
 namespace {
 
@@ -48,21 +50,22 @@ void differ_row(const float* fresh, const float* cached, int channels, int width
 
 Stream::Stream(const Plan& plan) : plan_(plan) {
   const std::size_t nodes = plan.nodes.size();
-  maps_.resize(nodes), dirty_.resize(nodes), remainders_.resize(nodes), flags_.resize(plan.sticky ? nodes : 0);
+  maps_.resize(nodes), dirty_.resize(nodes), remainders_.resize(nodes), flags_.resize(sticky() ? nodes : 0);
   for (std::size_t n = 0; n < nodes; ++n) {
     const Grid& grid = plan.grids[plan.nodes[n].grid];
     maps_[n].resize(grid, plan.nodes[n].channels, plan.borders[n]);
     dirty_[n].resize(grid.height, grid.width);
-    if (plan.sticky) flags_[n].resize(grid.height, grid.width);
+    if (sticky()) flags_[n].resize(grid.height, grid.width);
   }
   moved_.resize(plan.slots.size());
   for (const Slot& slot : plan.slots) {
-    if (slot.source == Slot::Source::kCarried) {
+    if (slot.source == Slot::Source::kCarried || slot.source == Slot::Source::kTolerant) {
       remainders_[slot.node].assign(2 * static_cast<std::size_t>(plan.grids[slot.grid].cells()), 0);
     }
   }
   misaligned_.resize(plan.alignments.size());
   known_.resize(plan.alignments.size());
+  cells_.resize(plan.grids.size()), cells_known_.resize(plan.grids.size());
   work_.convolve = convolve_variant(plan.instruction_set);
 }
 
@@ -84,6 +87,9 @@ void Stream::step(const Given* given, const Field* field, Report* reports) {
   }
   dense_ = !ready_ || !field;
   std::fill(known_.begin(), known_.end(), 0);
+  std::fill(cells_known_.begin(), cells_known_.end(), 0);
+  for (Spread& spread : spreads_) spread.known = false;
+  compacted_known_ = false;
   if (dense_) {
     for (Remainder& remainder : remainders_) std::fill(remainder.begin(), remainder.end(), 0);
   }
@@ -98,7 +104,7 @@ void Stream::step(const Given* given, const Field* field, Report* reports) {
     if (node.inputs.empty()) {
       take(static_cast<int>(n), given[n], reports[n]);
     } else {
-      run(static_cast<int>(n), reports[n]);
+      run(static_cast<int>(n), field, reports[n]);
     }
     Remainder& remainder = remainders_[n];
     if (!dense_ && !remainder.empty()) {
@@ -121,11 +127,72 @@ void Stream::find_displacements(const Field& field, int slot_number) {
   switch (slot.source) {
     case Slot::Source::kStill: moved.still = true; break;
     case Slot::Source::kExact: find_exact(plan_, field, grid, moved); break;
+    case Slot::Source::kSampled: find_sampled(cells(field, slot.grid), field, grid, moved); break;
+    case Slot::Source::kTolerant:
+      find_tolerant(plan_, cells(field, slot.grid), field, grid, remainders_[slot.node], rest_, moved);
+      break;
     case Slot::Source::kCarried: find_carried(plan_, field, grid, remainders_[slot.node], moved); break;
     case Slot::Source::kPropagated: {
       const Node& node = plan_.nodes[slot.node];
       find_propagated(plan_, node, moved_[plan_.nodes[node.inputs[node.carrier]].moved], moved);
     }
+  }
+}
+
+// Vectors under the cells of a grid.
+const Cells& Stream::cells(const Field& field, int grid) {
+  if (!cells_known_[grid]) {
+    cells_[grid].find(plan_, field, plan_.grids[grid]);
+    cells_known_[grid] = 1;
+  }
+  return cells_[grid];
+}
+
+// Where a node's cached values may not be used, whatever the content.
+const Set& Stream::misaligned(const Field& field, const Node& node) {
+  Set& bad = misaligned_[node.alignment];
+  if (known_[node.alignment]) return bad;
+  known_[node.alignment] = 1;
+  const Alignment& alignment = plan_.alignments[node.alignment];
+  const Grid& grid = plan_.grids[node.grid];
+  const Moved& out = moved_[alignment.out];
+  if (!alignment.believed && !alignment.tolerant) {
+    find_misaligned(plan_, grid, alignment, moved_, bad);
+    return bad;
+  }
+  flag_nowhere(out, grid, bad);
+  if (alignment.believed) return bad;
+  bool moves = !out.still;
+  for (const auto& source : alignment.sources) moves |= !moved_[source[1]].still;
+  if (!moves) return bad;
+  for (const auto& [window, slot, from] : alignment.sources) {
+    if (from >= 0 && !field.still) add(bad, far(field, window, from, node.grid));
+    add_misaligned_within(plan_, grid, plan_.windows[window], out, moved_[slot], bad);
+  }
+  return bad;
+}
+
+const Set& Stream::far(const Field& field, int window, int from, int grid) {
+  const auto same = [&](const Spread& s) { return s.window == window && s.from == from && s.grid == grid; };
+  auto found = std::find_if(spreads_.begin(), spreads_.end(), same);
+  if (found == spreads_.end()) found = spreads_.insert(found, {window, from, grid, false, {}});
+  if (!found->known) find_spread(plan_, cells(field, from), plan_.grids[grid], plan_.windows[window], found->far);
+  found->known = true;
+  return found->far;
+}
+
+// FluxShard's flags, merged at the first footprint over more than one position.
+void Stream::add_compacted(const Field& field, const Node& node) {
+  const Moved& moved = moved_[node.moved];
+  const auto nowhere = [](std::int32_t key) { return key == kNowhere; };
+  if (!moved.still && std::all_of(moved.key.begin(), moved.key.end(), nowhere)) return;
+  if (!compacted_known_) {
+    const int grid = plan_.nodes[0].grid;
+    find_compacted(plan_, cells(field, grid), field, plan_.grids[grid], compacted_);
+    compacted_known_ = true;
+  }
+  for (const int k : node.entries) {
+    add_dilated(candidates_, compacted_, plan_.rows(node.windows[k]), plan_.cols(node.windows[k]), line_);
   }
 }
 
@@ -143,7 +210,7 @@ void Stream::take(int n, const Given& given, Report& report) {
   Set& dirty = dirty_[n];
   if (!dense_) map.remap(moved_[node.moved]);
   dirty.clear();
-  if (plan_.sticky) flags_[n].clear();
+  if (sticky()) flags_[n].clear();
   const Moved* moved = dense_ || moved_[node.moved].still ? nullptr : &moved_[node.moved];
   fresh_.resize(static_cast<std::size_t>(node.channels) * map.width);
   std::fill(fresh_.begin(), fresh_.end(), 0.0f);
@@ -162,7 +229,7 @@ void Stream::take(int n, const Given& given, Report& report) {
       const std::int32_t* key = moved->key.data() + static_cast<std::size_t>(y) * map.width;
       for (int x = 0; x < map.width; ++x) on[x] |= key[x] == kNowhere;
     }
-    if (plan_.sticky && (dense_ || moved)) {
+    if (sticky() && (dense_ || moved)) {
       std::uint8_t* flag = flags_[n].row(y);
       const std::int32_t* key = moved ? moved->key.data() + static_cast<std::size_t>(y) * map.width : nullptr;
       for (int x = 0; x < map.width; ++x) flag[x] = !key || key[x] == kNowhere;
@@ -185,7 +252,7 @@ void Stream::take(int n, const Given& given, Report& report) {
 }
 
 // An operation: computes what its inputs and motion do not explain, and keeps of it what is really new.
-void Stream::run(int n, Report& report) {
+void Stream::run(int n, const Field* field, Report& report) {
   const Node& node = plan_.nodes[n];
   const Grid& grid = plan_.grids[node.grid];
   Map& map = maps_[n];
@@ -193,23 +260,20 @@ void Stream::run(int n, Report& report) {
   candidates_.resize(grid.height, grid.width);
   if (dense_) {
     candidates_.fill();
-    if (plan_.sticky) flags_[n].fill();
+    if (sticky()) flags_[n].fill();
   } else {
-    Set& bad = misaligned_[node.alignment];
-    if (!known_[node.alignment]) {
-      find_misaligned(plan_, grid, plan_.alignments[node.alignment], moved_, bad);
-      known_[node.alignment] = 1;
-    }
+    const Set& bad = misaligned(*field, node);
     add(candidates_, bad);
-    if (plan_.sticky) {
+    if (sticky()) {
       flags_[n].clear();
       add(flags_[n], bad);
     }
     for (std::size_t k = 0; k < node.inputs.size(); ++k) {
       const Axis &rows = plan_.rows(node.windows[k]), &cols = plan_.cols(node.windows[k]);
       add_dilated(candidates_, dirty_[node.inputs[k]], rows, cols, line_);
-      if (plan_.sticky) add_dilated(flags_[n], flags_[node.inputs[k]], rows, cols, line_);
+      if (sticky()) add_dilated(flags_[n], flags_[node.inputs[k]], rows, cols, line_);
     }
+    if (!node.entries.empty()) add_compacted(*field, node);
     map.remap(moved_[node.moved]);
   }
   list(candidates_, positions_);
@@ -237,7 +301,7 @@ void Stream::run(int n, Report& report) {
       const float* fresh = fresh_.data() + static_cast<std::ptrdiff_t>(i) * node.channels;
       float* cell = map.cell(positions[i]);
       const bool kept = usable(node, positions[i]) && agree(fresh, cell, node.channels, node.threshold);
-      if (kept && !(plan_.sticky && flags_[n].on[positions[i]])) continue;
+      if (kept && !(sticky() && flags_[n].on[positions[i]])) continue;
       std::copy_n(fresh, node.channels, cell);
       dirty.on[positions[i]] = 1;
       dirty.rows[positions[i] / grid.width] = 1;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cells.h"
 #include "maps.h"
 #include "motion.h"
 #include "ops.h"
@@ -25,6 +26,13 @@ struct Report {
   std::int64_t computed, dirty, nanoseconds;
 };
 
+// Where a window of outputs on `grid` reads vectors of the input's grid `from` that differ too much.
+struct Spread {
+  int window, from, grid;
+  bool known;
+  Set far;
+};
+
 class Stream {
  public:
   explicit Stream(const Plan& plan);
@@ -38,6 +46,7 @@ class Stream {
 
  private:
   const Plan& plan_;
+  bool sticky() const { return plan_.mode == Mode::kSticky; }
   bool ready_ = false, dense_ = true;
   std::vector<Map> maps_;
   std::vector<Set> dirty_;        // S: positions that differ, or may differ, from their cached value
@@ -48,6 +57,12 @@ class Stream {
   std::vector<Moved> moved_;      // by slot
   std::vector<Set> misaligned_;   // by class of alignment
   std::vector<std::uint8_t> known_;
+  std::vector<Cells> cells_;      // by grid
+  std::vector<std::uint8_t> cells_known_;
+  std::vector<Spread> spreads_;
+  Set compacted_;                 // for `paper`
+  bool compacted_known_ = false;
+  Remainder rest_;
   std::vector<std::int32_t> positions_;
   std::vector<float> fresh_;
   std::vector<std::uint8_t> line_;
@@ -56,7 +71,11 @@ class Stream {
 
   void find_displacements(const Field& field, int slot);
   void take(int node, const Given& given, Report& report);
-  void run(int node, Report& report);
+  void run(int node, const Field* field, Report& report);
+  const Cells& cells(const Field& field, int grid);
+  const Set& misaligned(const Field& field, const Node& node);
+  const Set& far(const Field& field, int window, int from, int grid);
+  void add_compacted(const Field& field, const Node& node);
   bool usable(const Node& node, std::int32_t position) const;
 };
 

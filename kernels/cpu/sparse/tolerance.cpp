@@ -1,0 +1,308 @@
+#include "tolerance.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+namespace dedelayed::sparse {
+namespace {
+
+constexpr int kNeighbours[9][2] = {{0, 0}, {-1, 0}, {1, 0}, {0, -1}, {0, 1}, {-1, -1}, {-1, 1}, {1, -1}, {1, 1}};
+constexpr float kMargin = 1e-4f;  // cells: what single precision may get wrong
+
+// How cells with the same vectors find their cached values.
+struct Way {
+  bool usable;
+  int start[2];         // displacement of the vector alone, in cells
+  std::int64_t over[2];  // what of the vector it leaves, scaled
+  float sure;           // distance up to which no other displacement can be nearer
+};
+
+class Tolerance {
+ public:
+  Tolerance(const Plan& plan, const Grid& grid) : grid_(grid) {
+    for (int axis = 0; axis < 2; ++axis) {
+      const Stride& stride = grid.stride[axis];
+      placed_[axis] = stride.den != 0;
+      den_[axis] = placed_[axis] ? stride.den : 1;
+      unit_[axis] = placed_[axis] ? kQuarters * stride.num : 1;
+      const double cell = placed_[axis] ? kQuarters * (static_cast<double>(stride.num) / static_cast<double>(stride.den)) : 0;
+      // In single precision, like the reference, here and below: it decides what is just within.
+      share_[axis] = static_cast<float>(plan.remainder * cell);
+      spread_[axis] = static_cast<float>(plan.spread * cell);
+    }
+    least_ = 1.0f - static_cast<float>(plan.remainder) - kMargin;
+  }
+
+  Way way(const Vectors& v) const {
+    Way way{v.valid && v.centre_valid, {0, 0}, {0, 0}, 0.5f - kMargin};
+    for (int axis = 0; axis < 2; ++axis) {
+      if (!placed_[axis]) continue;
+      way.usable &= static_cast<float>(v.high[axis] - v.low[axis]) <= spread_[axis];
+      const std::int64_t scaled = v.centre[axis] * den_[axis];
+      way.start[axis] = static_cast<int>(round_away(scaled, unit_[axis]));
+      way.over[axis] = scaled - way.start[axis] * unit_[axis];
+      // Another displacement leaves at least a cell less this, less the largest remainder that there is.
+      way.sure = std::min(way.sure, least_ - std::fabs(static_cast<float>(way.over[axis])) / static_cast<float>(unit_[axis]));
+    }
+    return way;
+  }
+
+  // The displacement of cell (y, x), or kNowhere; `left` is what remains then, in quarter pixels.
+  std::int32_t find(const Way& way, const Remainder& remainder, int y, int x, std::int32_t left[2]) const {
+    double best = 0.5;
+    std::int32_t key = kNowhere;
+    left[0] = left[1] = 0;
+    for (const auto& step : kNeighbours) {
+      const int row = y - way.start[0] - step[0], col = x - way.start[1] - step[1];
+      if (row < 0 || row >= grid_.height || col < 0 || col >= grid_.width) continue;
+      std::int32_t rest[2];
+      const float distance = measure(way, remainder, row, col, step, rest);
+      const bool is_start = !step[0] && !step[1];
+      if (static_cast<double>(distance) < best || (key == kNowhere && static_cast<double>(distance) == best)) {
+        best = distance;
+        key = to_key(way.start[0] + step[0], way.start[1] + step[1]);
+        left[0] = rest[0], left[1] = rest[1];
+      }
+      if (is_start && (distance == 0.0f || distance <= way.sure)) break;
+    }
+    if (key != kNowhere && !within(left)) key = kNowhere;
+    if (key == kNowhere) left[0] = left[1] = 0;  // it is recomputed, and then lies where it belongs
+    return key;
+  }
+
+ private:
+  const Grid& grid_;
+  bool placed_[2];
+  std::int64_t den_[2], unit_[2];
+  float share_[2], spread_[2], least_;
+
+  float measure(const Way& way, const Remainder& remainder, int row, int col, const int step[2], std::int32_t rest[2]) const {
+    const std::size_t at = static_cast<std::size_t>(row) * grid_.width + col;
+    float distance = 0;
+    for (int axis = 0; axis < 2; ++axis) {
+      rest[axis] = 0;
+      if (!placed_[axis]) continue;
+      const std::int64_t kept = remainder[at + (axis ? static_cast<std::size_t>(grid_.cells()) : 0)];
+      const std::int64_t scaled = way.over[axis] + kept * den_[axis] - step[axis] * unit_[axis];
+      rest[axis] = static_cast<std::int32_t>(scaled / den_[axis]);
+      distance = std::max(distance, static_cast<float>(std::llabs(scaled)) / static_cast<float>(unit_[axis]));
+    }
+    return distance;
+  }
+
+  bool within(const std::int32_t left[2]) const {
+    for (int axis = 0; axis < 2; ++axis) {
+      if (placed_[axis] && static_cast<float>(std::abs(left[axis])) > share_[axis]) return false;
+    }
+    return true;
+  }
+};
+
+}  // namespace
+
+void find_sampled(const Cells& cells, const Field& field, const Grid& grid, Moved& moved) {
+  moved.still = field.still;
+  if (field.still) return;
+  moved.key.resize(static_cast<std::size_t>(grid.cells()));
+  for (int y = 0; y < grid.height; ++y) {
+    std::int32_t* key = moved.key.data() + static_cast<std::size_t>(y) * grid.width;
+    for (int kind = 0; kind < cells.columns; ++kind) {
+      const Vectors& v = cells.of_kind(y, kind);
+      std::int64_t steps[2] = {0, 0};
+      for (int axis = 0; axis < 2; ++axis) {
+        const Stride& stride = grid.stride[axis];
+        if (stride.den) steps[axis] = round_away(v.centre[axis] * stride.den, kQuarters * stride.num);
+      }
+      const std::int32_t found = v.centre_valid ? to_key(static_cast<int>(steps[0]), static_cast<int>(steps[1])) : kNowhere;
+      std::fill(key + cells.start[kind], key + cells.end[kind], found);
+    }
+  }
+  keep_inside(grid, moved);
+}
+
+void find_tolerant(const Plan& plan, const Cells& cells, const Field& field, const Grid& grid, Remainder& remainder,
+                   Remainder& rest, Moved& moved) {
+  moved.still = field.still && std::all_of(remainder.begin(), remainder.end(), [](std::int32_t r) { return r == 0; });
+  if (moved.still) return;
+  const std::size_t count = static_cast<std::size_t>(grid.cells());
+  moved.key.resize(count);
+  rest.resize(2 * count);
+  const Tolerance tolerance(plan, grid);
+  std::vector<Way> ways;
+  for (int y = 0; y < grid.height; ++y) {
+    if (!y || cells.row[y] != cells.row[y - 1]) {
+      ways.clear();
+      for (int kind = 0; kind < cells.columns; ++kind) ways.push_back(tolerance.way(cells.of_kind(y, kind)));
+    }
+    const std::size_t line = static_cast<std::size_t>(y) * grid.width;
+    for (int kind = 0; kind < cells.columns; ++kind) {
+      const Way& way = ways[kind];
+      for (int x = cells.start[kind]; x < cells.end[kind]; ++x) {
+        std::int32_t left[2] = {0, 0};
+        moved.key[line + x] = way.usable ? tolerance.find(way, remainder, y, x, left) : kNowhere;
+        rest[line + x] = left[0], rest[count + line + x] = left[1];
+      }
+    }
+  }
+  remainder.swap(rest);
+}
+
+void find_spread(const Plan& plan, const Cells& cells, const Grid& grid, const Window& window, Set& far) {
+  const Axis &rows = plan.axes[window.rows], &cols = plan.axes[window.cols];
+  far.resize(grid.height, grid.width);
+  std::vector<int> read;  // kinds that the row before read
+  for (int y = 0; y < grid.height; ++y) {
+    std::vector<int> kinds;
+    for (int k = 0; k < rows.taps; ++k) {
+      const int tap = rows.taps_of(y)[k];
+      if (tap != rows.in && (kinds.empty() || kinds.back() != cells.row[tap])) kinds.push_back(cells.row[tap]);
+    }
+    std::uint8_t* flag = far.row(y);
+    if (y && kinds == read) {
+      std::copy_n(flag - grid.width, grid.width, flag);
+      far.rows[y] = far.rows[y - 1];
+      continue;
+    }
+    read = kinds;
+    if (kinds.empty()) continue;
+    std::vector<Vectors> line(static_cast<std::size_t>(cells.columns));
+    for (int c = 0; c < cells.columns; ++c) {
+      line[c] = cells.kinds[static_cast<std::size_t>(kinds[0]) * cells.columns + c];
+      for (const int kind : kinds) {
+        const Vectors& v = cells.kinds[static_cast<std::size_t>(kind) * cells.columns + c];
+        for (int axis = 0; axis < 2; ++axis) {
+          line[c].low[axis] = std::min(line[c].low[axis], v.low[axis]);
+          line[c].high[axis] = std::max(line[c].high[axis], v.high[axis]);
+        }
+      }
+    }
+    for (int x = 0; x < grid.width; ++x) {
+      if (!cols.tapped[x]) continue;
+      const std::int32_t* tap = cols.taps_of(x);
+      const Vectors& first = line[cells.col[cols.base[x]]];
+      int low[2] = {first.low[0], first.low[1]}, high[2] = {first.high[0], first.high[1]};
+      for (int k = 0; k < cols.taps; ++k) {
+        if (tap[k] == cols.in) continue;
+        const Vectors& v = line[cells.col[tap[k]]];
+        for (int axis = 0; axis < 2; ++axis) {
+          low[axis] = std::min(low[axis], v.low[axis]), high[axis] = std::max(high[axis], v.high[axis]);
+        }
+      }
+      for (int axis = 0; axis < 2; ++axis) {
+        const Stride& stride = grid.stride[axis];
+        if (!stride.den) continue;
+        const double cell = static_cast<double>(stride.num) / static_cast<double>(stride.den);
+        flag[x] |= static_cast<float>(high[axis] - low[axis]) > static_cast<float>(plan.spread * kQuarters * cell);
+      }
+      far.rows[y] |= flag[x];
+    }
+  }
+}
+
+namespace {
+
+// Where the output moves along an axis, neither it nor its source may read padding, nor be of a kind of its own.
+bool crosses(const Axis& axis, int p, int cells) {
+  if (cells == 0) return false;
+  const int source = std::clamp(p - cells, 0, axis.out - 1);
+  return axis.fixed || !axis.inside[p] || !axis.inside[source];
+}
+
+// Whether taps move otherwise than between `low` and `high` inputs, give or take the one that rounding explains.
+bool strays(const Axis& axis, int p, int cells, int low, int high, int allowed) {
+  const int source = std::clamp(p - cells, 0, axis.out - 1), step = axis.base[p] - axis.base[source];
+  return std::abs(step - low) > allowed || std::abs(step - high) > allowed;
+}
+
+}  // namespace
+
+void add_misaligned_within(const Plan& plan, const Grid& grid, const Window& window, const Moved& out,
+                           const Moved& source, Set& bad) {
+  if (out.still && source.still) return;
+  const Axis &rows = plan.axes[window.rows], &cols = plan.axes[window.cols];
+  const int allowed[2] = {grid.stride[0].den ? 1 : 0, grid.stride[1].den ? 1 : 0};
+  // Displacements that a row of outputs reads, rows and columns in turn: least and greatest. One without a cached value
+  // is the least there is.
+  const std::size_t pairs = 2 * static_cast<std::size_t>(cols.in);
+  std::vector<std::int16_t> low(pairs, 0), high(pairs, 0), line(pairs, 0);
+  for (int y = 0; y < grid.height; ++y) {
+    if (!source.still && rows.tapped[y]) {
+      bool first = true;
+      for (int k = 0; k < rows.taps; ++k) {
+        const int tap = rows.taps_of(y)[k];
+        if (tap == rows.in) continue;
+        const std::int32_t* key = source.key.data() + static_cast<std::size_t>(tap) * cols.in;
+        for (int x = 0; x < cols.in; ++x) {
+          line[2 * x] = static_cast<std::int16_t>(key_rows(key[x])), line[2 * x + 1] = static_cast<std::int16_t>(key_cols(key[x]));
+        }
+        if (first) {
+          low = line, high = line;
+          first = false;
+          continue;
+        }
+        for (std::size_t i = 0; i < pairs; ++i) low[i] = std::min(low[i], line[i]), high[i] = std::max(high[i], line[i]);
+      }
+    }
+    std::uint8_t* flag = bad.row(y);
+    std::uint8_t any = 0;
+    const std::int32_t* key = out.still ? nullptr : out.key.data() + static_cast<std::size_t>(y) * grid.width;
+    for (int x = 0; x < grid.width; ++x) {
+      if (flag[x]) continue;
+      const int r = key ? key_rows(key[x]) : 0, c = key ? key_cols(key[x]) : 0;
+      bool unlike = crosses(rows, y, r) || crosses(cols, x, c);
+      if (rows.tapped[y] && cols.tapped[x] && !unlike) {
+        int least[2] = {0, 0}, most[2] = {0, 0};
+        if (!source.still) {
+          const std::int32_t* tap = cols.taps_of(x);
+          least[0] = least[1] = INT16_MAX, most[0] = most[1] = INT16_MIN;
+          for (int k = 0; k < cols.taps; ++k) {
+            if (tap[k] == cols.in) continue;
+            for (int axis = 0; axis < 2; ++axis) {
+              least[axis] = std::min<int>(least[axis], low[2 * tap[k] + axis]);
+              most[axis] = std::max<int>(most[axis], high[2 * tap[k] + axis]);
+            }
+          }
+        }
+        unlike = least[0] == INT16_MIN || strays(rows, y, r, least[0], most[0], allowed[0]) ||
+                 strays(cols, x, c, least[1], most[1], allowed[1]);
+      }
+      flag[x] = unlike;
+      any |= flag[x];
+    }
+    bad.rows[y] |= any;
+  }
+}
+
+void find_compacted(const Plan& plan, const Cells& cells, const Field& field, const Grid& grid, Set& bad) {
+  bad.resize(grid.height, grid.width);
+  if (field.still) return;
+  const int before = (plan.r_max - 1) / 2, after = plan.r_max - 1 - before;
+  const auto inside = [&](int p, int size) { return p >= before && p + after < size; };
+  for (int y = 0; y < grid.height; ++y) {
+    std::uint8_t* flag = bad.row(y);
+    const int top = cells.row[std::max(0, y - before)], bottom = cells.row[std::min(grid.height - 1, y + after)];
+    for (int x = 0; x < grid.width; ++x) {
+      const Vectors& own = cells.at(y, x);
+      bool unlike = false;
+      for (int axis = 0; axis < 2; ++axis) {
+        const int p = axis ? x : y, size = axis ? grid.width : grid.height, moved = own.low[axis];
+        unlike |= moved % (kQuarters * plan.s_max) != 0;
+        const int source = std::clamp<int>(p - moved / static_cast<int>(kQuarters), 0, size - 1);
+        unlike |= moved != 0 && !(inside(p, size) && inside(source, size));
+      }
+      const int left = cells.col[std::max(0, x - before)], right = cells.col[std::min(grid.width - 1, x + after)];
+      for (int r = top; r <= bottom && !unlike; ++r) {
+        for (int c = left; c <= right && !unlike; ++c) {
+          const Vectors& v = cells.kinds[static_cast<std::size_t>(r) * cells.columns + c];
+          unlike = !v.valid || v.low[0] != own.low[0] || v.high[0] != own.low[0] || v.low[1] != own.low[1] ||
+                   v.high[1] != own.low[1];
+        }
+      }
+      flag[x] = unlike;
+      bad.rows[y] |= flag[x];
+    }
+  }
+}
+
+}  // namespace dedelayed::sparse
