@@ -49,12 +49,13 @@ __device__ inline bool is_kept(const Layer& layer, int position, bool unlike) {
   return !__any_sync(kFullWarp, unlike) && usable && !flagged;
 }
 
-// By one lane: the position is new. `count` + 1 is how many are.
+// By one lane: the position is new, and lies where it belongs. `count` + 1 is how many are.
 __device__ inline void mark(const Layer& layer, int position) {
   const int y = position / layer.width, x = position % layer.width;
   const unsigned bit = 1u << (x % 32);
   const unsigned before = atomicOr(layer.dirty + y * words_of(layer.width) + x / 32, bit);
   if (!(before & bit)) atomicAdd(layer.count + 1, 1u);
+  if (layer.remainder) layer.remainder[position] = layer.remainder[layer.height * layer.width + position] = 0;
 }
 
 // Channels first … first + channels of `count` positions, a warp a position. fresh [count, pitch] is what the operation

@@ -78,10 +78,29 @@ extern "C" __global__ void __launch_bounds__(kThreads) exact(const Field* fields
 }
 CU_KERNEL(exact, kThreads)
 
+// Vectors of the blocks under a cell; false where one of them is not valid.
+__device__ inline bool find_range(const Field& field, const Cover& rows, const Cover& cols, Range& range) {
+  bool valid = true;
+  const int first = rows.first * field.cols + cols.first;
+  for (int axis = 0; axis < 2; ++axis) range.low[axis] = range.high[axis] = static_cast<short>(vector_of(field, first, axis));
+  for (int r = rows.first; r < rows.last; ++r) {
+    for (int c = cols.first; c < cols.last; ++c) {
+      const int block = r * field.cols + c;
+      valid = valid && field.valid[block];
+      for (int axis = 0; axis < 2; ++axis) {
+        const short vector = static_cast<short>(vector_of(field, block, axis));
+        range.low[axis] = vector < range.low[axis] ? vector : range.low[axis];
+        range.high[axis] = vector > range.high[axis] ? vector : range.high[axis];
+      }
+    }
+  }
+  return valid;
+}
+
 // Displacement by whole cells that brings each position the cached value that belongs nearest to it, and what remains.
-extern "C" __global__ void __launch_bounds__(kThreads) carried(const Field* fields, const Slot* slots, int number) {
-  const Field& field = *fields;
-  const Slot& slot = slots[number];
+// kTolerant: only where little remains and vectors under the cell hardly differ.
+template <bool kTolerant>
+__device__ void find_carried(const Field& field, const Slot& slot) {
   const int cells = slot.height * slot.width;
   for (int p = blockIdx.x * kThreads + threadIdx.x; p < cells; p += gridDim.x * kThreads) {
     const int y = p / slot.width, x = p % slot.width;
@@ -124,12 +143,46 @@ extern "C" __global__ void __launch_bounds__(kThreads) carried(const Field* fiel
         }
       }
     }
+    if (kTolerant && key != kNowhere) {
+      Range range;
+      bool within = find_range(field, rows, cols, range);
+      for (int axis = 0; axis < 2; ++axis) {
+        if (!slot.den[axis]) continue;
+        within = within && static_cast<float>(length_of(rest[axis])) <= slot.share[axis] &&
+                 static_cast<float>(range.high[axis] - range.low[axis]) <= slot.spread[axis];
+      }
+      if (!within) key = kNowhere;
+    }
     slot.key[p] = key;
     slot.rest[p] = rest[0];
     slot.rest[cells + p] = rest[1];
   }
 }
+
+extern "C" __global__ void __launch_bounds__(kThreads) carried(const Field* fields, const Slot* slots, int number) {
+  find_carried<false>(*fields, slots[number]);
+}
 CU_KERNEL(carried, kThreads)
+
+extern "C" __global__ void __launch_bounds__(kThreads) tolerant(const Field* fields, const Slot* slots, int number) {
+  find_carried<true>(*fields, slots[number]);
+}
+CU_KERNEL(tolerant, kThreads)
+
+// Vectors under every cell of a grid, for the footprints that read it.
+extern "C" __global__ void __launch_bounds__(kThreads) ranges(const Field* fields, const Cells* grids, int number) {
+  const Field& field = *fields;
+  const Cells& grid = grids[number];
+  const int cells = grid.height * grid.width;
+  for (int p = blockIdx.x * kThreads + threadIdx.x; p < cells; p += gridDim.x * kThreads) {
+    const Cover rows = cover_of(p / grid.width, grid.num[0], grid.den[0], field.frame_height, field.block);
+    const Cover cols = cover_of(p % grid.width, grid.num[1], grid.den[1], field.frame_width, field.block);
+    Range range;
+    find_range(field, rows, cols, range);
+    grid.range[p] = range;
+  }
+}
+CU_KERNEL(ranges, kThreads)
 
 // Displacement of what is computed from a carried input alone: that of the first value it reads, in its own cells.
 extern "C" __global__ void __launch_bounds__(kThreads) propagated(const Slot* slots, int number) {

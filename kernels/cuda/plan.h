@@ -12,7 +12,7 @@ struct Axis {
   const int* phase;              // [out]: outputs of one phase use the same weights
   const unsigned char* inside;   // [out]: no tap reads padding
   const unsigned char* tapped;   // [out]: at least one tap reads an input
-  int in, out, taps, point;      // point: each output reads its own input
+  int in, out, taps, fixed;      // fixed: no output is computed as any other one is
 };
 
 // The motion field of a frame.
@@ -25,8 +25,8 @@ struct Field {
 // Displacement of the positions of a grid.
 struct Slot {
   int* key;                      // [height, width]
-  const int* remainder;          // carried: [2, height, width], quarter pixels by which cached values are behind
-  int* rest;                     // carried: the same for this frame
+  const int* remainder;          // carried, tolerant: [2, height, width], quarter pixels by which cached values are behind
+  int* rest;                     // the same for this frame
   int* strays;                   // positions that do not move as `main` says
   unsigned* stray_count;
   const int* from;               // propagated: displacement of the input
@@ -34,12 +34,25 @@ struct Slot {
   int num[2], den[2];            // frame pixels a cell, as a fraction; den is 0 on an axis without positions
   int ratio_num[2], ratio_den[2];  // propagated: cells of the input in cells of this grid
   int height, width, main, unused;
+  float share[2], spread[2];     // tolerant: quarter pixels that may remain, and by which vectors may differ
+};
+
+// Vectors of the field under a cell, quarter pixels: rows, then columns.
+struct Range {
+  short low[2], high[2];
+};
+
+// The ranges of a grid.
+struct Cells {
+  Range* range;                  // [height, width]
+  int num[2], den[2], height, width;
 };
 
 // An input of a misaligned set: a footprint, and the displacement of what it reads.
 struct Reach {
   Axis rows, cols;
   const int* key;
+  const Range* range;            // tolerant: of the input's cells; null where they have no place
 };
 
 // Positions whose cached value motion does not vouch for; operations that agree in that share it.
@@ -47,7 +60,9 @@ struct Check {
   unsigned* bad;                 // set [height, width]
   const int* key;
   const Reach* reaches;
-  int reach_count, height, width, unused;
+  int reach_count, height, width, tolerant;
+  int placed[2];                 // whether there are positions along an axis
+  float spread[2];               // tolerant: quarter pixels by which vectors in a footprint may differ
 };
 
 // A function of one number that follows an operation; the codes are those of backends/unary.py.
@@ -90,7 +105,7 @@ struct Layer {
   const float* factors[2];       // resampling: weight of each tap by axis; pooling: divisor of each output by axis
   const Pick* picks;             // [operands, channels]
   const void* given;             // inputs: [channels, height, width], or null where nothing new has arrived
-  int* remainder;                // carried inputs
+  int* remainder;                // of the displacement, where one is kept: 0 where the position is new
   int height, width, channels, source_count, function_count;
   int kernel[2], groups, mode, lanes, staged;
   int weight_pitch, depth;       // convolutions: floats from a row of weights to the next one, rows

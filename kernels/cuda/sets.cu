@@ -44,6 +44,65 @@ __device__ inline bool is_misaligned(const Check& check, int y, int x, int first
   return false;
 }
 
+// The least value of the warp, or the value itself where each lane has a position of its own.
+template <bool kWide>
+__device__ inline int least(int value) {
+  for (int offset = 16; kWide && offset > 0; offset /= 2) {
+    const int other = __shfl_sync(kFullWarp, value, (threadIdx.x % 32) ^ offset);
+    value = other < value ? other : value;
+  }
+  return value;
+}
+
+// Whether the output moves along an axis across padding, or from an output of another kind.
+__device__ inline bool crosses(const Axis& axis, int p, int source, int cells) {
+  return cells != 0 && (axis.fixed || !axis.inside[p] || !axis.inside[source]);
+}
+
+// The same with tolerance: a tap may be off by the one cell that rounding explains, and vectors may differ a little. All
+// lanes of a warp have to ask.
+template <bool kWide>
+__device__ bool is_misaligned_within(const Check& check, int y, int x, int first, int step) {
+  const int key = check.key[y * check.width + x];
+  bool bad = key == kNowhere;
+  const int moved[2] = {bad ? 0 : key_rows(key), bad ? 0 : key_cols(key)};
+  for (int k = 0; k < check.reach_count; ++k) {
+    const Reach& reach = check.reaches[k];
+    const Axis* axes[2] = {&reach.rows, &reach.cols};
+    const int here[2] = {y, x};
+    int expected[2];
+    for (int a = 0; a < 2; ++a) {
+      int source = here[a] - moved[a];
+      source = source < 0 ? 0 : source < axes[a]->out ? source : axes[a]->out - 1;
+      bad |= crosses(*axes[a], here[a], source, moved[a]);
+      expected[a] = axes[a]->base[here[a]] - axes[a]->base[source];
+    }
+    // Bounds of the vectors as least values of two signs, so that one function of the warp serves both.
+    int low[2] = {32767, 32767}, high[2] = {32767, 32767};
+    for (int t = first; t < reach.rows.taps * reach.cols.taps; t += step) {
+      const int row = reach.rows.tap[y * reach.rows.taps + t / reach.cols.taps];
+      const int col = reach.cols.tap[x * reach.cols.taps + t % reach.cols.taps];
+      if (row == reach.rows.in || col == reach.cols.in) continue;
+      const int at = row * reach.cols.in + col, found = reach.key[at];
+      const int off[2] = {expected[0] - key_rows(found), expected[1] - key_cols(found)};
+      bad |= found == kNowhere;
+      for (int a = 0; a < 2; ++a) {
+        bad |= (off[a] < 0 ? -off[a] : off[a]) > (check.placed[a] ? 1 : 0);
+        if (!reach.range) continue;
+        const Range& range = reach.range[at];
+        low[a] = range.low[a] < low[a] ? range.low[a] : low[a];
+        high[a] = -range.high[a] < high[a] ? -range.high[a] : high[a];
+      }
+    }
+    const bool tapped = reach.rows.tapped[y] && reach.cols.tapped[x];
+    for (int a = 0; a < 2; ++a) {
+      const int lowest = least<kWide>(low[a]), highest = -least<kWide>(high[a]);
+      bad |= tapped && reach.range && check.placed[a] && static_cast<float>(highest - lowest) > check.spread[a];
+    }
+  }
+  return bad;
+}
+
 // Whether one of the taps from `first` on, every `step`-th, is in the set.
 __device__ inline bool reads_any(const unsigned* set, const Source& source, int y, int x, int first, int step) {
   for (int t = first; t < source.rows.taps * source.cols.taps; t += step) {
@@ -54,14 +113,18 @@ __device__ inline bool reads_any(const unsigned* set, const Source& source, int 
   return false;
 }
 
-// The word of a set whose positions begin at (y, x): the test is asked with where it starts in a footprint, and its step.
+// The word of a set whose positions begin at x: the test is asked with where it starts in a footprint, and its step.
 template <bool kWide, class Test>
 __device__ inline unsigned word_of(int x, int width, Test test) {
   const int lane = threadIdx.x % 32;
-  if (!kWide) return __ballot_sync(kFullWarp, x + lane < width && test(x + lane, 0, 1));
+  if (!kWide) {
+    const bool on = x + lane < width && test(x + lane, 0, 1);
+    return __ballot_sync(kFullWarp, on);
+  }
   unsigned word = 0;
   for (int n = 0; n < 32 && x + n < width; ++n) {
-    if (__any_sync(kFullWarp, test(x + n, lane, 32))) word |= 1u << n;
+    const bool on = test(x + n, lane, 32);
+    if (__any_sync(kFullWarp, on)) word |= 1u << n;
   }
   return word;
 }
@@ -72,7 +135,7 @@ __device__ void find_misaligned(const Check& check) {
   for (int w = blockIdx.x * kWarps + threadIdx.x / 32; w < total; w += gridDim.x * kWarps) {
     const int y = w / words;
     const unsigned word = word_of<kWide>(w % words * 32, check.width, [&](int x, int first, int step) {
-      return is_misaligned(check, y, x, first, step);
+      return check.tolerant ? is_misaligned_within<kWide>(check, y, x, first, step) : is_misaligned(check, y, x, first, step);
     });
     if (threadIdx.x % 32 == 0) check.bad[w] = word;
   }

@@ -1,4 +1,4 @@
-"""The CUDA kernels on this machine's CPU: built by g++, launched like the driver launches them, and a device of them."""
+"""The CUDA kernels on this machine's CPU: built by g++, launched as by the driver; and a device made of them."""
 
 from __future__ import annotations
 
@@ -61,17 +61,18 @@ def launch(name: str, blocks: tuple[int, ...], threads: int, arguments, order: s
         raise RuntimeError(f'{name}: ' + {1: 'there is no such kernel', 2: f'{blocks} × {threads} is refused'}[status])
 
 
+_LIBC = ctypes.CDLL(None)
+_LIBC.malloc.restype, _LIBC.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+_LIBC.free.argtypes = [ctypes.c_void_p]
+
+
 class EmulatedMemory:
     """Memory that starts as NaN, and ends where it was asked to end (so that AddressSanitizer sees that)."""
 
-    libc = ctypes.CDLL(None)
-    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    libc.free.argtypes = [ctypes.c_void_p]
-
     def __init__(self, size: int) -> None:
         self.size = size
-        self._address = self.libc.malloc(max(1, size))
-        self._free = self.libc.free
+        self._address = _LIBC.malloc(max(1, size))
+        self._free = _LIBC.free
         ctypes.memset(self._address, 0xFF, size)
 
     def __int__(self) -> int:

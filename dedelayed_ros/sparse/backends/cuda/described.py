@@ -35,13 +35,6 @@ class Axis:
     def taps(self) -> int:
         return int(self.tap.shape[1])
 
-    @property
-    def is_point(self) -> bool:
-        """Whether each output reads the input at its own place."""
-        return (
-            self.taps == 1 and self.size_in == self.size_out and bool((self.tap[:, 0] == np.arange(self.size_in)).all())
-        )
-
 
 @dataclass(frozen=True)
 class Grid:

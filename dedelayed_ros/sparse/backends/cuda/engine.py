@@ -31,15 +31,15 @@ from dedelayed_ros.sparse.stats import LayerStats, SparseStats
 if TYPE_CHECKING:
     from dedelayed_ros.frames import MotionField
 
-_DTYPES = {torch.float32: np.dtype(np.float32), torch.float16: np.dtype(np.float16)}
+_DTYPES: dict[torch.dtype, np.dtype] = {torch.float32: np.dtype(np.float32), torch.float16: np.dtype(np.float16)}
 
 
 def why_not(plan: Plan, alignment: Alignment) -> str:
     """Why the CUDA kernels cannot run a plan; empty if they can, as far as that shows without describing its layers."""
     if plan.dtype not in _DTYPES:
         return f'it computes in float32 or float16, not in {plan.dtype}'
-    if alignment.mode in ('paper', 'off') or alignment.tolerant:
-        return f'it has the exact alignment modes, not {alignment}'
+    if alignment.mode in ('paper', 'off'):
+        return f"it has the alignment modes per_layer, sticky and calibrated, not '{alignment.mode}'"
     return ''
 
 
@@ -213,10 +213,9 @@ class _Vectors:
         i, cached = node.index, self.before.get(node.index)
         is_input = isinstance(node.op, Input)
         asked = not is_input and (self.dense or any(self.dirty[k] for k in node.inputs))
-        if is_input:
-            fresh = given[i]
-        else:
-            fresh = evaluate(node, [self.values[k] for k in node.inputs]) if asked else cached
+        fresh = given[i] if is_input else cached
+        if asked:
+            fresh = evaluate(node, [self.values[k] for k in node.inputs])
         if fresh is None:
             shape = self.engine.plan.shapes[self.engine.plan.inputs.index(i)]
             fresh = torch.zeros(shape, dtype=self.engine.plan.dtype) if cached is None or self.dense else cached

@@ -19,7 +19,10 @@ _WIDE = 64  # taps of a footprint from which on a warp shares them
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a displacement comes from: 'still', 'exact', 'carried' or 'propagated', for a grid; ``node`` asks first."""
+    """Where a displacement comes from, for a grid: 'still', 'exact', 'tolerant', 'carried' or 'propagated'.
+
+    ``node`` is the first that asks for it.
+    """
 
     source: str
     grid: int
@@ -28,10 +31,14 @@ class Slot:
 
 @dataclass(frozen=True)
 class Check:
-    """What decides a misaligned set: the output's slot, and (window, slot) of every input; nodes share it."""
+    """What decides a misaligned set: the output's slot, and (window, slot, grid) of every input; nodes share it.
+
+    The grid is −1 for an input whose cells have no place.
+    """
 
     slot: int
-    reaches: tuple[tuple[int, int], ...]
+    tolerant: bool
+    reaches: tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -85,28 +92,41 @@ class DeviceNetwork:
         for name in ('tap', 'base', 'phase', 'inside', 'tapped'):
             record[name] = self.put(getattr(axis, name))
         record['size_in'], record['size_out'] = axis.size_in, axis.size_out
-        record['taps'], record['point'] = axis.taps, axis.is_point
+        record['taps'], record['fixed'] = axis.taps, axis.fixed
         return record
 
     def _number(self, number: int) -> None:
-        """Nodes on one grid that follow the frame share a displacement; what is carried has its own."""
+        """Nodes on one grid that follow the frame share a displacement; what keeps a remainder has its own."""
         node = self.network.nodes[number]
         grid = self.network.grids[node.grid]
         if node.motion == described.STILL or grid.cells == 1:
             slot = 0
         else:
-            source = 'exact' if node.motion == described.FRAME else 'propagated' if node.inputs else 'carried'
+            source = 'propagated' if node.inputs else 'carried'
+            if node.motion == described.FRAME:
+                source = 'tolerant' if self.is_tolerant else 'exact'
             shared = [k for k, s in enumerate(self.slots) if s.source == source == 'exact' and s.grid == node.grid]
             slot = shared[0] if shared else len(self.slots)
             if not shared:
                 self.slots.append(Slot(source, node.grid, number))
         self.slot_of.append(slot)
-        check = Check(slot, tuple(zip(node.windows, (self.slot_of[i] for i in node.inputs), strict=True)))
+        tolerant = self.is_tolerant and node.motion == described.FRAME
+        reaches = [(w, self.slot_of[i], self._place_of(i)) for w, i in zip(node.windows, node.inputs, strict=True)]
+        check = Check(slot, tolerant, tuple(reaches))
         # The same footprints on another grid of the same slot (the still one) would be another set.
         shared = [k for k, c in enumerate(self.checks) if c == check and self._grid_of(k) == node.grid]
         self.check_of.append(shared[0] if shared else len(self.checks))
         if not shared:
             self.checks.append(check)
+
+    @property
+    def is_tolerant(self) -> bool:
+        """Whether displacements that are not exact are used."""
+        return self.network.mode == described.CALIBRATED
+
+    def _place_of(self, number: int) -> int:
+        node = self.network.nodes[number]
+        return node.grid if self.network.grids[node.grid].cells > 1 and node.motion != described.STILL else -1
 
     def _grid_of(self, check: int) -> int:
         return self.network.nodes[self.check_of.index(check)].grid

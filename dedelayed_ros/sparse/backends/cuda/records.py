@@ -18,7 +18,7 @@ def _fields(kind: object, names: str) -> list[tuple[str, object]]:
     return [(name, kind) for name in names.split()]
 
 
-AXIS = _record(*_fields(_POINTER, 'tap base phase inside tapped'), *_fields(_INT, 'size_in size_out taps point'))
+AXIS = _record(*_fields(_POINTER, 'tap base phase inside tapped'), *_fields(_INT, 'size_in size_out taps fixed'))
 
 FIELD = _record(*_fields(_POINTER, 'vectors valid'), *_fields(_INT, 'rows cols block frame_height frame_width unused'))
 
@@ -28,11 +28,22 @@ SLOT = _record(
     ('cols', AXIS),
     *[(name, _INT, 2) for name in ('num', 'den', 'ratio_num', 'ratio_den')],
     *_fields(_INT, 'height width main unused'),
+    ('share', _FLOAT, 2),
+    ('spread', _FLOAT, 2),
 )
 
-REACH = _record(('rows', AXIS), ('cols', AXIS), ('key', _POINTER))
+RANGE = _record(('low', np.int16, 2), ('high', np.int16, 2))
 
-CHECK = _record(*_fields(_POINTER, 'bad key reaches'), *_fields(_INT, 'reach_count height width unused'))
+CELLS = _record(('range', _POINTER), ('num', _INT, 2), ('den', _INT, 2), *_fields(_INT, 'height width'))
+
+REACH = _record(('rows', AXIS), ('cols', AXIS), *_fields(_POINTER, 'key range'))
+
+CHECK = _record(
+    *_fields(_POINTER, 'bad key reaches'),
+    *_fields(_INT, 'reach_count height width tolerant'),
+    ('placed', _INT, 2),
+    ('spread', _FLOAT, 2),
+)
 
 FUNCTION = _record(('code', _INT), *_fields(_FLOAT, 'a b c'))
 
@@ -60,6 +71,8 @@ STRUCTURES = {
     'Axis': AXIS,
     'Field': FIELD,
     'Slot': SLOT,
+    'Range': RANGE,
+    'Cells': CELLS,
     'Reach': REACH,
     'Check': CHECK,
     'Function': FUNCTION,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dedelayed_ros.sparse.backends.cuda import described, records
-from dedelayed_ros.sparse.backends.cuda.device import THREADS, Device, Memory
+from dedelayed_ros.sparse.backends.cuda.device import THREADS, Memory
 from dedelayed_ros.sparse.backends.cuda.network import DeviceNetwork
 from dedelayed_ros.sparse.backends.cuda.records import NOWHERE, to_key
 
@@ -76,10 +76,13 @@ class DeviceStream:
         self._maps: list[_Map] = []
         self._make_maps()
         self._make_slots()
+        self._ranges: dict[int, int] = {}
         self._make_checks()
+        self._make_cells()
         self._finish_layers()
         self._places = {name: self._new(array.nbytes) for name, array in self._records().items()}
-        self._carried = [k for k, slot in enumerate(network.slots) if slot.source == 'carried']
+        self._kept_rests = [k for k, slot in enumerate(network.slots) if slot.source in ('carried', 'tolerant')]
+        self._rests_are_zero = True
         self._motion_launches = self._launches_of_motion()
         self._check_launches = self._launches_of_checks()
         self._launches = [self._launches_of(number) for number in range(len(nodes))]
@@ -91,9 +94,13 @@ class DeviceStream:
         for number, item in given.items():
             self._take(number, item)
         still = motion is not None and bool(motion.valid.all()) and not motion.qpel.any()
-        moving = motion is not None and not (still and not self._carried)
+        if motion is None:
+            self._rests_are_zero = True
+        elif not still and self._kept_rests:
+            self._rests_are_zero = False
+        moving = motion is not None and not (still and self._rests_are_zero)
         main = self._main_vector(motion) if moving and motion is not None else None
-        self._move_maps(main)
+        astray = self._move_maps(main)
         if moving and motion is not None:
             self._put_field(motion)
         self._upload()
@@ -104,13 +111,11 @@ class DeviceStream:
             self._known = 'moving'
         else:
             self._know('nowhere' if motion is None else 'still')
-        uniform = main is not None and main[2]
         for number, (strays, work) in enumerate(self._launches):
-            slot = self.network.slots[self.network.slot_of[number]]
-            if moving and slot.source != 'still' and not (uniform and slot.source == 'exact'):
+            if self.network.slot_of[number] in astray:
                 self._run(strays)
             self._run(work)
-        for k in self._carried:
+        for k in self._kept_rests if motion is None or moving else ():
             record = self._slots[k]
             size = 2 * int(record['height']) * int(record['width'])
             if motion is None:
@@ -169,8 +174,10 @@ class DeviceStream:
             record['den'] = [d for _, d in grid.stride]
             record['key'], record['strays'] = self._new(4 * grid.cells), self._new(4 * grid.cells)
             record['stray_count'] = self._counters + 4 * (first_count + k)
-            if slot.source == 'carried':
+            if slot.source in ('carried', 'tolerant'):
                 record['remainder'], record['rest'] = self._new(8 * grid.cells), self._new(8 * grid.cells)
+                record['share'] = self._in_quarters(network.network.remainder, grid)
+                record['spread'] = self._in_quarters(network.network.spread, grid)
             if slot.source == 'propagated':
                 node = network.network.nodes[slot.node]
                 rows, cols = network.network.windows[node.windows[node.carrier]]
@@ -190,6 +197,23 @@ class DeviceStream:
             for a, b in zip(source.stride, self._grid[number].stride, strict=True)
         ]
 
+    def _in_quarters(self, cells: float, grid: described.Grid) -> list[float]:
+        """A part of a cell in quarter pixels, by axis."""
+        return [cells * (_QPEL * (num / den)) if den else 0.0 for num, den in grid.stride]
+
+    def _range_of(self, number: int) -> int:
+        """Address of the vectors under the cells of a grid; they are found once a frame."""
+        if number not in self._ranges:
+            self._ranges[number] = self._new(self.network.network.grids[number].cells * records.RANGE.itemsize)
+        return self._ranges[number]
+
+    def _make_cells(self) -> None:
+        self._cells = np.zeros(len(self._ranges), records.CELLS)
+        for record, (number, place) in zip(self._cells, self._ranges.items(), strict=True):
+            grid = self.network.network.grids[number]
+            record['range'], record['height'], record['width'] = place, grid.height, grid.width
+            record['num'], record['den'] = [n for n, _ in grid.stride], [d for _, d in grid.stride]
+
     def _make_checks(self) -> None:
         network = self.network
         self._checks = np.zeros(len(network.checks), records.CHECK)
@@ -200,10 +224,14 @@ class DeviceStream:
             record['bad'] = self._new(4 * grid.height * -(-grid.width // 32))
             record['key'] = self._slots['key'][check.slot]
             reaches = np.zeros(len(check.reaches), records.REACH)
-            for reach, (window, slot) in zip(reaches, check.reaches, strict=True):
+            record['tolerant'] = check.tolerant
+            record['placed'] = [bool(den) for _, den in grid.stride]
+            record['spread'] = self._in_quarters(network.network.spread, grid)
+            for reach, (window, slot, place) in zip(reaches, check.reaches, strict=True):
                 rows, cols = network.network.windows[window]
                 reach['rows'], reach['cols'] = network.axes[rows], network.axes[cols]
                 reach['key'] = self._slots['key'][slot]
+                reach['range'] = self._range_of(place) if check.tolerant and place >= 0 else 0
             record['reach_count'] = len(reaches)
             if len(reaches):
                 place = self._new(reaches.nbytes)
@@ -226,8 +254,7 @@ class DeviceStream:
             layer['sources'] = sources + first * records.SOURCE.itemsize
             layer['list'], layer['count'] = self._list, self._counters + 8 * number
             layer['fresh'], layer['scratch'] = self._fresh, self._scratch
-            if not node.inputs:
-                layer['remainder'] = self._slots['rest'][slot]
+            layer['remainder'] = self._slots['rest'][slot]
             for i, window in zip(node.inputs, node.windows, strict=True):
                 source = self._sources[first : first + 1]
                 rows, cols = network.network.windows[window]
@@ -245,7 +272,8 @@ class DeviceStream:
         }
 
     def _records(self) -> dict[str, np.ndarray]:
-        return {'layers': self._layers, 'slots': self._slots, 'checks': self._checks, 'field': self._field}
+        found = {'layers': self._layers, 'slots': self._slots, 'checks': self._checks, 'field': self._field}
+        return {**found, 'cells': self._cells} if len(self._cells) else found
 
     def _take(self, number: int, given: Given) -> None:
         layer = self._layers[number : number + 1]
@@ -280,17 +308,22 @@ class DeviceStream:
         else:
             stride = self.network.network.grids[kind.grid].stride
             moved = [Fraction(v * d, _QPEL * n) if d else Fraction(0) for v, (n, d) in zip(vector, stride, strict=True)]
-            if kind.source == 'carried':
+            if kind.source in ('carried', 'tolerant'):
                 moved = [Fraction(round(m)) for m in moved]
         whole = all(m.denominator == 1 for m in moved)
         return (int(moved[0]), int(moved[1])) if whole else (0, 0)
 
-    def _move_maps(self, main: tuple[int, int, bool] | None) -> None:
+    def _move_maps(self, main: tuple[int, int, bool] | None) -> set[int]:
+        """Move the maps' origins as most of the picture moves. Returns the slots of which some positions do not."""
+        astray = set()
         cells = [self._main_cells(k, main[:2]) if main else (0, 0) for k in range(len(self.network.slots))]
         for k, slot in enumerate(self.network.slots):
             grid = self.network.network.grids[slot.grid]
             if abs(cells[k][0]) > grid.height // 4 or abs(cells[k][1]) > grid.width:
                 cells[k] = 0, 0
+                astray.add(k)
+            if main and not (main[2] and slot.source == 'exact') and slot.source != 'still':
+                astray.add(k)
             self._slots['main'][k] = to_key(*cells[k])
         for number, made in enumerate(self._maps):
             rows, cols = cells[self.network.slot_of[number]]
@@ -302,6 +335,7 @@ class DeviceStream:
             self._layers['origin'][number] = made.address
         if len(self._sources):
             self._sources['origin'] = self._layers['origin'][self._input_of_source]
+        return astray
 
     def _back_to_middle(self, made: _Map) -> None:
         size = made.height * made.width * made.cell
@@ -365,10 +399,13 @@ class DeviceStream:
 
     def _launches_of_checks(self) -> list[Launch]:
         launches: list[Launch] = []
+        for k, record in enumerate(self._cells):
+            blocks = self._blocks(int(record['height'] * record['width']), THREADS)
+            launches.append(('ranges', blocks, (np.uint64(self._places['field']), *self._arguments('cells', k))))
         for k, check in enumerate(self.network.checks):
             grid = self.network.grid_of_check(k)
             words = grid.height * -(-grid.width // 32)
-            wide = '_wide' if self.network.is_wide([window for window, _ in check.reaches]) else ''
+            wide = '_wide' if self.network.is_wide([window for window, _, _ in check.reaches]) else ''
             launches.append((f'misaligned{wide}', self._blocks(words, _WARPS), self._arguments('checks', k)))
         return launches
 
