@@ -116,7 +116,7 @@ __device__ void convolve(const Layer& layer) {
 }
 
 #define CONV_KERNEL(name, type, columns)                                                                 \
-  extern "C" __global__ void __launch_bounds__(kThreads) name(const Layer* layers, int number) {         \
+  extern "C" __global__ void __launch_bounds__(kThreads, kConvBlocks) name(const Layer* layers, int number) {         \
     convolve<type, columns>(layers[number]);                                                             \
   }                                                                                                      \
   CU_KERNEL(name, kThreads)

@@ -12,6 +12,8 @@
 
 constexpr int kThreads = 256;  // threads of every block
 constexpr int kWarps = kThreads / 32;
+// Blocks that a multiprocessor can hold at least, which leaves a thread 80 registers, or 128: enough to spill none.
+constexpr int kBlocks = 3, kConvBlocks = 2;
 constexpr unsigned kFullWarp = 0xffffffffu;
 constexpr int kNowhere = static_cast<int>(0x80000000u);  // displacement of a position without a cached value
 
@@ -27,6 +29,8 @@ __device__ inline int words_of(int width) { return (width + 31) / 32; }
 __device__ inline bool contains(const unsigned* set, int width, int y, int x) {
   return set[y * words_of(width) + x / 32] >> (x % 32) & 1u;
 }
+
+__device__ inline float infinity() { return __int_as_float(0x7f800000); }
 
 __device__ inline float to_float(float value) { return value; }
 __device__ inline float to_float(__half value) { return __half2float(value); }

@@ -441,6 +441,16 @@ T atomicAdd(T* to, T value) { return __atomic_fetch_add(to, value, __ATOMIC_RELA
 template <class T>
 T atomicOr(T* to, T value) { return __atomic_fetch_or(to, value, __ATOMIC_RELAXED); }
 
+inline float __int_as_float(int bits) {
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+// Rounded each, where the device would join a product and a sum.
+inline float __fadd_rn(float a, float b) { return a + b; }
+inline float __fmul_rn(float a, float b) { return a * b; }
+
 // Half precision, rounded to the nearest, ties to even, as the device converts it.
 struct __half {
   unsigned short bits;

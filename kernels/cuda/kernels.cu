@@ -4,3 +4,5 @@
 #include "maps.cu"
 #include "conv.cu"
 #include "ops.cu"
+#include "masks.cu"
+#include "features.cu"

@@ -86,7 +86,7 @@ __device__ void commit_staged(const Layer& layer) {
 }
 
 #define MAP_KERNEL(name, type, body)                                                                     \
-  extern "C" __global__ void __launch_bounds__(kThreads) name(const Layer* layers, int number) {         \
+  extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) name(const Layer* layers, int number) {         \
     body<type>(layers[number]);                                                                          \
   }                                                                                                      \
   CU_KERNEL(name, kThreads)

@@ -59,7 +59,7 @@ __device__ inline int kept_inside(const Slot& slot, int key, int y, int x) {
 }
 
 // One displacement where all vectors under the cell are the same, whole pixels, and divisible by its size.
-extern "C" __global__ void __launch_bounds__(kThreads) exact(const Field* fields, const Slot* slots, int number) {
+extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) exact(const Field* fields, const Slot* slots, int number) {
   const Field& field = *fields;
   const Slot& slot = slots[number];
   const int cells = slot.height * slot.width;
@@ -159,18 +159,18 @@ __device__ void find_carried(const Field& field, const Slot& slot) {
   }
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads) carried(const Field* fields, const Slot* slots, int number) {
+extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) carried(const Field* fields, const Slot* slots, int number) {
   find_carried<false>(*fields, slots[number]);
 }
 CU_KERNEL(carried, kThreads)
 
-extern "C" __global__ void __launch_bounds__(kThreads) tolerant(const Field* fields, const Slot* slots, int number) {
+extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) tolerant(const Field* fields, const Slot* slots, int number) {
   find_carried<true>(*fields, slots[number]);
 }
 CU_KERNEL(tolerant, kThreads)
 
 // Vectors under every cell of a grid, for the footprints that read it.
-extern "C" __global__ void __launch_bounds__(kThreads) ranges(const Field* fields, const Cells* grids, int number) {
+extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) ranges(const Field* fields, const Cells* grids, int number) {
   const Field& field = *fields;
   const Cells& grid = grids[number];
   const int cells = grid.height * grid.width;
@@ -185,7 +185,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) ranges(const Field* field
 CU_KERNEL(ranges, kThreads)
 
 // Displacement of what is computed from a carried input alone: that of the first value it reads, in its own cells.
-extern "C" __global__ void __launch_bounds__(kThreads) propagated(const Slot* slots, int number) {
+extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) propagated(const Slot* slots, int number) {
   const Slot& slot = slots[number];
   const int cells = slot.height * slot.width;
   for (int p = blockIdx.x * kThreads + threadIdx.x; p < cells; p += gridDim.x * kThreads) {
@@ -211,7 +211,7 @@ __device__ inline int centre_of(int block_number, int block, int length) {
 
 // Motion over two steps (MotionField.compose): out(p) = older(p − newer(p)) + newer(p), p the centre of each block.
 // vectors int16 [rows, cols, 2], x then y, quarter pixels; valid [rows, cols].
-extern "C" __global__ void __launch_bounds__(kThreads)
+extern "C" __global__ void __launch_bounds__(kThreads, kBlocks)
     compose(const short* older, const unsigned char* older_valid, const short* newer, const unsigned char* newer_valid,
             short* out, unsigned char* out_valid, int height, int width, int block) {
   const int rows = (height + block - 1) / block, cols = (width + block - 1) / block;

@@ -48,7 +48,7 @@ struct Pool {
   static __device__ float value(const Layer& layer, int y, int x, int channel) {
     const Source& in = layer.sources[0];
     const Footprint taps(in, y, x);
-    float sum = layer.mode == 0 ? -INFINITY : layer.mode == 1 ? INFINITY : 0.0f;
+    float sum = layer.mode == 0 ? -infinity() : layer.mode == 1 ? infinity() : 0.0f;
     for (int r = 0; r < taps.rows; ++r) {
       if (taps.row[r] == in.height) continue;
       for (int c = 0; c < taps.cols; ++c) {
@@ -144,7 +144,7 @@ __device__ void run(const Layer& layer) {
 }
 
 #define OP_KERNEL(name, type, operation)                                                                 \
-  extern "C" __global__ void __launch_bounds__(kThreads) name(const Layer* layers, int number) {         \
+  extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) name(const Layer* layers, int number) {         \
     run<type, operation<type>>(layers[number]);                                                          \
   }                                                                                                      \
   CU_KERNEL(name, kThreads)

@@ -191,28 +191,28 @@ __device__ void find_candidates(const Layer& layer) {
   }
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads) misaligned(const Check* checks, int number) {
+extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) misaligned(const Check* checks, int number) {
   find_misaligned<false>(checks[number]);
 }
 CU_KERNEL(misaligned, kThreads)
 
-extern "C" __global__ void __launch_bounds__(kThreads) misaligned_wide(const Check* checks, int number) {
+extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) misaligned_wide(const Check* checks, int number) {
   find_misaligned<true>(checks[number]);
 }
 CU_KERNEL(misaligned_wide, kThreads)
 
-extern "C" __global__ void __launch_bounds__(kThreads) candidates(const Layer* layers, int number) {
+extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) candidates(const Layer* layers, int number) {
   find_candidates<false>(layers[number]);
 }
 CU_KERNEL(candidates, kThreads)
 
-extern "C" __global__ void __launch_bounds__(kThreads) candidates_wide(const Layer* layers, int number) {
+extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) candidates_wide(const Layer* layers, int number) {
   find_candidates<true>(layers[number]);
 }
 CU_KERNEL(candidates_wide, kThreads)
 
 // Positions that have a cached value, and not where the displacement of most of the picture brings it.
-extern "C" __global__ void __launch_bounds__(kThreads) strays(const Slot* slots, int number) {
+extern "C" __global__ void __launch_bounds__(kThreads, kBlocks) strays(const Slot* slots, int number) {
   const Slot& slot = slots[number];
   const int cells = slot.height * slot.width, lane = threadIdx.x % 32;
   for (int first = (blockIdx.x * kWarps + threadIdx.x / 32) * 32; first < cells; first += gridDim.x * kThreads) {

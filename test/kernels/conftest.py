@@ -8,7 +8,7 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / 'sparse')]
 
-from emulated import ORDERS, EmulatedDevice
+from emulated import ORDERS, EmulatedDevice  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
