@@ -87,6 +87,17 @@ class Plan:
         """The node of a layer, by its name or one of its aliases."""
         return next((node for node in self.nodes if name in node.names), None)
 
+    def leader(self, node: Node) -> int | None:
+        """The input whose displacement a point-wise node can take over: the first that moves with the frame.
+
+        What is computed position by position lies where its input lies, rounding and all. None for any other node.
+        """
+        for window, i in zip(node.windows, node.inputs, strict=True):
+            if not window.is_point and self.nodes[i].grid.cells > 1:
+                return None
+        followed = (i for i in node.inputs if self.nodes[i].motion == 'frame' and self.nodes[i].grid == node.grid)
+        return next(followed, None)
+
     @property
     def macs(self) -> float:
         """Multiply-accumulates of a dense pass."""

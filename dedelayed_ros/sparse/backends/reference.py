@@ -102,6 +102,9 @@ class ReferenceEngine:
         if self.alignment.mode in ('paper', 'off'):
             return frame.motion.sampled(node.grid)
         if self.alignment.tolerant:
+            leader = self.plan.leader(node)
+            if leader is not None:
+                return frame.moved[leader]
             share, spread = self.alignment.remainder, self.alignment.spread
             moved, rest = moving.tolerant(frame.motion, node.grid, _remainder(node, state), share, spread)
             frame.remainders[node.index] = rest

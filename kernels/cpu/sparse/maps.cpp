@@ -4,41 +4,6 @@
 #include <cstring>
 
 namespace dedelayed::sparse {
-namespace {
-
-struct Run {
-  int y, x, length;
-  std::int32_t key;
-};
-
-// Neighbours in a row with one displacement, without those that have none.
-std::vector<Run> runs_of(const Moved& moved, int height, int width) {
-  std::vector<Run> runs;
-  for (int y = 0; y < height; ++y) {
-    const std::int32_t* key = moved.key.data() + static_cast<std::size_t>(y) * width;
-    for (int x = 0; x < width;) {
-      int end = x + 1;
-      while (end < width && key[end] == key[x]) ++end;
-      if (key[x] != kNowhere) runs.push_back({y, x, end - x, key[x]});
-      x = end;
-    }
-  }
-  return runs;
-}
-
-// A displacement that more than half of the positions share, if there is one; else that of some.
-std::int32_t main_key(const std::vector<Run>& runs) {
-  std::int32_t key = 0;
-  std::int64_t votes = 0;
-  for (const Run& run : runs) {
-    if (votes == 0) key = run.key;
-    votes += run.key == key ? run.length : -std::min<std::int64_t>(run.length, votes);
-  }
-  return key;
-}
-
-}  // namespace
-
 void Map::resize(const Grid& grid, int channels_, const Border& border) {
   height = grid.height, width = grid.width, channels = channels_;
   border_ = border;
@@ -51,21 +16,17 @@ void Map::resize(const Grid& grid, int channels_, const Border& border) {
   storage_.assign(static_cast<std::size_t>((most_ + (height + border.bottom) * pitch) * channels), 0.0f);
 }
 
-void Map::remap(const Moved& moved) {
+void Map::remap(const Moved& moved, std::vector<float>& copy) {
   if (moved.still) return;
-  const std::vector<Run> runs = runs_of(moved, height, width);
-  const std::int32_t common = main_key(runs);
   // What does not move with the rest goes by way of a copy, so that no position is written before it is read.
-  std::vector<float> copy;
-  for (const Run& run : runs) {
-    if (run.key == common) continue;
+  copy.clear();
+  for (const Run& run : moved.others) {
     const float* from = at(run.y - key_rows(run.key), run.x - key_cols(run.key));
     copy.insert(copy.end(), from, from + static_cast<std::int64_t>(run.length) * channels);
   }
-  if (common) shift(-(key_rows(common) * pitch + key_cols(common)));
+  if (moved.common) shift(-(key_rows(moved.common) * pitch + key_cols(moved.common)));
   const float* from = copy.data();
-  for (const Run& run : runs) {
-    if (run.key == common) continue;
+  for (const Run& run : moved.others) {
     const std::int64_t floats = static_cast<std::int64_t>(run.length) * channels;
     std::copy_n(from, floats, at(run.y, run.x));
     from += floats;

@@ -23,8 +23,9 @@ class Map {
   const float* cell(std::int32_t position) const { return at(position / width, position % width); }
   std::int64_t bytes() const { return static_cast<std::int64_t>(storage_.size() * sizeof(float)); }
 
-  // Bring each valid position its cached value, read backwards (Eq. 13); what the others hold is undefined.
-  void remap(const Moved& moved);
+  // Bring each valid position its cached value, read backwards (Eq. 13); what the others hold is undefined. `copy` is
+  // scratch.
+  void remap(const Moved& moved, std::vector<float>& copy);
 
  private:
   std::vector<float> storage_;

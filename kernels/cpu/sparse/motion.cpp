@@ -34,6 +34,29 @@ void keep_inside(const Grid& grid, Moved& moved) {
   }
 }
 
+void Moved::find_runs(int height, int width) {
+  std::vector<Run> runs;
+  runs.swap(others);  // its memory
+  runs.clear();
+  std::int64_t votes = 0;
+  common = 0;
+  for (int y = 0; y < height; ++y) {
+    const std::int32_t* line = key.data() + static_cast<std::size_t>(y) * width;
+    for (int x = 0; x < width;) {
+      int end = x + 1;
+      while (end < width && line[end] == line[x]) ++end;
+      if (line[x] != kNowhere) {
+        runs.push_back({y, x, end - x, line[x]});
+        if (votes == 0) common = line[x];
+        votes += line[x] == common ? end - x : -std::min<std::int64_t>(end - x, votes);
+      }
+      x = end;
+    }
+  }
+  runs.erase(std::remove_if(runs.begin(), runs.end(), [&](const Run& run) { return run.key == common; }), runs.end());
+  others.swap(runs);
+}
+
 Field Field::of(const std::int16_t* vectors, const std::uint8_t* valid, int rows, int cols, int block) {
   Field field{vectors, valid, rows, cols, block, true};
   for (int b = 0; b < rows * cols; ++b) field.still &= valid[b] && !vectors[2 * b] && !vectors[2 * b + 1];
@@ -107,7 +130,8 @@ void find_carried(const Plan& plan, const Field& field, const Grid& grid, Remain
         if (distance < best || (!found && distance == best)) {
           best = distance, found = true;
           moved.key[here] = to_key(tried[0], tried[1]);
-          rest[here] = left[0], rest[static_cast<std::size_t>(cells) + here] = left[1];
+          rest[here] = static_cast<std::int16_t>(left[0]);
+          rest[static_cast<std::size_t>(cells) + here] = static_cast<std::int16_t>(left[1]);
         }
       }
     }

@@ -19,14 +19,27 @@ inline std::int32_t to_key(int rows, int cols) {
 inline int key_rows(std::int32_t key) { return key >> 16; }
 inline int key_cols(std::int32_t key) { return static_cast<std::int16_t>(key & 0xffff); }
 
+// Neighbours in a row with one displacement.
+struct Run {
+  int y, x, length;
+  std::int32_t key;
+};
+
 // Whole cells by which each position of a grid moved; it finds its cached value at that distance before it.
 struct Moved {
   bool still = true;                // nothing moved, everything is valid, `key` is not filled
   std::vector<std::int32_t> key;    // [height, width]
+  std::int32_t common = 0;          // a displacement that more than half of the positions share, if there is one
+  std::vector<Run> others;          // runs of the positions that have another one
+
+  // Find `common` and `others` from `key`.
+  void find_runs(int height, int width);
 };
 
-// Quarter pixels, [2, height, width], by which cached values are behind where they belong.
-using Remainder = std::vector<std::int32_t>;
+// Quarter pixels, [2, height, width], by which cached values are behind where they belong; with some room at the end, since
+// they are read eight at a time.
+constexpr std::size_t kRemainderRoom = 8;
+using Remainder = std::vector<std::int16_t>;
 
 // The motion field of a frame.
 struct Field {

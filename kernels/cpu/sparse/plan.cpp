@@ -215,6 +215,19 @@ int numbered(std::vector<T>& items, const T& item) {
   return static_cast<int>(items.size()) - 1;
 }
 
+// The input whose displacement a point-wise node can take over, or -1; Python's Plan.leader has the rule.
+int leader(const Plan& plan, const Node& node) {
+  for (std::size_t k = 0; k < node.inputs.size(); ++k) {
+    const int window = node.windows[k];
+    const bool is_point = plan.rows(window).is_point && plan.cols(window).is_point;
+    if (!is_point && plan.grids[plan.nodes[node.inputs[k]].grid].cells() > 1) return -1;
+  }
+  for (const int input : node.inputs) {
+    if (plan.nodes[input].motion == Motion::kFrame && plan.nodes[input].grid == node.grid) return input;
+  }
+  return -1;
+}
+
 // Nodes on one grid that follow the frame share a displacement; what keeps a remainder has its own.
 void number_displacements(Plan& plan) {
   plan.slots.push_back({Slot::Source::kStill, 0, -1});
@@ -232,6 +245,8 @@ void number_displacements(Plan& plan) {
         plan.slots.push_back({source, node.grid, static_cast<int>(n)});
       }
       node.moved = of_grid[node.grid];
+    } else if (const int followed = leader(plan, node); node.motion == Motion::kFrame && followed >= 0) {
+      node.moved = plan.nodes[followed].moved;
     } else if (node.motion == Motion::kFrame) {
       node.moved = static_cast<int>(plan.slots.size());
       plan.slots.push_back({Slot::Source::kTolerant, node.grid, static_cast<int>(n)});

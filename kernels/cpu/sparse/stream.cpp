@@ -60,7 +60,7 @@ Stream::Stream(const Plan& plan) : plan_(plan) {
   moved_.resize(plan.slots.size());
   for (const Slot& slot : plan.slots) {
     if (slot.source == Slot::Source::kCarried || slot.source == Slot::Source::kTolerant) {
-      remainders_[slot.node].assign(2 * static_cast<std::size_t>(plan.grids[slot.grid].cells()), 0);
+      remainders_[slot.node].assign(2 * static_cast<std::size_t>(plan.grids[slot.grid].cells()) + kRemainderRoom, 0);
     }
   }
   misaligned_.resize(plan.alignments.size());
@@ -98,7 +98,7 @@ void Stream::step(const Given* given, const Field* field, Report* reports) {
   for (std::size_t n = 0; n < plan_.nodes.size(); ++n) {
     const Node& node = plan_.nodes[n];
     if (!dense_ && !found[node.moved]) {
-      find_displacements(*field, node.moved);
+      prepare_slot(*field, node.moved);
       found[node.moved] = 1;
     }
     if (node.inputs.empty()) {
@@ -108,7 +108,7 @@ void Stream::step(const Given* given, const Field* field, Report* reports) {
     }
     Remainder& remainder = remainders_[n];
     if (!dense_ && !remainder.empty()) {
-      const std::size_t cells = remainder.size() / 2;
+      const std::size_t cells = dirty_[n].on.size();
       for (std::size_t p = 0; p < cells; ++p) {
         if (dirty_[n].on[p]) remainder[p] = remainder[cells + p] = 0;
       }
@@ -120,7 +120,14 @@ void Stream::step(const Given* given, const Field* field, Report* reports) {
   ready_ = true;
 }
 
-void Stream::find_displacements(const Field& field, int slot_number) {
+void Stream::prepare_slot(const Field& field, int slot_number) {
+  find_displacement(field, slot_number);
+  Moved& moved = moved_[slot_number];
+  const Grid& grid = plan_.grids[plan_.slots[slot_number].grid];
+  if (!moved.still) moved.find_runs(grid.height, grid.width);
+}
+
+void Stream::find_displacement(const Field& field, int slot_number) {
   const Slot& slot = plan_.slots[slot_number];
   const Grid& grid = plan_.grids[slot.grid];
   Moved& moved = moved_[slot_number];
@@ -166,6 +173,8 @@ const Set& Stream::misaligned(const Field& field, const Node& node) {
   for (const auto& source : alignment.sources) moves |= !moved_[source[1]].still;
   if (!moves) return bad;
   for (const auto& [window, slot, from] : alignment.sources) {
+    const Axis &rows = plan_.rows(window), &cols = plan_.cols(window);
+    if (slot == alignment.out && rows.is_point && cols.is_point && !rows.fixed && !cols.fixed) continue;  // moves alike
     if (from >= 0 && !field.still) add(bad, far(field, window, from, node.grid));
     add_misaligned_within(plan_, grid, plan_.windows[window], out, moved_[slot], bad);
   }
@@ -208,7 +217,7 @@ void Stream::take(int n, const Given& given, Report& report) {
   const Node& node = plan_.nodes[n];
   Map& map = maps_[n];
   Set& dirty = dirty_[n];
-  if (!dense_) map.remap(moved_[node.moved]);
+  if (!dense_) map.remap(moved_[node.moved], copy_);
   dirty.clear();
   if (sticky()) flags_[n].clear();
   const Moved* moved = dense_ || moved_[node.moved].still ? nullptr : &moved_[node.moved];
@@ -274,7 +283,7 @@ void Stream::run(int n, const Field* field, Report& report) {
       if (sticky()) add_dilated(flags_[n], flags_[node.inputs[k]], rows, cols, line_);
     }
     if (!node.entries.empty()) add_compacted(*field, node);
-    map.remap(moved_[node.moved]);
+    map.remap(moved_[node.moved], copy_);
   }
   list(candidates_, positions_);
   dirty.clear();

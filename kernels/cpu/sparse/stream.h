@@ -64,12 +64,13 @@ class Stream {
   bool compacted_known_ = false;
   Remainder rest_;
   std::vector<std::int32_t> positions_;
-  std::vector<float> fresh_;
+  std::vector<float> fresh_, copy_;
   std::vector<std::uint8_t> line_;
   Set candidates_;
   Workspace work_;
 
-  void find_displacements(const Field& field, int slot);
+  void prepare_slot(const Field& field, int slot);
+  void find_displacement(const Field& field, int slot);
   void take(int node, const Given& given, Report& report);
   void run(int node, const Field* field, Report& report);
   const Cells& cells(const Field& field, int grid);

@@ -7,88 +7,152 @@
 namespace dedelayed::sparse {
 namespace {
 
-constexpr int kNeighbours[9][2] = {{0, 0}, {-1, 0}, {1, 0}, {0, -1}, {0, 1}, {-1, -1}, {-1, 1}, {1, -1}, {1, 1}};
-constexpr float kMargin = 1e-4f;  // cells: what single precision may get wrong
+// Steps beside the displacement that a vector alone gives, in the order in which they are preferred.
+constexpr int kSteps[9][2] = {{0, 0}, {-1, 0}, {1, 0}, {0, -1}, {0, 1}, {-1, -1}, {-1, 1}, {1, -1}, {1, 1}};
 
 // How cells with the same vectors find their cached values.
 struct Way {
   bool usable;
-  int start[2];         // displacement of the vector alone, in cells
-  std::int64_t over[2];  // what of the vector it leaves, scaled
-  float sure;           // distance up to which no other displacement can be nearer
+  int start[2];          // displacement of the vector alone, in cells
+  std::int32_t over[2];  // what of the vector it leaves, in parts of a quarter pixel
+  int steps[9], count;   // which of kSteps can be nearest at all
+  int likely;            // how many of these if the vector's own displacement has a source
 };
 
+// Eight cells of a row at once.
+typedef std::int16_t Eight __attribute__((vector_size(16)));
+constexpr int kEight = 8;
+
+Eight load(const std::int16_t* from) {
+  Eight v;
+  __builtin_memcpy(&v, from, sizeof v);
+  return v;
+}
+void store(std::int16_t* to, Eight v) { __builtin_memcpy(to, &v, sizeof v); }
+Eight all(int value) { return Eight{} + static_cast<std::int16_t>(value); }
+Eight chosen(Eight mask, Eight a, Eight b) { return (mask & a) | (~mask & b); }
+Eight larger(Eight a, Eight b) { return chosen(a > b, a, b); }
+
+// A grid and its tolerances. It is simple where a cell is a whole number of pixels, the same on both axes: distances are
+// whole numbers of quarter pixels then. Elsewhere they are compared in single precision, like in the reference.
 class Tolerance {
  public:
   Tolerance(const Plan& plan, const Grid& grid) : grid_(grid) {
     for (int axis = 0; axis < 2; ++axis) {
       const Stride& stride = grid.stride[axis];
       placed_[axis] = stride.den != 0;
-      den_[axis] = placed_[axis] ? stride.den : 1;
-      unit_[axis] = placed_[axis] ? kQuarters * stride.num : 1;
+      den_[axis] = placed_[axis] ? static_cast<std::int32_t>(stride.den) : 1;
+      unit_[axis] = placed_[axis] ? static_cast<std::int32_t>(kQuarters * stride.num) : 1;
       const double cell = placed_[axis] ? kQuarters * (static_cast<double>(stride.num) / static_cast<double>(stride.den)) : 0;
-      // In single precision, like the reference, here and below: it decides what is just within.
       share_[axis] = static_cast<float>(plan.remainder * cell);
       spread_[axis] = static_cast<float>(plan.spread * cell);
     }
-    least_ = 1.0f - static_cast<float>(plan.remainder) - kMargin;
+    halfway_ = plan.remainder >= 0.5;
+    simple_ = placed_[0] && placed_[1] && den_[0] == 1 && den_[1] == 1 && unit_[0] == unit_[1] && unit_[0] < 8192;
+    whole_share_ = static_cast<std::int32_t>(share_[0]);
   }
 
+  bool simple() const { return simple_; }
+
   Way way(const Vectors& v) const {
-    Way way{v.valid && v.centre_valid, {0, 0}, {0, 0}, 0.5f - kMargin};
+    Way way{};
+    way.usable = v.valid && v.centre_valid;
     for (int axis = 0; axis < 2; ++axis) {
       if (!placed_[axis]) continue;
       way.usable &= static_cast<float>(v.high[axis] - v.low[axis]) <= spread_[axis];
-      const std::int64_t scaled = v.centre[axis] * den_[axis];
+      const std::int64_t scaled = static_cast<std::int64_t>(v.centre[axis]) * den_[axis];
       way.start[axis] = static_cast<int>(round_away(scaled, unit_[axis]));
-      way.over[axis] = scaled - way.start[axis] * unit_[axis];
-      // Another displacement leaves at least a cell less this, less the largest remainder that there is.
-      way.sure = std::min(way.sure, least_ - std::fabs(static_cast<float>(way.over[axis])) / static_cast<float>(unit_[axis]));
+      way.over[axis] = static_cast<std::int32_t>(scaled - static_cast<std::int64_t>(way.start[axis]) * unit_[axis]);
     }
+    for (int k = 0; k < 9; ++k) {
+      bool possible = true;
+      // A step against the vector's own rest leaves more than half a cell. Without a rest it leaves half a cell at least.
+      for (int axis = 0; axis < 2; ++axis) possible &= way.over[axis] ? kSteps[k][axis] * way.over[axis] >= 0 : !kSteps[k][axis] || halfway_;
+      if (possible) way.steps[way.count++] = k;
+    }
+    way.likely = way.over[0] || way.over[1] ? way.count : 1;
     return way;
   }
 
   // The displacement of cell (y, x), or kNowhere; `left` is what remains then, in quarter pixels.
-  std::int32_t find(const Way& way, const Remainder& remainder, int y, int x, std::int32_t left[2]) const {
-    double best = 0.5;
-    std::int32_t key = kNowhere;
-    left[0] = left[1] = 0;
-    for (const auto& step : kNeighbours) {
-      const int row = y - way.start[0] - step[0], col = x - way.start[1] - step[1];
-      if (row < 0 || row >= grid_.height || col < 0 || col >= grid_.width) continue;
-      std::int32_t rest[2];
-      const float distance = measure(way, remainder, row, col, step, rest);
-      const bool is_start = !step[0] && !step[1];
-      if (static_cast<double>(distance) < best || (key == kNowhere && static_cast<double>(distance) == best)) {
-        best = distance;
-        key = to_key(way.start[0] + step[0], way.start[1] + step[1]);
-        left[0] = rest[0], left[1] = rest[1];
-      }
-      if (is_start && (distance == 0.0f || distance <= way.sure)) break;
+  std::int32_t find(const Way& way, const std::int16_t* remainder, int y, int x, std::int32_t left[2]) const {
+    return simple_ ? find<true>(way, remainder, y, x, left) : find<false>(way, remainder, y, x, left);
+  }
+
+  // Columns [first, last) of those from `start` to `end` from which every likely displacement of row y has a source.
+  void reach(const Way& way, int y, int start, int end, int& first, int& last) const {
+    int top = 0, bottom = 0, left = 0, right = 0;  // of the steps
+    for (int k = 0; k < way.likely; ++k) {
+      const int* step = kSteps[way.steps[k]];
+      top = std::min(top, step[0]), bottom = std::max(bottom, step[0]);
+      left = std::min(left, step[1]), right = std::max(right, step[1]);
     }
-    if (key != kNowhere && !within(left)) key = kNowhere;
-    if (key == kNowhere) left[0] = left[1] = 0;  // it is recomputed, and then lies where it belongs
-    return key;
+    if (y - way.start[0] - bottom < 0 || y - way.start[0] - top >= grid_.height) return;
+    first = std::clamp(way.start[1] + right, start, end);
+    last = std::clamp(grid_.width + way.start[1] + left, first, end);
+  }
+
+  // The same for eight cells of row y of a simple grid, from column x on, where every likely displacement has a source.
+  void find_eight(const Way& way, const std::int16_t* remainder, int y, int x, std::int32_t* key, std::int16_t* rest_rows,
+                  std::int16_t* rest_cols) const {
+    Eight best = all(unit_[0] / 2 + 1), rows{}, cols{}, key_r{}, key_c{};
+    for (int k = 0; k < way.likely; ++k) {
+      const int* step = kSteps[way.steps[k]];
+      const int r = way.start[0] + step[0], c = way.start[1] + step[1];
+      const std::int16_t* kept = remainder + static_cast<std::ptrdiff_t>(y - r) * grid_.width + x - c;
+      const Eight left_r = load(kept) + all(way.over[0] - step[0] * unit_[0]);
+      const Eight left_c = load(kept + grid_.cells()) + all(way.over[1] - step[1] * unit_[1]);
+      const Eight distance = larger(larger(left_r, -left_r), larger(left_c, -left_c));
+      const Eight nearer = distance < best;
+      best = chosen(nearer, distance, best);
+      rows = chosen(nearer, left_r, rows), cols = chosen(nearer, left_c, cols);
+      key_r = chosen(nearer, all(r), key_r), key_c = chosen(nearer, all(c), key_c);
+    }
+    const Eight near = best <= all(whole_share_);
+    store(rest_rows, near & rows), store(rest_cols, near & cols);
+    std::int16_t r[kEight], c[kEight];
+    store(r, chosen(near, key_r, all(key_rows(kNowhere)))), store(c, near & key_c);
+    for (int i = 0; i < kEight; ++i) key[i] = to_key(r[i], c[i]);
   }
 
  private:
   const Grid& grid_;
-  bool placed_[2];
-  std::int64_t den_[2], unit_[2];
-  float share_[2], spread_[2], least_;
+  bool placed_[2], simple_, halfway_;
+  std::int32_t den_[2], unit_[2], whole_share_;
+  float share_[2], spread_[2];
 
-  float measure(const Way& way, const Remainder& remainder, int row, int col, const int step[2], std::int32_t rest[2]) const {
-    const std::size_t at = static_cast<std::size_t>(row) * grid_.width + col;
-    float distance = 0;
-    for (int axis = 0; axis < 2; ++axis) {
-      rest[axis] = 0;
-      if (!placed_[axis]) continue;
-      const std::int64_t kept = remainder[at + (axis ? static_cast<std::size_t>(grid_.cells()) : 0)];
-      const std::int64_t scaled = way.over[axis] + kept * den_[axis] - step[axis] * unit_[axis];
-      rest[axis] = static_cast<std::int32_t>(scaled / den_[axis]);
-      distance = std::max(distance, static_cast<float>(std::llabs(scaled)) / static_cast<float>(unit_[axis]));
+  template <bool kSimple>
+  std::int32_t find(const Way& way, const std::int16_t* remainder, int y, int x, std::int32_t left[2]) const {
+    float best = 0.5f;
+    std::int32_t nearest = unit_[0] / 2, key = kNowhere;
+    left[0] = left[1] = 0;
+    for (int k = 0; k < way.count; ++k) {
+      const int* step = kSteps[way.steps[k]];
+      const int row = y - way.start[0] - step[0], col = x - way.start[1] - step[1];
+      if (row < 0 || row >= grid_.height || col < 0 || col >= grid_.width) continue;
+      const std::int16_t* kept = remainder + static_cast<std::ptrdiff_t>(row) * grid_.width + col;
+      const std::int32_t rest[2] = {way.over[0] + kept[0] * den_[0] - step[0] * unit_[0],
+                                    way.over[1] + kept[grid_.cells()] * den_[1] - step[1] * unit_[1]};
+      bool nearer;
+      if (kSimple) {
+        const std::int32_t distance = std::max(std::abs(rest[0]), std::abs(rest[1]));
+        nearer = distance < nearest || (key == kNowhere && distance == nearest);
+        if (nearer) nearest = distance;
+      } else {
+        float distance = 0;
+        for (int axis = 0; axis < 2; ++axis) {
+          if (placed_[axis]) distance = std::max(distance, static_cast<float>(std::abs(rest[axis])) / static_cast<float>(unit_[axis]));
+        }
+        nearer = distance < best || (key == kNowhere && distance == best);
+        if (nearer) best = distance;
+      }
+      if (!nearer) continue;
+      key = to_key(way.start[0] + step[0], way.start[1] + step[1]);
+      for (int axis = 0; axis < 2; ++axis) left[axis] = !placed_[axis] ? 0 : kSimple ? rest[axis] : rest[axis] / den_[axis];
     }
-    return distance;
+    if (key != kNowhere && !within(left)) key = kNowhere;
+    if (key == kNowhere) left[0] = left[1] = 0;  // it is recomputed, and then lies where it belongs
+    return key;
   }
 
   bool within(const std::int32_t left[2]) const {
@@ -127,7 +191,7 @@ void find_tolerant(const Plan& plan, const Cells& cells, const Field& field, con
   if (moved.still) return;
   const std::size_t count = static_cast<std::size_t>(grid.cells());
   moved.key.resize(count);
-  rest.resize(2 * count);
+  rest.resize(remainder.size());
   const Tolerance tolerance(plan, grid);
   std::vector<Way> ways;
   for (int y = 0; y < grid.height; ++y) {
@@ -136,13 +200,32 @@ void find_tolerant(const Plan& plan, const Cells& cells, const Field& field, con
       for (int kind = 0; kind < cells.columns; ++kind) ways.push_back(tolerance.way(cells.of_kind(y, kind)));
     }
     const std::size_t line = static_cast<std::size_t>(y) * grid.width;
+    std::int32_t* key = moved.key.data() + line;
+    std::int16_t *rest_rows = rest.data() + line, *rest_cols = rest_rows + count;
     for (int kind = 0; kind < cells.columns; ++kind) {
       const Way& way = ways[kind];
-      for (int x = cells.start[kind]; x < cells.end[kind]; ++x) {
-        std::int32_t left[2] = {0, 0};
-        moved.key[line + x] = way.usable ? tolerance.find(way, remainder, y, x, left) : kNowhere;
-        rest[line + x] = left[0], rest[count + line + x] = left[1];
+      const int start = cells.start[kind], end = cells.end[kind];
+      if (!way.usable) {
+        std::fill(key + start, key + end, kNowhere);
+        std::fill(rest_rows + start, rest_rows + end, 0), std::fill(rest_cols + start, rest_cols + end, 0);
+        continue;
       }
+      int first = end, last = end;
+      if (tolerance.simple()) tolerance.reach(way, y, start, end, first, last);
+      for (int x = first; x < last; x += kEight) {
+        std::int32_t keys[kEight];
+        std::int16_t rows[kEight], cols[kEight];
+        tolerance.find_eight(way, remainder.data(), y, x, keys, rows, cols);
+        const int n = std::min(kEight, last - x);
+        std::copy_n(keys, n, key + x), std::copy_n(rows, n, rest_rows + x), std::copy_n(cols, n, rest_cols + x);
+      }
+      const auto search = [&](int x) {
+        std::int32_t left[2];
+        key[x] = tolerance.find(way, remainder.data(), y, x, left);
+        rest_rows[x] = static_cast<std::int16_t>(left[0]), rest_cols[x] = static_cast<std::int16_t>(left[1]);
+      };
+      for (int x = start; x < first; ++x) search(x);
+      for (int x = last; x < end; ++x) search(x);
     }
   }
   remainder.swap(rest);

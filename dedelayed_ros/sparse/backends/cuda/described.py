@@ -35,6 +35,11 @@ class Axis:
     def taps(self) -> int:
         return int(self.tap.shape[1])
 
+    @property
+    def is_point(self) -> bool:
+        """Whether each output reads its own input."""
+        return self.taps == 1 and self.size_in == self.size_out and bool((self.tap[:, 0] == range(self.size_in)).all())
+
 
 @dataclass(frozen=True)
 class Grid:

@@ -99,8 +99,11 @@ class DeviceNetwork:
         """Nodes on one grid that follow the frame share a displacement; what keeps a remainder has its own."""
         node = self.network.nodes[number]
         grid = self.network.grids[node.grid]
+        leader = self._leader(number) if self.is_tolerant and node.motion == described.FRAME else None
         if node.motion == described.STILL or grid.cells == 1:
             slot = 0
+        elif leader is not None:
+            slot = self.slot_of[leader]
         else:
             source = 'propagated' if node.inputs else 'carried'
             if node.motion == described.FRAME:
@@ -118,6 +121,16 @@ class DeviceNetwork:
         self.check_of.append(shared[0] if shared else len(self.checks))
         if not shared:
             self.checks.append(check)
+
+    def _leader(self, number: int) -> int | None:
+        """The input whose displacement a point-wise node takes over (``Plan.leader``)."""
+        node, grids = self.network.nodes[number], self.network.grids
+        for window, i in zip(node.windows, node.inputs, strict=True):
+            is_point = all(axis.is_point for axis in self.network.axes_of(window))
+            if not is_point and grids[self.network.nodes[i].grid].cells > 1:
+                return None
+        inputs = ((i, self.network.nodes[i]) for i in node.inputs)
+        return next((i for i, n in inputs if n.motion == described.FRAME and n.grid == node.grid), None)
 
     @property
     def is_tolerant(self) -> bool:

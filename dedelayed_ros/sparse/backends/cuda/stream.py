@@ -254,7 +254,8 @@ class DeviceStream:
             layer['sources'] = sources + first * records.SOURCE.itemsize
             layer['list'], layer['count'] = self._list, self._counters + 8 * number
             layer['fresh'], layer['scratch'] = self._fresh, self._scratch
-            layer['remainder'] = self._slots['rest'][slot]
+            # A node that takes over another's displacement leaves what remains of it to that one.
+            layer['remainder'] = self._slots['rest'][slot] if network.slots[slot].node == number else 0
             for i, window in zip(node.inputs, node.windows, strict=True):
                 source = self._sources[first : first + 1]
                 rows, cols = network.network.windows[window]
