@@ -9,6 +9,7 @@ answer as it arrived, never a warped one.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,29 @@ import torch
 if TYPE_CHECKING:
     from dedelayed_ros.frames import MotionField
     from dedelayed_ros.link import FeatureRecord
+
+
+CELL = 16
+"""Pixels of the remote model's input that a cell of the features covers: one H.264 block."""
+
+
+def warp_features(
+    features: torch.Tensor, motion: MotionField | None, *, cell: int = CELL, split: int = 1
+) -> torch.Tensor:
+    """Features [..., C, h, w] of an earlier frame moved to now, zero where their source is out of the frame.
+
+    ``motion``: from that frame to now, over a picture of any size; None: it is the same frame. ``split``: channels of a
+    cell describe split × split parts of it, as in ``pixel_shuffle``, and each part is carried by itself: motion of
+    less than a cell then moves what is in the cells, which no interpolation between whole cells can do.
+    """
+    if motion is None:
+        return features
+    h, w = features.shape[-2:]
+    motion = motion.resized((h * cell, w * cell))
+    if split == 1:
+        return motion.warp(features, stride=cell, mode='bilinear')[0]
+    parts, _ = motion.warp(torch.pixel_shuffle(features, split), stride=cell // split, mode='bilinear')
+    return torch.pixel_unshuffle(parts, split)
 
 
 @dataclass(frozen=True)
@@ -48,17 +72,28 @@ class FeatureCarrier:
     Call :meth:`advance` for every picture of the stream in order, :meth:`offer` when an answer arrives, and
     :meth:`current` where a mask is wanted. Not thread-safe: its owner serialises the calls.
 
-    ``features_size`` is the cells (h, w) of the features' grid and ``cell`` how many pixels of the remote model's
-    input one of them covers: with 16 there is one motion vector of an H.264 block for each cell. ``staleness_s``: an
-    answer older than this is dropped (seconds). Dropped answers are counted by reason in ``dropped``.
+    ``features_size`` is the cells (h, w) of the features' grid; ``cell`` and ``split`` are those of
+    :func:`warp_features`. ``decode`` makes features [1, F, h, w] of what an answer holds, once an answer; None: it
+    holds features. ``staleness_s``: an answer older than this is dropped (seconds). Dropped answers are counted by
+    reason in ``dropped``.
     """
 
     # Ten seconds at 30 Hz: any staleness limit that makes sense is shorter, and the memory is a few hundred kilobytes.
     _MEMORY = 300
 
-    def __init__(self, features_size: tuple[int, int], *, cell: int = 16, staleness_s: float = 0.6) -> None:
+    def __init__(
+        self,
+        features_size: tuple[int, int],
+        *,
+        cell: int = CELL,
+        split: int = 1,
+        decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        staleness_s: float = 0.6,
+    ) -> None:
         self._grid = features_size
-        self._cell = cell
+        self._cell, self._split = cell, split
+        self._decode = decode
+        self._features: torch.Tensor | None = None  # of the record in use
         self._staleness_ms = staleness_s * 1e3
         self._steps: deque[_Step] = deque(maxlen=self._MEMORY)
         self._waiting: FeatureRecord | None = None
@@ -70,7 +105,7 @@ class FeatureCarrier:
     def reset(self) -> None:
         """Forget everything: the next picture starts a stream."""
         self._steps.clear()
-        self._waiting = self._record = self._motion = None
+        self._waiting = self._record = self._features = self._motion = None
 
     def cut(self) -> None:
         """The newest step shows another scene: nothing from before it can be carried."""
@@ -116,11 +151,10 @@ class FeatureCarrier:
         if age_ms > self._staleness_ms:
             self._drop('stale')
             return None
-        features = torch.from_numpy(self._record.features)[None]
-        if self._motion is not None:
-            h, w = self._grid
-            motion = self._motion.resized((h * self._cell, w * self._cell))
-            features, _ = motion.warp(features, stride=self._cell, mode='bilinear')
+        if self._features is None:
+            answer = torch.from_numpy(self._record.features)[None]
+            self._features = answer if self._decode is None else self._decode(answer)
+        features = warp_features(self._features, self._motion, cell=self._cell, split=self._split)
         fresh, self._fresh = self._fresh, False
         return CarriedFeatures(features, age_ms, self._record, fresh)
 
@@ -144,8 +178,8 @@ class FeatureCarrier:
                 self.dropped['motion lost'] += 1
                 return
             composed = step.motion if composed is None else composed.compose(step.motion)
-        self._record, self._motion, self._fresh = record, composed, True
+        self._record, self._features, self._motion, self._fresh = record, None, composed, True
 
     def _drop(self, reason: str) -> None:
         self.dropped[reason] += 1
-        self._record = self._motion = None
+        self._record = self._features = self._motion = None

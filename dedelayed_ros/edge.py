@@ -33,16 +33,17 @@ class EdgeSettings:
     """How one stream is segmented.
 
     ``mode``: 'fused' adds the cloud's features while they are fresh, 'local' never does. ``model`` is a name of the
-    zoo. ``staleness_s``: features older than this are not used (seconds). ``mask_size``: masks at the camera's size
-    or at the model's own. ``threads`` that the calling thread computes with. ``dtype``: 'auto' takes bfloat16 where
-    the processor multiplies it natively. ``scene_cut_ratio``: share of blocks without a motion vector from which a
-    picture counts as another scene (0–1); ``scene_cut_level``: mean grey-level difference (0–255) to the picture
+    zoo. ``staleness_s``: features older than this are not used (seconds); None: the age from which, as measured, they
+    no longer help the model. ``mask_size``: masks at the camera's size or at the model's own. ``threads`` that the
+    calling thread computes with. ``dtype``: 'auto' takes bfloat16 where the processor multiplies it natively.
+    ``scene_cut_ratio``: share of blocks without a motion vector from which a picture counts as another scene (0–1);
+    ``scene_cut_level``: mean grey-level difference (0–255) to the picture
     before that tells the same of a key frame that came without any vectors.
     """
 
     mode: Literal['fused', 'local'] = 'fused'
     model: str = 'street-v1'
-    staleness_s: float = 0.6
+    staleness_s: float | None = None
     mask_size: Literal['camera', 'model'] = 'camera'
     threads: int = 1
     dtype: Literal['auto', 'float32', 'bfloat16'] = 'auto'
@@ -79,10 +80,20 @@ class EdgePipeline:
         self.settings = settings
         self.size = size
         self.entry = zoo.entry(settings.model)
+        if settings.mode == 'fused' and 'remote' not in self.entry.files:
+            raise InputError(f"model {settings.model!r} has no part in the cloud to be fused with; use mode 'local'")
         self._sizes = model_sizes(size)
+        self._input_size = self._sizes.remote if self.entry.reduce == 1 else self._sizes.local
         self._dtype = resolve_dtype(settings.dtype)
         self._model = zoo.load_local(settings.model, dtype=self._dtype)
-        self._carrier = FeatureCarrier(self._sizes.features[-2:], staleness_s=settings.staleness_s)
+        codec = zoo.load_codec(settings.model)
+        self.staleness_s = self.entry.staleness_s if settings.staleness_s is None else settings.staleness_s
+        self._carrier = FeatureCarrier(
+            self._sizes.features[-2:],
+            split=self.entry.carry_split,
+            staleness_s=self.staleness_s,
+            decode=None if codec is None else torch.inference_mode()(codec.decode),
+        )
         self._lock = threading.Lock()
         self._thumbnail: np.ndarray | None = None
         self._previous: int | None = None
@@ -146,7 +157,7 @@ class EdgePipeline:
         stages: dict[str, float] = {}
 
         with _timed(stages, 'resize'):
-            small = resize(image, self._sizes.local)
+            small = resize(image, self._input_size)
             scene_cut = self._is_scene_cut(small, intra_ratio, keyframe)
         with _timed(stages, 'carry'), self._lock:
             self._carrier.advance(sequence, stamp_ns, motion)
@@ -156,7 +167,7 @@ class EdgePipeline:
         with _timed(stages, 'model'):
             logits = self._infer(small, carried)
         with _timed(stages, 'mask'):
-            out_size = self.size if self.settings.mask_size == 'camera' else self._sizes.local
+            out_size = self.size if self.settings.mask_size == 'camera' else self._input_size
             mask, confidence = masks.render(logits, out_size)
 
         degraded = []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dedelayed_ros.link import Hello
-from dedelayed_ros.models import model_sizes, zoo
+from dedelayed_ros.link import FeatureFormat, Hello, LatentCoder, PlainFormat
+from dedelayed_ros.models import ModelSizes, model_sizes, zoo
 
 
 def greeting(model: str, size: tuple[int, int], rate: float) -> Hello:
@@ -17,8 +17,23 @@ def greeting(model: str, size: tuple[int, int], rate: float) -> Hello:
         model=entry.name,
         model_checksum=entry.checksum,
         classes=len(entry.labels.names),
-        feature_shape=sizes.features,
+        feature_shape=link_shape(entry, sizes),
         remote_size=sizes.remote,
         camera_size=size,
         rate=rate,
     )
+
+
+def link_shape(entry: zoo.ZooEntry, sizes: ModelSizes) -> tuple[int, int, int]:
+    """(C, h, w) of what comes down: latents where the model has a codec, and else features."""
+    return (entry.link_channels, *sizes.features[1:])
+
+
+def feature_format(model: str) -> FeatureFormat:
+    """How answers of ``model`` are written on the link.
+
+    Raises:
+        WeightsError: the zoo has no such model, or its codes are damaged.
+    """
+    lengths = zoo.load_code_lengths(model)
+    return PlainFormat() if lengths is None else LatentCoder(lengths)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from dedelayed_ros.edge import EdgePipeline, EdgeResult, EdgeSettings
 from dedelayed_ros.frames import EncoderSettings, H264Encoder
-from dedelayed_ros.greeting import greeting
+from dedelayed_ros.greeting import feature_format, greeting
 from dedelayed_ros.link import CloudClient, FeatureRecord, LinkSettings, LinkStatus
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Robot:
                 self._on_features,
                 on_status,
                 self._keyframe_wanted.set,
+                feature_format=feature_format(settings.edge.model),
             )
             self._client.start()
 

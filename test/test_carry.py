@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dedelayed_ros.carry import FeatureCarrier
+from dedelayed_ros.carry import FeatureCarrier, warp_features
 from dedelayed_ros.frames import MotionField
 from dedelayed_ros.link import FeatureRecord
 
@@ -186,3 +186,37 @@ def test_under_any_delay_loss_and_order_the_features_are_of_the_frame_they_name(
         expected = torch.zeros(2, *GRID)
         expected[:, :, min(age, GRID[1]) :] = i + 1
         assert torch.equal(carried.features[0], expected)
+
+
+def test_parts_of_a_cell_are_carried_by_themselves() -> None:
+    """Motion of half a cell moves what the channels of a cell describe, exactly, where whole cells would be mixed."""
+    parts = torch.arange(2 * 8 * 8, dtype=torch.float32).reshape(1, 2, 8, 8) + 1  # two channels, eight pixels a part
+    features = torch.pixel_unshuffle(parts, 2)  # [1, 8, 4, 4], sixteen pixels a cell
+    qpel = np.zeros((4, 4, 2), np.int16)
+    qpel[..., 0] = 4 * 8
+    moved = torch.pixel_shuffle(warp_features(features, MotionField((64, 64), qpel), split=2), 2)
+    assert torch.equal(moved[..., 1:], parts[..., :-1])
+    assert torch.equal(moved[..., 0], torch.zeros(1, 2, 8))
+    mixed = torch.pixel_shuffle(warp_features(features, MotionField((64, 64), qpel), split=1), 2)
+    assert not torch.equal(mixed[..., 1:], parts[..., :-1])
+
+
+def test_answers_are_decoded_once_and_carried_decoded() -> None:
+    decoded = []
+
+    def decode(latents: torch.Tensor) -> torch.Tensor:
+        decoded.append(latents)
+        return latents + 1.0
+
+    carrier = FeatureCarrier(GRID, decode=decode)
+    carrier.advance(0, 0, None)
+    carrier.offer(answer(0))
+    first = carrier.current()
+    assert first is not None
+    assert torch.equal(first.features, torch.full((1, 2, *GRID), 2.0))
+    carrier.advance(1, PERIOD_NS, shift(1, 0))
+    second = carrier.current()
+    assert second is not None
+    assert torch.equal(second.features[..., 1:], torch.full((1, 2, GRID[0], GRID[1] - 1), 2.0))
+    assert torch.equal(second.features[..., 0], torch.zeros(1, 2, GRID[0])), 'what comes from nowhere is not decoded'
+    assert len(decoded) == 1

@@ -100,22 +100,21 @@ def _report(
 ) -> None:
     from dedelayed_ros.cli.clips import again, plays_again
     from dedelayed_ros.cli.output import finish
-    from dedelayed_ros.edge import EdgeSettings
     from dedelayed_ros.models import zoo
     from dedelayed_ros.report import Account, Recording, match
 
-    recording = Recording(plan.recording)
+    recording, entry = Recording(plan.recording), zoo.entry(plan.model)
     ros = {**recording.observer, 'nodes': pids} if 'rmw' in recording.observer else None
     account = Account(
         title='dedelayed demo', input_name=Path(plan.input).name, size=size, mode=plan.mode, window=played.window,
         frames=match(played.window, recording), events=played.events, traffic=played.traffic,
-        rtt_ms=None if plan.mode == 'local' else plan.rtt_ms, staleness_s=EdgeSettings.staleness_s,
+        rtt_ms=None if plan.mode == 'local' else plan.rtt_ms, staleness_s=entry.staleness_s,
         notes=(*((note,) if note else ()), *played.notes), machine=facts, ros=ros, cpu_percent=played.cpu_percent,
         settings={'input': plan.input, 'mode': plan.mode, 'model': plan.model, **robot.settings},
     )  # fmt: skip
     first, last = account.frames[0].sequence, account.frames[-1].sequence
     images = again(plan.input, first=first, last=last, loop=True) if plays_again(plan.input) else None
-    finish(account, recording, plan.out, images=images, labels=zoo.entry(plan.model).labels, copy=args.json)
+    finish(account, recording, plan.out, images=images, labels=entry.labels, copy=args.json)
 
 
 @contextmanager

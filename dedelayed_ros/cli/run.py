@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     facts = machine.describe()
     mode: Literal['fused', 'local'] = args.mode if args.cloud else 'local'
     edge = EdgeSettings(mode=mode, model=args.model)
-    labels = zoo.entry(args.model).labels
+    entry = zoo.entry(args.model)
     counters: list[dict[str, int]] = []
     with open_clip(args.input, loop=args.loop, pace=pace) as source:
         if not args.record_only:
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     recording = Recording(args.out / 'recording')
     account = Account(
         title='dedelayed run', input_name=Path(args.input).name, size=size, mode=mode, window=window,
-        frames=match(window, recording), staleness_s=edge.staleness_s,
+        frames=match(window, recording), staleness_s=entry.staleness_s,
         traffic=traffic_within(window, counters) if link else (),
         notes=_notes(link), machine=facts,
         latency_is='camera stamp to mask' if pace == 'own' else 'computing time of a frame',
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     _write_masks(account, recording, args.out, args.masks)
     span = {'first': window.first_sequence, 'last': window.first_sequence + window.frames - 1}
     images = again(args.input, loop=args.loop, **span) if plays_again(args.input) else None
-    finish(account, recording, args.out, images=images, labels=labels, copy=args.json)
+    finish(account, recording, args.out, images=images, labels=entry.labels, copy=args.json)
     return 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 HELP = 'train the street models: footage, local, remote, joint, export (or all of them in order)'
 
-_STAGES = ('all', 'footage', 'local', 'remote', 'gate', 'joint', 'export')
+_STAGES = ('all', 'footage', 'local', 'remote', 'gate', 'joint', 'codec', 'conv', 'alone', 'export')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +62,12 @@ def run(args: argparse.Namespace) -> int:
         _gate(shop, args.no_gate)
     if 'joint' in wanted:
         shop.joint()
+    if 'codec' in wanted:
+        shop.codec()
+    if 'alone' in wanted:
+        shop.alone()
+    if 'conv' in wanted:
+        shop.conv()
     if 'export' in wanted:
         out = args.out or shop.runs
         path = shop.export('single' if args.single else 'joint', out)

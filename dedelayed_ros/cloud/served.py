@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from dedelayed_ros.errors import InputError
-from dedelayed_ros.link import Hello
+from dedelayed_ros.greeting import feature_format, link_shape
+from dedelayed_ros.link import FeatureFormat, Hello, PlainFormat
 
 
 class StreamModel(Protocol):
@@ -37,6 +38,7 @@ class ServedModel:
     classes: int
     sizes: Callable[[tuple[int, int]], tuple[tuple[int, int], tuple[int, int, int]]]
     load: Callable[[], Callable[[Hello], StreamModel]]
+    feature_format: FeatureFormat = field(default_factory=PlainFormat)
 
     def objection(self, hello: Hello) -> str | None:
         """Why this model cannot serve a robot with these expectations, or None."""
@@ -79,11 +81,12 @@ def serve_from_zoo(name: str, dtype: str = 'auto') -> ServedModel:
         from dedelayed_ros.models.dtypes import resolve_dtype
 
         model = zoo.load_remote(name, dtype=resolve_dtype(dtype))
-        return lambda hello: RemoteStream(model)
+        codec = zoo.load_codec(name)
+        return lambda hello: RemoteStream(model, codec)
 
     def sizes(camera_size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int, int]]:
         found = model_sizes(camera_size)
-        return found.remote, found.features
+        return found.remote, link_shape(entry, found)
 
     return ServedModel(
         name=entry.name,
@@ -91,6 +94,7 @@ def serve_from_zoo(name: str, dtype: str = 'auto') -> ServedModel:
         classes=len(entry.labels),
         sizes=sizes,
         load=load,
+        feature_format=feature_format(name),
     )
 
 

@@ -288,6 +288,7 @@ class CloudServer:
             self.worker,
             send=lambda data, urgent: self._publish(key, data, urgent),
             ready=self._wake,
+            feature_format=self._served.feature_format,
         )
         with self._lock:
             self._streams[key] = stream

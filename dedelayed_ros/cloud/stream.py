@@ -13,7 +13,7 @@ import numpy as np
 from dedelayed_ros.cloud.served import StreamModel
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import H264Decoder
-from dedelayed_ros.link import Code, FeaturesDown, FrameUp, Hello, Notice, WireError, pack_features, unpack
+from dedelayed_ros.link import Code, FeatureFormat, FeaturesDown, FrameUp, Hello, Notice, WireError, unpack
 from dedelayed_ros.link.chain import DecodeChain, Verdict
 
 _INBOX = 64
@@ -42,6 +42,7 @@ class CloudStream:
         worker: identity of this life of the server.
         send: sends a record to the robot, before others if it is urgent (True); drops it rather than wait.
         ready: called when there is a new picture for the model.
+        feature_format: how features are written.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class CloudStream:
         worker: int,
         send: Callable[[bytes, bool], None],
         ready: Callable[[], None],
+        feature_format: FeatureFormat,
     ) -> None:
         self.name = name
         self.hello = hello
@@ -65,6 +67,7 @@ class CloudStream:
         self._model: StreamModel | None = None
         self._send = send
         self._ready = ready
+        self._format = feature_format
         self._chain = DecodeChain()
         self._noticed_s: dict[Code, float] = {}
         self._lock = threading.Condition()
@@ -114,7 +117,7 @@ class CloudStream:
                 raise WireError(
                     'value', f'the model gave features {features.shape}, agreed were {self.hello.feature_shape}'
                 )
-            data = pack_features(features)
+            data = self._format.pack(features)
         except Exception as error:
             self._model = None
             self.count('failed')

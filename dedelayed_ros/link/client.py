@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from dedelayed_ros.errors import LinkError
 from dedelayed_ros.link.contact import Contact
 from dedelayed_ros.link.estimators import BandwidthEstimator, DelayEstimator, RateMeter
-from dedelayed_ros.link.features import unpack_features
 from dedelayed_ros.link.flight import Sent
+from dedelayed_ros.link.formats import FeatureFormat, PlainFormat
 from dedelayed_ros.link.outgoing import Outgoing, Picture
 from dedelayed_ros.link.records import FeatureRecord, LinkStatus
 from dedelayed_ros.link.session import WORKERS, endpoint, open_session, stream_key
@@ -65,6 +65,8 @@ class CloudClient:
         on_features: Callable[[FeatureRecord], None],
         on_status: Callable[[LinkStatus], None] = lambda status: None,
         request_keyframe: Callable[[], None] = lambda: None,
+        *,
+        feature_format: FeatureFormat | None = None,
     ) -> None:
         if settings.max_in_flight < 1:
             raise LinkError(f'max_in_flight is {settings.max_in_flight}, expected at least 1')
@@ -76,6 +78,7 @@ class CloudClient:
         self._on_features = on_features
         self._on_status = on_status
         self._request_keyframe = request_keyframe
+        self._format = feature_format or PlainFormat()
 
         self._lock = threading.Condition()  # guards all below; both threads wait on it
         self._events: deque[tuple[str, bytes]] = deque(maxlen=_EVENTS)
@@ -327,7 +330,7 @@ class CloudClient:
 
     def _deliver(self, record: FeaturesDown, sent: Sent, bytes_up: int, bytes_down: int) -> None:
         try:
-            features = unpack_features(record.data)
+            features = self._format.unpack(record.data)
             if features.shape != record.shape or features.shape != self._hello.feature_shape:
                 raise WireError(
                     'value', f'features of shape {features.shape}, this robot expects {self._hello.feature_shape}'

@@ -1,7 +1,8 @@
 """The bytes of a feature tensor: one scale a channel, uniform quantisation, horizontal prediction, zstd.
 
 Layout, little-endian: version u8 | bits u8 | predictor u8 | 0 u8 | C, h, w u16 | scales float32 [C] | zstd frame of
-int8 [C, h, w]. A value is its integer times its channel's scale, so zero stays exactly zero. Predictor 1 means that
+int8 [C, h, w]. A value is its integer times its channel's scale, so zero stays exactly zero, and whole numbers that fit
+the bits are kept exactly (with a scale of 1). Predictor 1 means that
 each integer is stored as the difference to its left neighbour (modulo 256), which makes smooth maps smaller and is
 undone exactly.
 """
@@ -40,6 +41,8 @@ def pack_features(features: np.ndarray, *, bits: int = 8) -> bytes:
     if not (peak <= _PEAK).all():
         raise WireError('value', 'features are not finite, or beyond float32: the model computed NaN or infinity')
     scales = (peak / np.float32(levels)).astype('<f4')
+    if (peak <= levels).all() and np.array_equal(features, np.rint(features)):
+        scales[:] = 1
     # A peak so small that its step underflows is as good as zero; dividing by it would not be.
     usable = scales >= np.finfo(np.float32).tiny
     scales[~usable] = 0

@@ -85,12 +85,19 @@ class RemoteModel(nn.Module):
         channels: int = 128,
         temporal_channels: int = 64,
         feature_channels: int = FEATURE_CHANNELS,
+        arrival: bool = False,
     ) -> None:
+        """``arrival``: whether it also knows to describe a moment after the newest frame, its answer's arrival."""
         super().__init__()
         self.encoder = FrameEncoder(channels)
         self.image_head = SegmentationHead(channels, classes)
         self.age = ScalarEmbedding(temporal_channels)
         self.delay = ScalarEmbedding(temporal_channels)
+        self.ahead = ScalarEmbedding(temporal_channels) if arrival else None
+        if self.ahead is not None:
+            # Untrained, it changes nothing: a model that learns it begins from one that does not know it.
+            nn.init.zeros_(self.ahead.out.weight)
+            nn.init.zeros_(self.ahead.out.bias)
         self.reduce = ConvUnit(channels, temporal_channels, 1)
         self.temporal = nn.ModuleList(TemporalBlock(temporal_channels, HISTORY) for _ in range(2))
         self.newest = ConvUnit(channels, channels, 1, activation=None)
@@ -110,7 +117,7 @@ class RemoteModel(nn.Module):
             raise InputError(f'the remote input is {w}x{h}; both sides must be multiples of {_MULTIPLE}')
         return self.encoder(image.to(self.bottleneck.weight.dtype))
 
-    def predict(self, history: Tensor, ages_ms: Tensor, delay_ms: Tensor) -> Tensor:
+    def predict(self, history: Tensor, ages_ms: Tensor, delay_ms: Tensor, ahead_ms: Tensor | None = None) -> Tensor:
         """Features for the robot.
 
         Args:
@@ -118,13 +125,16 @@ class RemoteModel(nn.Module):
                 has seen fewer than K frames repeats its oldest.
             ages_ms: float [B, K], milliseconds of each before the newest (which is 0); any spacing.
             delay_ms: float [B], from the newest frame's capture to the moment the features will be used.
+            ahead_ms: float [B], from the newest frame's capture to the moment in whose coordinates the features are.
+                0 or None: those of the newest frame, and the robot carries them to its present by the codec's motion.
+                Equal to ``delay_ms``: the model predicts where everything will be (as DeDelayed does), and nothing is
+                left to carry but the error of the delay.
 
         Returns:
-            [B, F, h, w] in the model's dtype, in the coordinates of the newest frame: the robot carries them to its own
-            present by the codec's motion (DESIGN section 4).
+            [B, F, h, w] in the model's dtype.
 
         Raises:
-            InputError: another number of frames than K.
+            InputError: another number of frames than K, or ``ahead_ms`` for a model that was not made for it.
         """
         if history.shape[1] != HISTORY or ages_ms.shape != history.shape[:2]:
             raise InputError(
@@ -134,6 +144,12 @@ class RemoteModel(nn.Module):
         batch, frames, _, h, w = history.shape
         history = history.to(self.bottleneck.weight.dtype)
         times = self.age(ages_ms) + self.delay(delay_ms)[:, None]
+        if self.ahead is not None:
+            times = times + self.ahead(torch.zeros_like(delay_ms) if ahead_ms is None else ahead_ms)[:, None]
+        elif ahead_ms is not None and bool(ahead_ms.any()):
+            raise InputError(
+                'this remote model describes the newest frame only; use ahead_ms=None, or weights that know'
+            )
         x = self.reduce(history.reshape(batch * frames, -1, h, w)).view(batch, frames, -1, h, w)
         x = x + times[..., None, None]
         for block in self.temporal:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dedelayed_ros.errors import InputError
+from dedelayed_ros.models.codec import FeatureCodec
 from dedelayed_ros.models.remote import HISTORY, RemoteModel
 from dedelayed_ros.models.sizes import model_sizes
 
@@ -17,12 +18,13 @@ from dedelayed_ros.models.sizes import model_sizes
 class RemoteStream:
     """The state of one stream on the server: the maps of its last four frames and their times.
 
-    The model is shared between streams and not changed; ``dtype`` is the number format that frames are given in (the
-    model's own by default).
+    The model is shared between streams and not changed, and so is ``codec``, with which answers are its latents.
+    ``dtype`` is the number format that frames are given in (the model's own by default).
     """
 
-    def __init__(self, model: RemoteModel, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, model: RemoteModel, codec: FeatureCodec | None = None, dtype: torch.dtype | None = None) -> None:
         self._model = model
+        self._codec = codec
         self._dtype = dtype or model.bottleneck.weight.dtype
         self._maps: deque[tuple[int, Tensor]] = deque(maxlen=HISTORY)
         self._size: tuple[int, int] | None = None
@@ -43,7 +45,7 @@ class RemoteStream:
             delay_ms: how long after its capture the answer is expected to be used.
 
         Returns:
-            float32 [32, h, w] features in the coordinates of this frame.
+            float32 [C, h, w] in the coordinates of this frame: features, or with a codec its whole latents.
 
         Raises:
             InputError: the image is not uint8 [H, W, 3].
@@ -57,8 +59,9 @@ class RemoteStream:
         frames = [self._maps[0]] * (HISTORY - len(self._maps)) + list(self._maps)
         history = torch.stack([encoded for _, encoded in frames], dim=1)
         ages_ms = torch.tensor([[(stamp_ns - stamp) * 1e-6 for stamp, _ in frames]])
-        features = self._model.predict(history, ages_ms, torch.tensor([float(delay_ms)]))
-        return features[0].float().contiguous().numpy()
+        features = self._model.predict(history, ages_ms, torch.tensor([float(delay_ms)])).float()
+        answer = features if self._codec is None else self._codec.encode(features)
+        return answer[0].contiguous().numpy()
 
     def _prepare(self, image: np.ndarray) -> Tensor:
         """uint8 [H, W, 3] -> the model's input [1, 3, h, w] in 0–1."""

@@ -8,8 +8,12 @@ Entries are read without torch, which is imported by the first model that is loa
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -17,9 +21,11 @@ from dedelayed_ros.errors import WeightsError
 from dedelayed_ros.models.labels import CITYSCAPES, Labels
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import nn
 
+    from dedelayed_ros.models.codec import FeatureCodec
     from dedelayed_ros.models.local import LocalModel
     from dedelayed_ros.models.remote import RemoteModel
 
@@ -31,33 +37,51 @@ _LABELS = {'cityscapes-19': CITYSCAPES}
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """One model pair.
+    """One model, or a pair of one for the robot and one for the cloud.
 
-    ``feature_channels``: channels of the remote features; ``history``: frames that the remote model remembers;
-    ``checksum`` of both weight files together, which both ends of a link compare; ``coordinates``: whether features
-    belong to the frame that the cloud saw ('seen': carry them all the way) or to their predicted arrival ('arrival');
-    ``staleness_s``: the age from which fusion no longer helps (seconds); ``measured``: the tables of its evaluation,
-    mIoU 0–1.
+    ``files``: each file's path and sha256, by 'local', 'remote', 'codec' and 'latents'; an entry without 'remote' is a
+    model for the robot, or for both ends, by itself. ``reduce``: camera pixels to one of the local input's, on each
+    axis. ``checksum`` of all files together, which both ends of a link compare.
+
+    Of a pair: ``link_channels``: channels of what goes down to the robot, latents where there is a codec and else the
+    features; ``history``: frames that the remote model remembers; ``coordinates``: whether features belong to the frame
+    that the cloud saw ('seen': carry them all the way) or to their predicted arrival ('arrival'); ``carry_split``:
+    parts a cell, on each axis, that they are carried in; ``staleness_s``: the age from which fusion no longer helps
+    (seconds); ``measured``: the tables of its evaluation, mIoU 0–1.
     """
 
     name: str
     licence: str
     labels: Labels
-    feature_channels: int
-    history: int
     checksum: str
-    local_file: Path
-    remote_file: Path
-    local_checksum: str
-    remote_checksum: str
-    coordinates: Literal['seen', 'arrival']
-    staleness_s: float
+    files: dict[str, tuple[Path, str]]
+    reduce: int
     measured: dict = field(compare=False)
+    link_channels: int = 0
+    history: int = 0
+    coordinates: Literal['seen', 'arrival'] = 'seen'
+    carry_split: int = 1
+    staleness_s: float = 0.0
 
 
 def names() -> tuple[str, ...]:
     """The entries that ship with the package."""
     return tuple(sorted(path.stem for path in _FOLDER.glob('*.json')))
+
+
+def path_of(name: str) -> Path:
+    """The JSON file of the entry of that name, or ``name`` itself where it is such a path.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    path = Path(name) if name.endswith('.json') else _FOLDER / f'{name}.json'
+    if not path.is_file():
+        raise WeightsError(
+            f'no model {name!r}. Expected one of: {", ".join(names())}; or the path of an entry (.json) that '
+            '`dedelayed train` exported'
+        )
+    return path
 
 
 def entry(name: str) -> ZooEntry:
@@ -66,29 +90,22 @@ def entry(name: str) -> ZooEntry:
     Raises:
         WeightsError: there is none, or its file is damaged.
     """
-    path = Path(name) if name.endswith('.json') else _FOLDER / f'{name}.json'
-    if not path.is_file():
-        raise WeightsError(
-            f'no model {name!r}. Expected one of: {", ".join(names())}; or the path of an entry (.json) that '
-            '`dedelayed train` exported'
-        )
+    path = path_of(name)
     try:
         card = json.loads(path.read_text())
-        files = card['files']
         return ZooEntry(
             name=card['name'],
             licence=card['licence'],
             labels=_LABELS[card['labels']],
-            feature_channels=int(card['feature_channels']),
-            history=int(card['history']),
             checksum=card['checksum'],
-            local_file=path.parent / files['local']['file'],
-            remote_file=path.parent / files['remote']['file'],
-            local_checksum=files['local']['sha256'],
-            remote_checksum=files['remote']['sha256'],
-            coordinates=card['coordinates'],
-            staleness_s=float(card['staleness_s']),
+            files={part: (path.parent / file['file'], file['sha256']) for part, file in card['files'].items()},
+            reduce=int(card['reduce']),
             measured=card['measured'],
+            link_channels=int(card['link_channels']) if 'remote' in card['files'] else 0,
+            history=int(card['history']) if 'remote' in card['files'] else 0,
+            coordinates=card['coordinates'] if 'remote' in card['files'] else 'seen',
+            carry_split=int(card['carry_split']) if 'remote' in card['files'] else 1,
+            staleness_s=float(card['staleness_s']) if 'remote' in card['files'] else 0.0,
         )
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(
@@ -107,25 +124,60 @@ def load_local(name: str = DEFAULT, dtype: torch.dtype | None = None) -> LocalMo
     Raises:
         WeightsError: unknown name, or its weights are missing, damaged or of another model.
     """
-    found = entry(name)
-    return cast('LocalModel', _load(found, found.local_file, found.local_checksum, 'street-local', dtype))
+    return cast('LocalModel', _load(name, 'local', dtype))
 
 
 def load_remote(name: str = DEFAULT, dtype: torch.dtype | None = None) -> RemoteModel:
     """The cloud's model, folded for inference, in eval mode; arguments and errors as :func:`load_local`."""
+    return cast('RemoteModel', _load(name, 'remote', dtype))
+
+
+def load_codec(name: str = DEFAULT) -> FeatureCodec | None:
+    """The feature codec, float32; None where features go down as they are. Errors as :func:`load_local`."""
+    return cast('FeatureCodec', _load(name, 'codec', None)) if 'codec' in entry(name).files else None
+
+
+def load_code_lengths(name: str = DEFAULT) -> np.ndarray | None:
+    """The lengths of the codec's codes for :class:`~dedelayed_ros.link.LatentCoder`; None where there is no codec.
+
+    Raises:
+        WeightsError: they are missing or damaged.
+    """
+    import numpy as np
+
     found = entry(name)
-    return cast('RemoteModel', _load(found, found.remote_file, found.remote_checksum, 'street-remote', dtype))
+    if 'latents' not in found.files:
+        return None
+    path, checksum = found.files['latents']
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f'cannot read {path} ({error.strerror}). Install the package again') from error
+    if hashlib.sha256(data).hexdigest() != checksum:
+        raise WeightsError(f'{path} is damaged: it has another checksum than its entry says. Install the package again')
+    return cast('np.ndarray', np.load(io.BytesIO(data), allow_pickle=False))
 
 
-def _load(found: ZooEntry, path: Path, checksum: str, architecture: str, dtype: torch.dtype | None) -> nn.Module:
+def _load(name: str, part: str, dtype: torch.dtype | None) -> nn.Module:
     import torch
 
     from dedelayed_ros.models import weightfile
     from dedelayed_ros.models.blocks import channels_last, fold_batchnorm
+    from dedelayed_ros.models.codec import FeatureCodec
     from dedelayed_ros.models.local import LocalModel
     from dedelayed_ros.models.remote import RemoteModel
 
-    build: type[nn.Module] = {'street-local': LocalModel, 'street-remote': RemoteModel}[architecture]
+    found = entry(name)
+    if part not in found.files:
+        raise WeightsError(f'the model {found.name!r} has no {part} part; expected one with: {", ".join(names())}')
+    classes = len(found.labels)
+    architecture = f'street-{part}'
+    builders: dict[str, Callable[..., nn.Module]] = {
+        'local': partial(LocalModel, classes),
+        'remote': partial(RemoteModel, classes),
+        'codec': FeatureCodec,
+    }
+    path, checksum = found.files[part]
     weights = weightfile.load(path, checksum)
     if weights.architecture != architecture:
         raise WeightsError(
@@ -133,7 +185,7 @@ def _load(found: ZooEntry, path: Path, checksum: str, architecture: str, dtype: 
             'The entry and the weights do not belong together: export them again'
         )
     try:
-        model = fold_batchnorm(build(len(found.labels), **weights.settings))
+        model = fold_batchnorm(builders[part](**weights.settings))
         model.load_state_dict(weights.tensors)
     except (RuntimeError, TypeError) as error:
         raise WeightsError(

@@ -124,7 +124,7 @@ class BridgeNode(StreamNode[BridgeSettings]):
         self._client.start()
 
     def _make_client(self, size: tuple[int, int], rate: float) -> CloudClient:
-        from dedelayed_ros.greeting import greeting
+        from dedelayed_ros.greeting import feature_format, greeting
 
         settings = self.settings
         hello = greeting(settings.model, size, rate)
@@ -137,7 +137,14 @@ class BridgeNode(StreamNode[BridgeSettings]):
             delay_quantile=settings.delay_quantile,
             clock_ns=lambda: self.get_clock().now().nanoseconds,
         )
-        return CloudClient(link, hello, self._on_answer, self._on_status, self._request_keyframe)
+        return CloudClient(
+            link,
+            hello,
+            self._on_answer,
+            self._on_status,
+            self._request_keyframe,
+            feature_format=feature_format(settings.model),
+        )
 
     def _on_answer(self, record: FeatureRecord) -> None:
         for listener in self.on_features:

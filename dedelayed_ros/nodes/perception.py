@@ -286,7 +286,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
         edge = EdgeSettings(
             mode=settings.mode,
             model=settings.model,
-            staleness_s=settings.staleness_s,
+            staleness_s=settings.staleness_s or None,
             mask_size=settings.mask_size,
             threads=settings.threads,
             dtype=settings.dtype,

@@ -53,7 +53,12 @@ class PerceptionSettings(CommonSettings):
         'fused', "'fused' adds the cloud's features while they are fresh, 'local' never does"
     )
     model: str = parameter('street-v1', 'name of a model of the zoo, or the path of an exported entry (.json)')
-    staleness_s: float = parameter(0.6, 'remote features older than this are not used (s)', low=0.0, high=10.0)
+    staleness_s: float = parameter(
+        0.0,
+        'remote features older than this are not used (s); 0: the age from which they no longer help this model',
+        low=0.0,
+        high=10.0,
+    )
     mask_size: Literal['camera', 'model'] = parameter('camera', "masks at the camera's size or at the local model's")
     threads: int = parameter(1, 'threads that the model computes with', low=1, high=256)
     dtype: Literal['auto', 'float32', 'bfloat16'] = parameter(

@@ -125,7 +125,7 @@ class Account:
     events: tuple[Event, ...] = ()
     traffic: tuple[TrafficSample, ...] = ()
     rtt_ms: float | None = None
-    staleness_s: float = 0.6
+    staleness_s: float = 1.0
     notes: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)

@@ -14,9 +14,9 @@ from dedelayed_ros.errors import InputError
 class FootageConfig:
     """Rendered clips that share a purpose.
 
-    ``seeds`` of the street, from ``first_seed`` on, ``frames`` each; ``rates`` (Hz) take turns. ``size`` is (H, W) in
-    pixels, both multiples of 64. ``bitrate_kbps`` is that of the H.264 uplink whose decoded frames the remote model
-    is trained on.
+    ``seeds`` of the street, from ``first_seed`` on, ``frames`` each; ``rates`` (Hz) take turns, and with each round of
+    them ``bitrates_kbps``, those of the H.264 uplink whose decoded frames the remote model is trained on. ``size`` is
+    (H, W) in pixels, both multiples of 64.
     """
 
     name: str
@@ -25,7 +25,11 @@ class FootageConfig:
     frames: int
     rates: tuple[float, ...]
     size: tuple[int, int] = (320, 640)
-    bitrate_kbps: int = 4000
+    bitrates_kbps: tuple[int, ...] = (4000,)
+
+    def bitrate_kbps(self, seed: int) -> int:
+        """Bit rate of the uplink of the clip of ``seed``, in kbit/s."""
+        return self.bitrates_kbps[(seed - self.first_seed) // len(self.rates) % len(self.bitrates_kbps)]
 
     def rate(self, seed: int) -> float:
         """Frames a second of the clip of ``seed``."""
@@ -54,11 +58,22 @@ class StageConfig:
 
 
 @dataclass(frozen=True)
+class RemoteConfig(StageConfig):
+    """The remote model's single-frame stage; ``through_features``: share of the steps that also train the way through
+    the features, which costs as much again as the encoder and its image head.
+    """
+
+    through_features: float = 1.0
+
+
+@dataclass(frozen=True)
 class JointConfig(StageConfig):
     """The joint stage: delays are uniform in 0–``longest_delay_ms``; the told delay is the true one times up to
     ``told_spread`` (log-uniform), features are dropped with probability ``drop``, and ``local_weight`` weighs the
     loss without any. ``windows`` is how many answers of the cloud a batch holds, each used at ``batch / windows``
-    later frames. ``gate`` is the mIoU by which the single-frame remote model must beat the local one before this
+    later frames. A share of ``arrival`` of them is predicted for the moment of arrival, as DeDelayed does, and used
+    then without being carried; the others belong to the frame that was seen, and are carried in ``split`` × ``split``
+    parts a cell. ``gate`` is the mIoU by which the single-frame remote model must beat the local one before this
     stage begins.
     """
 
@@ -67,27 +82,59 @@ class JointConfig(StageConfig):
     drop: float = 0.3
     local_weight: float = 1.0
     windows: int = 4
+    arrival: float = 0.0
+    split: int = 1
     gate: float = 0.08
 
 
 @dataclass(frozen=True)
+class CodecConfig(StageConfig):
+    """The codec stage: ``latents`` channels, ``bits`` a cell of the features' grid that they may take; the weight of
+    the rate in the loss begins at ``first_weight`` and follows the rate with ``weight_gain``.
+
+    ``crop`` means nothing here: whole maps are coded.
+    """
+
+    latents: int = 12
+    bits: float = 34.0
+    first_weight: float = 1e-3
+    weight_gain: float = 0.02
+
+
+@dataclass(frozen=True)
 class TrainConfig:
-    """Footage and stages; the same config and footage give the same weights."""
+    """Footage and stages; the same config and footage give the same weights on the same kind of processor.
+
+    ``single``: the footage that the single-frame stages draw from. ``base``: an entry of the zoo whose weights they
+    begin from; None: from nothing, and the remote encoder from ImageNet's. ``conv``: the stage of the
+    convolution-only model at the camera's resolution, which begins from the local one; ``codec``: that of the feature
+    codec; without it features go down as they are.
+    """
 
     name: str
     stills: FootageConfig
     clips: FootageConfig
     validation: FootageConfig
     local: StageConfig
-    remote: StageConfig
+    remote: RemoteConfig
     joint: JointConfig
+    conv: StageConfig | None = None
+    codec: CodecConfig | None = None
+    single: tuple[str, ...] = ('stills',)
+    base: str | None = None
     delays_ms: tuple[float, ...] = (0.0, 100.0, 167.0, 333.0, 500.0, 667.0, 833.0, 1000.0)
 
     def fingerprint(self, stage: str) -> str:
         """A short hash of all that the result of ``stage`` depends on, to tell checkpoints of another recipe."""
-        parts = {'local': ('stills', 'local'), 'remote': ('stills', 'remote')}.get(
-            stage, ('stills', 'clips', 'local', 'remote', 'joint')
-        )
+        single = ('base', 'single', *self.single)
+        joint = ('base', 'single', 'stills', 'clips', 'local', 'remote', 'joint')
+        parts = {
+            'local': (*single, 'local'),
+            'alone': (*single, 'local', 'joint'),
+            'conv': (*single, 'local', 'conv'),
+            'remote': (*single, 'remote'),
+            'codec': (*joint, 'codec'),
+        }.get(stage, joint)
         whole = dataclasses.asdict(self)
         text = json.dumps({part: whole[part] for part in parts}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -99,11 +146,32 @@ STREET_V1 = TrainConfig(
     clips=FootageConfig('clips', first_seed=100_000, seeds=60, frames=24, rates=(15.0, 20.0, 30.0)),
     validation=FootageConfig('validation', first_seed=800_000, seeds=8, frames=52, rates=(30.0,)),
     local=StageConfig(steps=2400, batch=12, rate=4e-3, crop=(320, 640)),
-    remote=StageConfig(steps=2800, batch=4, rate=2e-3, crop=(256, 448)),
+    remote=RemoteConfig(steps=2800, batch=4, rate=2e-3, crop=(256, 448)),
     joint=JointConfig(steps=2000, batch=12, rate=2e-3, crop=(320, 640)),
 )
 
-RECIPES = {config.name: config for config in (STREET_V1,)}
+STREET_V2 = TrainConfig(
+    name='street-v2',
+    stills=FootageConfig('stills', first_seed=0, seeds=360, frames=5, rates=(1.0,)),
+    clips=FootageConfig(
+        'clips',
+        first_seed=100_000,
+        seeds=72,
+        frames=22,
+        rates=(15.0, 20.0, 30.0),
+        bitrates_kbps=(1000, 2000, 4000, 8000),
+    ),
+    validation=FootageConfig('validation', first_seed=800_000, seeds=16, frames=52, rates=(30.0,)),
+    local=StageConfig(steps=3600, batch=12, rate=3e-3, crop=(320, 640), class_balance=0.4),
+    remote=RemoteConfig(steps=2200, batch=3, rate=2e-3, crop=(320, 640), class_balance=0.4, through_features=0.25),
+    joint=JointConfig(steps=2000, batch=12, rate=2e-3, crop=(320, 640), class_balance=0.4, arrival=0.25, split=2),
+    conv=StageConfig(steps=2400, batch=4, rate=2e-3, crop=(320, 480), class_balance=0.4),
+    codec=CodecConfig(steps=1500, batch=12, rate=2e-3, crop=(320, 640), ema=0.99),
+    single=('stills', 'clips'),
+    base='street-v1',
+)
+
+RECIPES = {config.name: config for config in (STREET_V1, STREET_V2)}
 
 
 def recipe(name: str) -> TrainConfig:

@@ -1,4 +1,4 @@
-"""Writing a trained pair as an entry of the zoo."""
+"""Writing trained models as entries of the zoo."""
 
 from __future__ import annotations
 
@@ -6,54 +6,92 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from dedelayed_ros.models import weightfile
 from dedelayed_ros.models.blocks import fold_batchnorm
+from dedelayed_ros.models.codec import FeatureCodec
 from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.models.remote import HISTORY, RemoteModel
 from dedelayed_ros.models.sizes import FEATURE_CHANNELS
 
-_LICENCE = (
-    'Apache-2.0. Trained on the simulated street of this package; the remote encoder began from the ImageNet weights '
-    'of EfficientNet-Lite0 (Apache-2.0)'
-)
+_STREET = 'Apache-2.0. Trained on the simulated street of this package'
+_IMAGENET = '; the remote encoder began from the ImageNet weights of EfficientNet-Lite0 (Apache-2.0)'
 
 
-def export(folder: Path, name: str, local: LocalModel, remote: RemoteModel, card: dict) -> Path:
-    """Write ``name``.json and its two weight files (folded, float16) to ``folder``, and return the entry's path.
+class EntryWriter:
+    """Collects the files of an entry called ``name`` in ``folder``; the same models give the same bytes."""
 
-    The same models and ``card`` give the same bytes. ``card`` holds what was measured: ``staleness_s`` and
-    ``measured``.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {}
-    for side, architecture, model in (('local', 'street-local', local), ('remote', 'street-remote', remote)):
-        file = f'{name}-{side}.safetensors'
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._name = name
+        self._files: dict[str, dict] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def add(self, part: str, model: nn.Module, settings: dict[str, int] | None = None) -> None:
+        """A model as 'local', 'remote' or 'codec', folded and in float16, with its constructor's ``settings``."""
+        file = f'{self._name}-{part}.safetensors'
         fold_batchnorm(model)
-        weights = weightfile.WeightFile(_half(model), architecture, {})
-        files[side] = {
+        tensors = {name: value.to(torch.float16) for name, value in model.state_dict().items()}
+        weights = weightfile.WeightFile(tensors, f'street-{part}', settings or {})
+        self._files[part] = {
             'file': file,
-            'sha256': weightfile.save(folder / file, weights),
+            'sha256': weightfile.save(self._folder / file, weights),
             'parameters': sum(p.numel() for p in model.parameters()),
         }
-    checksum = hashlib.sha256(f'{files["local"]["sha256"]} {files["remote"]["sha256"]}'.encode()).hexdigest()
-    entry = {
-        'name': name,
-        'licence': _LICENCE,
-        'labels': 'cityscapes-19',
-        'feature_channels': FEATURE_CHANNELS,
-        'history': HISTORY,
-        'coordinates': 'seen',
-        'checksum': checksum,
-        'files': files,
-        **card,
-    }
-    path = folder / f'{name}.json'
-    path.write_text(json.dumps(entry, indent=1) + '\n')
-    return path
+
+    def add_codes(self, lengths: np.ndarray) -> None:
+        """The lengths of the latent coder's codes."""
+        file = f'{self._name}-latents.npy'
+        np.save(self._folder / file, lengths)
+        self._files['latents'] = {
+            'file': file,
+            'sha256': hashlib.sha256((self._folder / file).read_bytes()).hexdigest(),
+        }
+
+    def write(self, card: dict) -> Path:
+        """Write the entry's JSON with ``card`` and what is known of the files, and return its path."""
+        checksums = ' '.join(self._files[part]['sha256'] for part in sorted(self._files))
+        licence = _STREET + (_IMAGENET if 'remote' in self._files else '')
+        entry = {
+            'name': self._name,
+            'licence': licence,
+            'labels': 'cityscapes-19',
+            'checksum': hashlib.sha256(checksums.encode()).hexdigest(),
+            'files': self._files,
+            **card,
+        }
+        path = self._folder / f'{self._name}.json'
+        path.write_text(json.dumps(entry, indent=1) + '\n')
+        return path
 
 
-def _half(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.to(torch.float16) for name, value in model.state_dict().items()}
+def export_pair(
+    folder: Path,
+    name: str,
+    local: LocalModel,
+    remote: RemoteModel,
+    codec: tuple[FeatureCodec, np.ndarray] | None,
+    card: dict,
+) -> Path:
+    """Write a pair for fusion, with its codec and the codec's codes if there is one; ``card`` adds ``carry_split``,
+    ``staleness_s`` and ``measured``.
+    """
+    writer = EntryWriter(folder, name)
+    writer.add('local', local)
+    writer.add('remote', remote, {'arrival': int(remote.ahead is not None)})
+    channels = FEATURE_CHANNELS
+    if codec is not None:
+        channels = codec[0].latents
+        writer.add('codec', codec[0], {'latents': channels})
+        writer.add_codes(codec[1])
+    return writer.write({'link_channels': channels, 'history': HISTORY, 'coordinates': 'seen', 'reduce': 2, **card})
+
+
+def export_conv(folder: Path, name: str, model: LocalModel, card: dict) -> Path:
+    """Write a convolution-only model for the camera's own resolution; ``card`` adds ``measured``."""
+    writer = EntryWriter(folder, name)
+    writer.add('local', model)
+    return writer.write({'reduce': 1, **card})

@@ -65,7 +65,7 @@ class Clip:
 def clip_folder(cache: Path, config: FootageConfig, seed: int) -> Path:
     """Where the clip of ``seed`` lies: its name holds everything that it depends on."""
     h, w = config.size
-    name = f'{seed}-{w}x{h}-{config.frames}x{config.rate(seed):g}hz-{config.bitrate_kbps}kbps-v{_VERSION}'
+    name = f'{seed}-{w}x{h}-{config.frames}x{config.rate(seed):g}hz-{config.bitrate_kbps(seed)}kbps-v{_VERSION}'
     return cache / config.name / name
 
 
@@ -127,15 +127,16 @@ def _render(job: tuple[Path, FootageConfig, int]) -> None:
     rate = config.rate(seed)
     # One-second steps are new pictures to the codec; it is told a camera's rate so that it may spend what a camera's
     # frames get.
-    settings = EncoderSettings(size=config.size, rate=max(rate, 15.0), bitrate_kbps=config.bitrate_kbps)
+    settings = EncoderSettings(size=config.size, rate=max(rate, 15.0), bitrate_kbps=config.bitrate_kbps(seed))
     encoder, decoder = H264Encoder(settings), H264Decoder()
     images, decoded, labels, motions = [], [], [], []
-    for frame in StreetClip(seed, size=config.size, rate=rate, frames=config.frames):
-        picture = encoder.encode(frame.image)
-        images.append(frame.image)
-        decoded.append(decoder.decode(picture.data, config.size))
-        labels.append(frame.labels)
-        motions.append(picture.motion)
+    with StreetClip(seed, size=config.size, rate=rate, frames=config.frames) as street:
+        for frame in street:
+            picture = encoder.encode(frame.image)
+            images.append(frame.image)
+            decoded.append(decoder.decode(picture.data, config.size))
+            labels.append(frame.labels)
+            motions.append(picture.motion)
     encoder.close()
     partial = folder.with_name(f'{folder.name}.{os.getpid()}')
     partial.mkdir(parents=True, exist_ok=True)

@@ -12,16 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dedelayed_ros.frames import MotionField
+from dedelayed_ros.carry import warp_features
 from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.models.remote import HISTORY, RemoteModel
 from dedelayed_ros.train.augment import photometric
 from dedelayed_ros.train.config import JointConfig
 from dedelayed_ros.train.footage import Clip
 from dedelayed_ros.train.losses import segmentation_loss
-
-CELL = 16
-"""Pixels of the camera's picture (which has the remote input's size in training) that a feature cell covers."""
+from dedelayed_ros.train.precision import autocast
 
 _GAPS_MS = (33.0, 200.0)  # between the frames that a server finds time for
 
@@ -39,7 +37,7 @@ def encode_clips(
             encoded = []
             for frames in np.array_split(np.arange(len(clip)), math.ceil(len(clip) / 4)):
                 images = torch.from_numpy(np.array(clip.decoded[frames])).permute(0, 3, 1, 2).float() / 255.0
-                with torch.autocast('cpu', torch.bfloat16):
+                with autocast():
                     encoded.append(model.encode(images).to(torch.float16).contiguous().numpy())
             partial = path.with_suffix('.partial.npy')
             np.save(partial, np.concatenate(encoded))
@@ -50,18 +48,26 @@ def encode_clips(
     return maps
 
 
-def carry(features: Tensor, motion: MotionField | None) -> Tensor:
-    """Features [C, h, w] of an earlier frame, moved to now: zero where their source is out of the frame."""
-    return features if motion is None else motion.warp(features, stride=CELL, mode='bilinear')[0]
-
-
 @dataclass(frozen=True)
 class Answer:
-    """What the cloud knew: a clip, the frames of its history (oldest first) and the delay it was told."""
+    """What the cloud knew: a clip, the frames of its history (oldest first), the delay it was told, and the frame that
+    its features describe: the newest of its history, or that of their arrival.
+    """
 
     clip: int
     history: tuple[int, ...]
     told_ms: float
+    described: int
+
+
+def history_of(newest: int, rate: float, rng: np.random.Generator) -> tuple[int, ...]:
+    """The frames up to ``newest`` that a server found time for, oldest first, of a clip of ``rate`` frames a second."""
+    history = [newest]
+    for _ in range(HISTORY - 1):
+        gap = max(1, round(rng.uniform(*_GAPS_MS) * 1e-3 * rate))
+        # A stream that has just begun repeats its oldest frame.
+        history.append(history[-1] - gap if history[-1] >= gap else history[-1])
+    return tuple(reversed(history))
 
 
 class JointTask:
@@ -116,23 +122,23 @@ class JointTask:
         pictures += [self._stills[c].images[i] for c, i in single]
         labels = [self._clips[answers[index].clip].labels[now] for index, now in uses]
         labels += [self._stills[c].labels[i] for c, i in single]
-        seen = [self._clips[a.clip].labels[a.history[-1]] for a in answers] + [
-            self._stills[c].labels[i] for c, i in single
-        ]
+        ahead = [self._age_ms(a.clip, a.described, a.history[-1]) for a in answers] + [0.0] * len(single)
+        described = [self._clips[a.clip].labels[a.described] for a in answers]
+        described += [self._stills[c].labels[i] for c, i in single]
         images = photometric(_half_size(pictures), rng)
-        targets, seen_targets = (torch.from_numpy(np.stack(parts)) for parts in (labels, seen))
+        targets, described_targets = (torch.from_numpy(np.stack(parts)) for parts in (labels, described))
 
-        with torch.autocast('cpu', torch.bfloat16):
+        with autocast():
             features = self.remote.predict(
-                torch.from_numpy(np.stack(history)), torch.tensor(ages), torch.tensor(told)
+                torch.from_numpy(np.stack(history)), torch.tensor(ages), torch.tensor(told), torch.tensor(ahead)
             ).float()
             own = self.remote.logits(features)
             carried, age_ms = [], []
             for index, now in uses:
                 answer = answers[index]
-                newest = answer.history[-1]
-                carried.append(carry(features[index], self._clips[answer.clip].motion_between(newest, now)))
-                age_ms.append(self._age_ms(answer.clip, now, newest))
+                motion = self._clips[answer.clip].motion_between(answer.described, now)
+                carried.append(warp_features(features[index], motion, split=stage.split))
+                age_ms.append(self._age_ms(answer.clip, now, answer.history[-1]))
             carried += list(features[len(answers) :])
             age_ms += [0.0] * len(single)
             mask = torch.stack([_keep(features.shape[-2:], stage.drop, rng) for _ in carried])
@@ -147,7 +153,7 @@ class JointTask:
         return {
             'fused': segmentation_loss(fused, targets, self._weights),
             'local': stage.local_weight * segmentation_loss(alone_logits, targets, self._weights),
-            'remote': 0.3 * segmentation_loss(own, seen_targets, self._weights),
+            'remote': 0.3 * segmentation_loss(own, described_targets, self._weights),
         }
 
     def _age_ms(self, clip: int, now: int, then: int) -> float:
@@ -160,19 +166,20 @@ class JointTask:
         delay_ms = float(rng.uniform(0.0, self._stage.longest_delay_ms))
         steps = round(delay_ms * 1e-3 * clip.rate)
         newest = int(rng.integers(0, max(1, len(clip) - steps)))
-        history = [newest]
-        for _ in range(HISTORY - 1):
-            gap = max(1, round(rng.uniform(*_GAPS_MS) * 1e-3 * clip.rate))
-            # A stream that has just begun repeats its oldest frame.
-            history.append(history[-1] - gap if history[-1] >= gap else history[-1])
+        history = history_of(newest, clip.rate, rng)
         spread = math.log(self._stage.told_spread)
         told_ms = delay_ms * math.exp(rng.uniform(-spread, spread))
-        return Answer(index, tuple(reversed(history)), told_ms)
+        if rng.random() < self._stage.arrival:
+            arrival = min(len(clip) - 1, newest + steps)
+            return Answer(index, history, self._age_ms(index, arrival, newest), arrival)
+        return Answer(index, history, told_ms, newest)
 
     def _uses(self, answer: Answer, count: int, rng: np.random.Generator) -> list[int]:
         """Frames at which the robot uses the answer, about as late as it was told, up to the longest delay."""
         clip = self._clips[answer.clip]
         newest = answer.history[-1]
+        if answer.described != newest:
+            return [answer.described] * count
         last = min(len(clip) - 1, newest + int(self._stage.longest_delay_ms * 1e-3 * clip.rate))
         spread = math.log(self._stage.told_spread)
         frames = []

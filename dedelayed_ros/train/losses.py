@@ -52,11 +52,19 @@ class Confusion:
 
     def iou(self) -> np.ndarray:
         """float64 [classes]: intersection over union; NaN for a class that neither occurs nor is predicted."""
-        hit = np.diag(self.counts).astype(np.float64)
-        union = self.counts.sum(0) + self.counts.sum(1) - hit
-        return np.divide(hit, union, out=np.full(len(hit), np.nan), where=union > 0)
+        return iou(self.counts)[1]
 
     def miou(self) -> float:
         """Mean over the classes that occur in the labels, 0–1."""
-        occurs = self.counts.sum(1) > 0
-        return float(self.iou()[occurs].mean()) if occurs.any() else float('nan')
+        return iou(self.counts)[0]
+
+
+def iou(counts: np.ndarray) -> tuple[float, np.ndarray]:
+    """The mean over classes that occur in the labels, 0–1 (NaN: none does), and the intersection over union of each
+    class, float64 [classes] (NaN for one that neither occurs nor is predicted), from counts [true, predicted].
+    """
+    hit = np.diag(counts).astype(np.float64)
+    union = counts.sum(0) + counts.sum(1) - hit
+    each = np.divide(hit, union, out=np.full(len(hit), np.nan), where=union > 0)
+    occurs = counts.sum(1) > 0
+    return (float(each[occurs].mean()) if occurs.any() else float('nan')), each

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +10,24 @@ import torch
 from torch import Tensor, nn
 
 from dedelayed_ros.errors import InputError, WeightsError
+from dedelayed_ros.models import zoo
 from dedelayed_ros.models.blocks import channels_last, fold_batchnorm
 from dedelayed_ros.models.efficientnet import MobileBlock, from_classifier
 from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.models.remote import RemoteModel
 from dedelayed_ros.train.augment import crop_pair, photometric
-from dedelayed_ros.train.config import StageConfig
+from dedelayed_ros.train.config import RemoteConfig, StageConfig
 from dedelayed_ros.train.depthwise import FrozenDepthwiseConv
 from dedelayed_ros.train.footage import Clip
 from dedelayed_ros.train.losses import segmentation_loss
+from dedelayed_ros.train.precision import autocast
+from dedelayed_ros.train.resume import restore
 
 _FROZEN_BLOCKS = 3  # of the backbone, up to stride 4: edges and colours are the same everywhere, and they cost most
 
 
 class SingleFrames:
-    """Random augmented frames of clips, each frame as likely as any other."""
+    """Random augmented frames of clips, each clip as likely as any other."""
 
     def __init__(self, clips: Sequence[Clip], stage: StageConfig, size: tuple[int, int], *, decoded: bool) -> None:
         """``size``: (h, w) of the pictures to train on; ``decoded``: as the cloud gets them, not as the camera gave."""
@@ -32,13 +35,11 @@ class SingleFrames:
         self._stage = stage
         self._size = size
         self._decoded = decoded
-        lengths = np.array([len(clip) for clip in clips])
-        self._shares = lengths / lengths.sum()
 
     def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """float32 [B, 3, *size] in 0–1 and labels uint8 [B, *crop]."""
         pictures, labels = [], []
-        for choice in rng.choice(len(self._clips), self._stage.batch, p=self._shares):
+        for choice in rng.choice(len(self._clips), self._stage.batch):
             clip = self._clips[choice]
             index = int(rng.integers(len(clip)))
             images = clip.decoded if self._decoded else clip.images
@@ -50,13 +51,14 @@ class SingleFrames:
 
 
 class LocalTask:
-    """The robot's model alone, on the camera's pictures at half their size."""
+    """A local model alone: at half the camera's resolution as the robot's, or with ``reduce=1`` at all of it."""
 
-    def __init__(self, clips: Sequence[Clip], stage: StageConfig, weights: Tensor) -> None:
-        torch.manual_seed(stage.seed)
-        local = channels_last(LocalModel())
+    def __init__(
+        self, local: LocalModel, clips: Sequence[Clip], stage: StageConfig, weights: Tensor, *, reduce: int = 2
+    ) -> None:
+        local = channels_last(local)
         self.model: nn.Module = local
-        self._frames = SingleFrames(clips, stage, (stage.crop[0] // 2, stage.crop[1] // 2), decoded=False)
+        self._frames = SingleFrames(clips, stage, (stage.crop[0] // reduce, stage.crop[1] // reduce), decoded=False)
         self._weights = weights
         # The fusion sees nothing in this stage.
         for parameter in local.fusion.parameters():
@@ -64,7 +66,7 @@ class LocalTask:
 
     def losses(self, rng: np.random.Generator) -> dict[str, Tensor]:
         images, labels = self._frames.batch(rng)
-        with torch.autocast('cpu', torch.bfloat16):
+        with autocast():
             logits = self.model(images)
         return {'local': segmentation_loss(logits, labels, self._weights)}
 
@@ -73,29 +75,26 @@ class LocalTask:
 
 
 class RemoteTask:
-    """The cloud's model on single frames, decoded from H.264: through its image head, and through the 32 features."""
+    """The cloud's model on single frames, decoded from H.264: through its image head, and through the features."""
 
-    def __init__(self, clips: Sequence[Clip], stage: StageConfig, weights: Tensor, imagenet: dict[str, Tensor]) -> None:
-        """``imagenet``: the published state dict of EfficientNet-Lite0."""
-        torch.manual_seed(stage.seed)
-        model = RemoteModel()
-        model.encoder.backbone.load_state_dict(from_classifier(imagenet))
-        fold_backbone(model)
-        self.model: nn.Module = channels_last(model)
-        self._remote = model
+    def __init__(self, remote: RemoteModel, clips: Sequence[Clip], stage: RemoteConfig, weights: Tensor) -> None:
+        """``remote``: in the form of :func:`remote_for_training`."""
+        self.model: nn.Module = remote
+        self._remote = remote
+        self._stage = stage
         self._frames = SingleFrames(clips, stage, stage.crop, decoded=True)
         self._weights = weights
 
     def losses(self, rng: np.random.Generator) -> dict[str, Tensor]:
         images, labels = self._frames.batch(rng)
-        with torch.autocast('cpu', torch.bfloat16):
+        losses = {}
+        with autocast():
             encoded = self._remote.encode(images)
-            image = self._remote.image_logits(encoded)
-            features = self._remote.logits(self._remote.predict_still(encoded))
-        return {
-            'features': segmentation_loss(features, labels, self._weights),
-            'image': 0.5 * segmentation_loss(image, labels, self._weights),
-        }
+            losses['image'] = 0.5 * segmentation_loss(self._remote.image_logits(encoded), labels, self._weights)
+            if rng.random() < self._stage.through_features:
+                features = self._remote.logits(self._remote.predict_still(encoded))
+                losses['features'] = segmentation_loss(features, labels, self._weights)
+        return losses
 
     def rate_factor(self, name: str) -> float:
         # What ImageNet taught is kept the more, the earlier it is.
@@ -139,8 +138,51 @@ def imagenet_weights() -> dict[str, Tensor]:
         raise WeightsError(f'the ImageNet weights {path} are damaged ({error}); install their package again') from error
 
 
+def new_local(seed: int) -> LocalModel:
+    """A local model that knows nothing."""
+    torch.manual_seed(seed)
+    return LocalModel()
+
+
 def remote_for_training() -> RemoteModel:
     """A remote model in the form that the stages train: backbone folded and frozen in part."""
-    model = RemoteModel()
+    model = RemoteModel(arrival=True)
     fold_backbone(model)
     return channels_last(model)
+
+
+def remote_from_imagenet(seed: int, imagenet: dict[str, Tensor]) -> RemoteModel:
+    """A remote model whose backbone has the published weights of EfficientNet-Lite0."""
+    torch.manual_seed(seed)
+    model = RemoteModel(arrival=True)
+    model.encoder.backbone.load_state_dict(from_classifier(imagenet))
+    fold_backbone(model)
+    return channels_last(model)
+
+
+def local_from(base: str, clips: Sequence[Clip], stage: StageConfig) -> LocalModel:
+    """The local model of a zoo entry, ready to be trained on."""
+    folded = zoo.load_local(base)
+    size = (stage.crop[0] // 2, stage.crop[1] // 2)
+    run = (folded(images) for images in _pictures(SingleFrames(clips, stage, size, decoded=False), stage.seed))
+    # The fusion's norm-free weights come along; features would only be seen from the joint stage on.
+    return restore(LocalModel(), folded, run)
+
+
+def remote_from(base: str, clips: Sequence[Clip], stage: RemoteConfig) -> RemoteModel:
+    """The remote model of a zoo entry, ready to be trained on."""
+    folded = zoo.load_remote(base)
+
+    def run() -> Iterator[object]:
+        for images in _pictures(SingleFrames(clips, stage, stage.crop, decoded=True), stage.seed):
+            encoded = folded.encode(images)
+            yield folded.image_logits(encoded), folded.logits(folded.predict_still(encoded))
+
+    return restore(remote_for_training(), folded, run())
+
+
+def _pictures(frames: SingleFrames, seed: int) -> Iterator[Tensor]:
+    """A few training batches to see what a network's layers give on them."""
+    for number in range(16):
+        with torch.no_grad():
+            yield frames.batch(np.random.default_rng((seed, number)))[0]

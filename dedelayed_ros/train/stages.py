@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.models.blocks import Model, channels_last, fold_batchnorm
+from dedelayed_ros.models.codec import FeatureCodec
 from dedelayed_ros.models.labels import CITYSCAPES
 from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.models.remote import RemoteModel
 from dedelayed_ros.train import evaluate, footage
-from dedelayed_ros.train.config import StageConfig, TrainConfig
+from dedelayed_ros.train.codec import CodecTask
+from dedelayed_ros.train.config import CodecConfig, StageConfig, TrainConfig
 from dedelayed_ros.train.curves import plot
-from dedelayed_ros.train.export import export
+from dedelayed_ros.train.export import export_conv, export_pair
 from dedelayed_ros.train.footage import Clip
 from dedelayed_ros.train.joint import JointTask, encode_clips
 from dedelayed_ros.train.loop import fit
 from dedelayed_ros.train.losses import class_weights
-from dedelayed_ros.train.pretrain import LocalTask, RemoteTask, imagenet_weights, remote_for_training
+from dedelayed_ros.train.pretrain import (
+    LocalTask,
+    RemoteTask,
+    imagenet_weights,
+    local_from,
+    new_local,
+    remote_for_training,
+    remote_from,
+    remote_from_imagenet,
+)
 
 
 @dataclass(frozen=True)
@@ -43,17 +56,34 @@ class Workshop:
 
     def local(self) -> None:
         """Train the local model by itself."""
-        stage = self.config.local
-        clips = footage.available(self.cache, self.config.stills)
-        task = LocalTask(clips, stage, self._weights(clips, stage))
-        self._fit(task, stage, 'local')
+        stage, clips = self.config.local, self._single()
+        base = self.config.base
+        model = new_local(stage.seed) if base is None else local_from(base, clips, stage)
+        self._fit(LocalTask(model, clips, stage, self._weights(clips, stage)), stage, 'local')
 
     def remote(self) -> None:
-        """Train the remote model on single frames, from ImageNet weights."""
-        stage = self.config.remote
-        clips = footage.available(self.cache, self.config.stills)
-        task = RemoteTask(clips, stage, self._weights(clips, stage), imagenet_weights())
-        self._fit(task, stage, 'remote')
+        """Train the remote model on single frames, from ImageNet weights or the recipe's base."""
+        stage, clips = self.config.remote, self._single()
+        base = self.config.base
+        model = (
+            remote_from_imagenet(stage.seed, imagenet_weights()) if base is None else remote_from(base, clips, stage)
+        )
+        self._fit(RemoteTask(model, clips, stage, self._weights(clips, stage)), stage, 'remote')
+
+    def conv(self) -> None:
+        """Train the convolution-only model at the camera's resolution, from the local model."""
+        stage, clips = self.config.conv, self._single()
+        if stage is None:
+            raise InputError(f'recipe {self.config.name!r} has no conv stage')
+        model = self._unfolded_local('local')
+        self._fit(LocalTask(model, clips, stage, self._weights(clips, stage), reduce=1), stage, 'conv')
+
+    def alone(self) -> None:
+        """Go on with the local model by itself for as long as the joint stage does: what that stage is measured by."""
+        stage, clips = self.config.joint, self._single()
+        stage = dataclasses.replace(stage, batch=2 * stage.batch)  # the joint stage sees each picture twice
+        model = self._unfolded_local('local')
+        self._fit(LocalTask(model, clips, stage, self._weights(clips, stage)), stage, 'alone')
 
     def gate(self) -> dict[str, float]:
         """mIoU of both single-frame models on the validation streets.
@@ -77,8 +107,7 @@ class Workshop:
     def joint(self) -> None:
         """Train prediction, fusion and the local model together, from both single-frame models."""
         stage = self.config.joint
-        local, remote = LocalModel(), remote_for_training()
-        local.load_state_dict(self._trained('local'))
+        local, remote = self._unfolded_local('local'), remote_for_training()
         remote.load_state_dict(self._trained('remote'))
         clips = footage.available(self.cache, self.config.clips)
         stills = footage.available(self.cache, self.config.stills)
@@ -91,27 +120,72 @@ class Workshop:
         task = JointTask(local, remote, (clips, maps), (stills, still_maps), stage, weights)
         self._fit(task, stage, 'joint')
 
+    def codec(self) -> None:
+        """Train the feature codec on what the joint stage's models exchange, and make the coder's codes."""
+        stage = self.config.codec
+        if stage is None:
+            raise InputError(f'recipe {self.config.name!r} has no codec stage')
+        task = self._codec_task(stage)
+        self._fit(task, stage, 'codec')
+        np.save(self.runs / 'codec' / 'latents.npy', task.code_lengths())
+
+    def _codec_task(self, stage: CodecConfig) -> CodecTask:
+        local, remote = self._pair('joint')
+        for model in (local, remote):
+            model.requires_grad_(False)
+        clips = footage.available(self.cache, self.config.clips)
+        maps = encode_clips(remote, clips, self.runs / 'maps', self.config.fingerprint('remote'), self.say)
+        return CodecTask(local, remote, (clips, maps), stage)
+
     def export(self, stage: str, folder: Path) -> Path:
-        """Measure the models of a stage ('joint', or 'single': both single-frame ones) and write them to ``folder``."""
+        """Write the models of a stage ('joint', or 'single': both single-frame ones) to ``folder`` as an entry.
+
+        Its accuracy is not measured here: `dedelayed eval delay --model PATH --store` does.
+        """
         local, remote = self._pair(stage)
-        rows = evaluate.over_delays(local, remote, self._validation(), self.config.delays_ms, self.say)
-        self.say(evaluate.table(rows))
-        measured = {
-            'command': f'dedelayed train all --no-gate --recipe {self.config.name}',
-            'single_frame': self._gate_scores(),
-            'footage': f'street seeds {self.config.validation.first_seed} to '
-            f'{self.config.validation.first_seed + self.config.validation.seeds - 1}, '
-            f'H.264 at {self.config.validation.bitrate_kbps} kbit/s for the remote model',
-            'rows': rows,
+        codec = self._trained_codec() if stage == 'joint' and (self.runs / 'codec' / 'latents.npy').is_file() else None
+        card = {
+            'carry_split': self.config.joint.split if stage == 'joint' else 1,
+            'staleness_s': 0.6,
+            'measured': {
+                'training': f'dedelayed train all --recipe {self.config.name}',
+                'single_frame': self._gate_scores(),
+            },
         }
-        card = {'staleness_s': evaluate.staleness_s(rows), 'measured': measured}
-        return export(folder, self.config.name, local, remote, card)
+        return export_pair(folder, self.config.name, local, remote, codec, card)
+
+    def export_conv(self, folder: Path) -> Path:
+        """Write the convolution-only model to ``folder`` as an entry, with its mIoU on the validation streets."""
+        model = self._local('conv')
+        score = evaluate.single_frame(model, None, self._validation(), reduce=1)['local']
+        self.say(f'conv {100 * score:.1f}')
+        measured = {'training': f'dedelayed train all --recipe {self.config.name}', 'miou': round(score, 4)}
+        return export_conv(folder, 'street-conv', model, {'measured': measured})
+
+    def scores(self) -> dict[str, float]:
+        """mIoU of the local model within the fused pair, and trained alone as long, on the validation streets."""
+        fused, _ = self._pair('joint')
+        scores = {
+            name: evaluate.single_frame(model, None, self._validation(), step=2)['local']
+            for name, model in (('fused', fused), ('alone', self._local('alone')))
+        }
+        self.say('  '.join(f'local, {name}: {100 * value:.1f}' for name, value in scores.items()))
+        return scores
+
+    def _trained_codec(self) -> tuple[FeatureCodec, np.ndarray]:
+        stage = self.config.codec
+        assert stage is not None
+        codec = FeatureCodec(latents=stage.latents)
+        nn.ModuleDict({'codec': codec}).load_state_dict(
+            {name: value for name, value in self._trained('codec').items() if name.startswith('codec.')}
+        )
+        return codec, np.load(self.runs / 'codec' / 'latents.npy')
 
     def _gate_scores(self) -> dict[str, float]:
         path = self.runs / 'gate.json'
         return json.loads(path.read_text()) if path.is_file() else {}
 
-    def _fit(self, task: LocalTask | RemoteTask | JointTask, stage: StageConfig, name: str) -> None:
+    def _fit(self, task: LocalTask | RemoteTask | JointTask | CodecTask, stage: StageConfig, name: str) -> None:
         begun = time.monotonic()
         fit(task, stage, self.runs / name, self.config.fingerprint(name), self.say)
         torch.save(task.model.state_dict(), self.runs / name / 'model.pt')
@@ -120,6 +194,11 @@ class Workshop:
 
     def _validation(self) -> list[Clip]:
         return footage.available(self.cache, self.config.validation)
+
+    def _single(self) -> list[Clip]:
+        """The footage of the single-frame stages."""
+        parts = {'stills': self.config.stills, 'clips': self.config.clips}
+        return [clip for name in self.config.single for clip in footage.available(self.cache, parts[name])]
 
     def _weights(self, clips: list[Clip], stage: StageConfig) -> torch.Tensor:
         return class_weights(footage.class_shares(clips, len(CITYSCAPES)), stage.class_balance)
@@ -130,10 +209,13 @@ class Workshop:
             raise InputError(f'{path} does not exist; run `dedelayed train {name}` to its end first')
         return torch.load(path, weights_only=True)
 
-    def _local(self, name: str) -> LocalModel:
+    def _unfolded_local(self, name: str) -> LocalModel:
         model = LocalModel()
         model.load_state_dict(self._trained(name))
-        return _ready(model)
+        return model
+
+    def _local(self, name: str) -> LocalModel:
+        return _ready(self._unfolded_local(name))
 
     def _remote(self, name: str) -> RemoteModel:
         model = remote_for_training()

@@ -11,18 +11,28 @@ import pytest
 import torch
 from torch import Tensor
 
-from dedelayed_ros.errors import InputError
+from dedelayed_ros.errors import InputError, WeightsError
 from dedelayed_ros.frames import MotionField
+from dedelayed_ros.greeting import feature_format
 from dedelayed_ros.models import zoo
 from dedelayed_ros.models.blocks import fold_batchnorm
 from dedelayed_ros.models.efficientnet import EfficientNetLite0
 from dedelayed_ros.models.remote import RemoteModel
 from dedelayed_ros.train import evaluate, stages
-from dedelayed_ros.train.config import STREET_V1, FootageConfig, JointConfig, StageConfig, TrainConfig, recipe
+from dedelayed_ros.train.config import (
+    RECIPES,
+    CodecConfig,
+    FootageConfig,
+    JointConfig,
+    RemoteConfig,
+    StageConfig,
+    TrainConfig,
+    recipe,
+)
 from dedelayed_ros.train.footage import Clip, available, class_shares, prepare
-from dedelayed_ros.train.joint import JointTask, carry, encode_clips
+from dedelayed_ros.train.joint import JointTask, encode_clips
 from dedelayed_ros.train.loop import fit
-from dedelayed_ros.train.pretrain import LocalTask, fold_backbone
+from dedelayed_ros.train.pretrain import LocalTask, fold_backbone, local_from, new_local, remote_from
 from dedelayed_ros.train.stages import Workshop
 
 SIZE = (64, 128)
@@ -39,8 +49,11 @@ CONFIG = TrainConfig(
     footage('clips'),
     footage('validation'),
     StageConfig(**STAGE),
-    StageConfig(**STAGE),
-    JointConfig(**STAGE, windows=2, longest_delay_ms=200.0, gate=-1.0),
+    RemoteConfig(**STAGE, through_features=0.5),
+    JointConfig(**STAGE, windows=2, longest_delay_ms=200.0, gate=-1.0, arrival=0.5, split=2),
+    conv=StageConfig(**STAGE),
+    codec=CodecConfig(**STAGE, latents=4, bits=20.0),
+    single=('stills', 'clips'),
     delays_ms=(0.0, 100.0, 200.0),
 )
 
@@ -66,11 +79,11 @@ def test_an_interrupted_stage_ends_with_the_same_weights(tiny_cache: Path, tmp_p
     torch.set_num_threads(1)
     clips = available(tiny_cache, CONFIG.stills)
     stage, weights = CONFIG.local, torch.ones(19)
-    whole = LocalTask(clips, stage, weights)
+    whole = LocalTask(new_local(1), clips, stage, weights)
     fit(whole, stage, tmp_path / 'whole', 'x', Silent(), save_every_s=1e9)
     with pytest.raises(KeyboardInterrupt):
-        fit(Stopping(clips, stage, weights), stage, tmp_path / 'parts', 'x', Silent(), save_every_s=0)
-    rest = LocalTask(clips, stage, weights)
+        fit(Stopping(new_local(1), clips, stage, weights), stage, tmp_path / 'parts', 'x', Silent(), save_every_s=0)
+    rest = LocalTask(new_local(1), clips, stage, weights)
     said: list[str] = []
     fit(rest, stage, tmp_path / 'parts', 'x', said.append)
     assert 'continued at step 3 of 6' in said[0]
@@ -82,7 +95,7 @@ def test_an_interrupted_stage_ends_with_the_same_weights(tiny_cache: Path, tmp_p
 
 def test_the_local_loss_falls(tiny_cache: Path, tmp_path: Path) -> None:
     stage = dataclasses.replace(CONFIG.local, steps=25)
-    task = LocalTask(available(tiny_cache, CONFIG.stills), stage, torch.ones(19))
+    task = LocalTask(new_local(1), available(tiny_cache, CONFIG.stills), stage, torch.ones(19))
     before = float(task.losses(np.random.default_rng(0))['local'].detach())
     fit(task, stage, tmp_path, 'x', Silent())
     task.model.train()
@@ -112,21 +125,46 @@ def test_all_stages_make_an_entry_that_works(tiny_cache: Path, tmp_path: Path, m
     assert {'fused', 'local', 'remote', 'step'} == json.loads((tmp_path / 'joint' / 'curves.json').read_text())[
         0
     ].keys()
+    shop.codec()
+    shop.alone()
+    shop.conv()
+    assert shop.scores().keys() == {'fused', 'alone'}
     path = shop.export('joint', tmp_path / 'one')
     again = shop.export('joint', tmp_path / 'two')
     for file in path.parent.iterdir():
         assert file.read_bytes() == (again.parent / file.name).read_bytes(), file.name
     found = zoo.entry(str(path))
-    methods = {row['method'] for row in found.measured['rows']}
-    assert methods == {'local', 'remote_image', 'remote_carried', 'fused_stale', 'fused_carried'}
-    local, remote = zoo.load_local(str(path)), zoo.load_remote(str(path))
+    assert (found.carry_split, found.link_channels, found.reduce) == (2, 4, 2)
+    local, remote, codec = zoo.load_local(str(path)), zoo.load_remote(str(path)), zoo.load_codec(str(path))
+    assert remote.ahead is not None
     features = remote.predict_still(remote.encode(torch.rand(1, 3, 128, 192)))
-    assert torch.isfinite(local(torch.rand(1, 3, 64, 96), features, torch.tensor([50.0]))).all()
+    latents = codec.encode(features)
+    packed = feature_format(str(path)).pack(latents[0].numpy())
+    assert torch.equal(torch.from_numpy(feature_format(str(path)).unpack(packed)), latents[0])
+    assert torch.isfinite(local(torch.rand(1, 3, 64, 96), codec.decode(latents), torch.tensor([50.0]))).all()
+    conv = zoo.entry(str(shop.export_conv(tmp_path / 'one')))
+    assert (conv.name, conv.reduce, set(conv.files)) == ('street-conv', 1, {'local'})
+    with pytest.raises(WeightsError, match='no remote part'):
+        zoo.load_remote(str(tmp_path / 'one' / 'street-conv.json'))
+
+
+def test_stages_go_on_from_an_entry(tiny_cache: Path) -> None:
+    """The restored models compute what the folded ones of the zoo do, and can be trained: their norms are back."""
+    clips = available(tiny_cache, CONFIG.stills)
+    local = local_from(zoo.DEFAULT, clips, CONFIG.local).eval()
+    picture = torch.rand(2, 3, 64, 96)
+    assert local.stem[0].norm is not None
+    expected = zoo.load_local(zoo.DEFAULT)(picture)
+    assert torch.allclose(local(picture), expected, atol=1e-3 * float(expected.abs().max()))
+    remote = remote_from(zoo.DEFAULT, clips, CONFIG.remote).eval()
+    picture = torch.rand(1, 3, 64, 128)
+    expected = zoo.load_remote(zoo.DEFAULT).encode(picture)
+    assert torch.allclose(remote.encode(picture), expected, atol=1e-3 * float(expected.abs().max()))
 
 
 def test_joint_training_reaches_every_part_but_the_encoder(tiny_cache: Path, tmp_path: Path) -> None:
     clips = available(tiny_cache, CONFIG.clips)
-    remote = RemoteModel()
+    remote = RemoteModel(arrival=True)
     fold_backbone(remote)
     remote.eval()
     maps = encode_clips(remote, clips, tmp_path, 'key', Silent())
@@ -139,16 +177,6 @@ def test_joint_training_reaches_every_part_but_the_encoder(tiny_cache: Path, tmp
     frozen = {n for n, p in task.model.named_parameters() if p.grad is None}
     assert all(name.startswith(('remote.encoder.', 'remote.image_head.')) for name in frozen)
     assert frozen >= {n for n, p in task.model.named_parameters() if n.startswith('remote.encoder.')}
-
-
-def test_features_are_carried_by_whole_cells_and_zero_where_nothing_was() -> None:
-    qpel = np.zeros((4, 8, 2), np.int16)
-    qpel[..., 0] = 4 * 16
-    cells = torch.randn(32, 4, 8)
-    carried = carry(cells, MotionField(SIZE, qpel))
-    assert torch.equal(carried[..., 1:], cells[..., :-1])
-    assert torch.equal(carried[..., 0], torch.zeros(32, 4))
-    assert carry(cells, None) is cells
 
 
 def test_motion_is_composed_in_the_order_of_the_frames(tmp_path: Path) -> None:
@@ -170,16 +198,6 @@ def test_single_frame_scores_are_those_of_the_counted_pictures(tiny_cache: Path)
     assert 0.0 <= scores['local'] <= 1.0
 
 
-def test_the_staleness_limit_is_where_fusion_stops_helping() -> None:
-    def row(method: str, delay: float, miou: float) -> dict:
-        return {'method': method, 'delay_ms': delay, 'miou': miou}
-
-    fused = {0.0: 0.6, 100.0: 0.55, 333.0: 0.51, 500.0: 0.49, 1000.0: 0.52}
-    rows = [row('local', delay, 0.5) for delay in fused] + [row('fused_carried', d, m) for d, m in fused.items()]
-    assert evaluate.staleness_s(rows) == 0.333
-    assert 'fused_carried' in evaluate.table(rows)
-
-
 def test_footage_that_exists_is_not_rendered_again(tiny_cache: Path) -> None:
     clips = prepare(tiny_cache, CONFIG.stills, workers=1, say=Silent())
     assert [len(clip) for clip in clips] == [12, 12]
@@ -195,8 +213,27 @@ def test_missing_footage_and_unknown_recipes_are_named(tmp_path: Path) -> None:
         recipe('street-v0')
 
 
-def test_training_and_validation_streets_are_apart() -> None:
-    assert max(c.first_seed + c.seeds for c in (STREET_V1.stills, STREET_V1.clips)) <= 800_000
-    assert STREET_V1.validation.first_seed >= 800_000
-    assert STREET_V1.validation.first_seed + STREET_V1.validation.seeds <= 900_000
-    assert STREET_V1.validation.seeds >= 8
+@pytest.mark.parametrize('config', RECIPES.values(), ids=RECIPES)
+def test_training_and_validation_streets_are_apart(config: TrainConfig) -> None:
+    assert max(c.first_seed + c.seeds for c in (config.stills, config.clips)) <= 800_000
+    assert config.validation.first_seed >= 800_000
+    assert config.validation.first_seed + config.validation.seeds <= 900_000
+    assert config.validation.seeds >= 8
+
+
+def test_rates_and_bit_rates_meet_in_all_combinations() -> None:
+    config = FootageConfig('x', 100, 12, 8, rates=(15.0, 30.0), bitrates_kbps=(1000, 2000, 4000))
+    pairs = [(config.rate(seed), config.bitrate_kbps(seed)) for seed in range(100, 112)]
+    assert len(set(pairs)) == 6
+    assert pairs[:6] == pairs[6:]
+
+
+def test_answers_for_their_arrival_are_used_then_and_not_carried(tiny_cache: Path, tmp_path: Path) -> None:
+    clips = available(tiny_cache, CONFIG.clips)
+    task = JointTask.__new__(JointTask)
+    task._clips, task._stage = clips, dataclasses.replace(CONFIG.joint, arrival=1.0)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        answer = task._answer(rng)
+        assert task._uses(answer, 3, rng) == [answer.described] * 3
+        assert answer.told_ms == task._age_ms(answer.clip, answer.described, answer.history[-1])

@@ -1,0 +1,85 @@
+"""`dedelayed eval`: what the models and the engine are worth, each a table, a plot and a file of figures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = 'measure accuracy: over the delay of the cloud'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One sub-command an evaluation."""
+    parsers = parser.add_subparsers(metavar='WHAT', dest='what', required=True)
+    delay = parsers.add_parser('delay', help='mIoU of every method over the delay of the cloud, on simulated streets')
+    delay.add_argument('--model', default='street-v1', help='entry of the zoo, or path of one (default: %(default)s)')
+    delay.add_argument(
+        '--seeds', default='800000:800016', metavar='A:B', help='streets A to B-1 (default: %(default)s)'
+    )
+    delay.add_argument('--frames', type=int, default=52, metavar='N', help='frames of each, at 30 Hz (default: 52)')
+    delay.add_argument(
+        '--uplink', default='h264:4000', metavar='HOW', help="'raw' or 'h264:KBPS' (default: %(default)s)"
+    )
+    delay.add_argument(
+        '--jitter',
+        metavar='MEAN,DEVIATION,LOSS',
+        help="also delays drawn log-normally (ms, ms, share lost), such as '120,60,0.05'",
+    )
+    delay.add_argument('--json', type=Path, metavar='FILE', help='write the figures there')
+    delay.add_argument('--out', type=Path, default=Path('out/eval'), metavar='DIR', help='folder of plot and table')
+    delay.add_argument(
+        '--data',
+        type=Path,
+        default=Path('~/.cache/dedelayed/footage').expanduser(),
+        metavar='DIR',
+        help='cache of rendered clips (default: %(default)s)',
+    )
+    delay.add_argument(
+        '--workers', type=int, default=2, metavar='N', help='processes that render (default: %(default)s)'
+    )
+    delay.add_argument(
+        '--threads', type=int, default=2, metavar='N', help='threads that compute (default: %(default)s)'
+    )
+    delay.add_argument('--store', action='store_true', help="write the table into the model's entry too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one evaluation."""
+    return _delay(args)
+
+
+def _delay(args: argparse.Namespace) -> int:
+    import json
+
+    import torch
+
+    from dedelayed_ros.eval.delay_command import DelayCommand, parse_seeds, parse_uplink
+    from dedelayed_ros.eval.delay_figure import delay_figure
+    from dedelayed_ros.eval.delay_table import markdown
+    from dedelayed_ros.eval.jitter import parse_jitter
+
+    torch.set_num_threads(args.threads)
+    command = DelayCommand(
+        model=args.model,
+        seeds=parse_seeds(args.seeds),
+        frames=args.frames,
+        uplink_kbps=parse_uplink(args.uplink),
+        jitter=None if args.jitter is None else parse_jitter(args.jitter),
+        cache=args.data,
+        workers=args.workers,
+    )
+    found = command.run(lambda text: print(text, flush=True))
+    text = markdown(found)
+    print('\n' + text)
+    args.out.mkdir(parents=True, exist_ok=True)
+    plot, table = args.out / 'delay.png', args.out / 'delay.md'
+    delay_figure(found).savefig(plot)
+    table.write_text(text)
+    print(f'  plot        {plot}\n  table       {table}')
+    if args.json is not None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(found, indent=1) + '\n')
+        print(f'  figures     {args.json}')
+    if args.store:
+        print(f'  entry       {command.store(found)}')
+    return 0

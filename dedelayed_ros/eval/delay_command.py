@@ -1,0 +1,143 @@
+"""`dedelayed eval delay`, from its settings to the figures of its file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dedelayed_ros.errors import InputError
+from dedelayed_ros.eval.delay import DelaySettings, evaluate_delays
+from dedelayed_ros.eval.delay_cases import Pair
+from dedelayed_ros.eval.downlink import downlink
+from dedelayed_ros.eval.jitter import Jitter
+from dedelayed_ros.models import zoo
+from dedelayed_ros.report import machine
+from dedelayed_ros.train import footage
+from dedelayed_ros.train.config import FootageConfig
+from dedelayed_ros.version import VERSION
+
+_RATE = 30.0
+
+
+@dataclass(frozen=True)
+class DelayCommand:
+    """``model`` of the zoo; ``seeds`` of the streets, ``frames`` of each; ``uplink_kbps`` of H.264, None: raw pixels;
+    ``cache`` of rendered clips, which ``workers`` processes add to.
+    """
+
+    model: str
+    seeds: range
+    frames: int
+    uplink_kbps: int | None
+    jitter: Jitter | None
+    cache: Path
+    workers: int
+
+    def run(self, say: Callable[[str], None] = print) -> dict:
+        """Render what the cache lacks, measure, and return what the file holds.
+
+        Raises:
+            InputError: settings that cannot be measured. WeightsError: an unknown or damaged model.
+        """
+        settings = DelaySettings(raw=self.uplink_kbps is None, jitter=self.jitter)
+        longest = max(*settings.delays_ms, *settings.reach_ms)
+        needed = math.ceil(longest * 1e-3 * _RATE) + 1
+        if self.frames < needed:
+            raise InputError(f'{self.frames} frames a street are too few: delays of {longest:.0f} ms need {needed}')
+        entry = zoo.entry(self.model)
+        pair = Pair(
+            zoo.load_local(self.model), zoo.load_remote(self.model), entry.carry_split, zoo.load_codec(self.model)
+        )
+        config = FootageConfig(
+            'validation',
+            first_seed=self.seeds.start,
+            seeds=len(self.seeds),
+            frames=self.frames,
+            rates=(_RATE,),
+            bitrates_kbps=(self.uplink_kbps or 4000,),
+        )
+        clips = footage.prepare(self.cache, config, self.workers, say)
+        uplink = 'raw' if self.uplink_kbps is None else f'h264:{self.uplink_kbps}'
+        found = evaluate_delays(pair, clips, settings, say)
+        rows = [{**row, 'uplink': uplink} for row in found.pop('rows')]
+        return {
+            'version': VERSION,
+            'command': f'dedelayed eval delay --seeds {self.seeds.start}:{self.seeds.stop} --uplink {uplink}',
+            'machine': machine.describe(),
+            'model': entry.name,
+            'seeds': [self.seeds.start, self.seeds.stop],
+            'clips': len(clips),
+            'gmac': work(pair, config.size),
+            **downlink(pair, self.model, clips, _RATE),
+            'rows': rows,
+            **found,
+        }
+
+    def store(self, found: dict) -> Path:
+        """Write the figures and the staleness limit that follows from them into the model's entry."""
+        path = zoo.path_of(self.model)
+        card = json.loads(path.read_text())
+        card['staleness_s'] = found['staleness_s']
+        card['measured'] = {**card['measured'], **{k: v for k, v in found.items() if k != 'machine'}}
+        path.write_text(json.dumps(card, indent=1) + '\n')
+        return path
+
+
+def work(pair: Pair, size: tuple[int, int]) -> dict[str, float]:
+    """Multiply-accumulates of one frame, in units of 10⁹: ``local``; ``remote``, one step of a stream; their
+    ``ratio``; and the parameters of both, in millions.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    h, w = size
+    image = torch.zeros(1, 3, h, w)
+    counted = {}
+    with torch.inference_mode():
+        features = pair.remote.predict_still(pair.remote.encode(image))
+        for name, call in (
+            ('local', lambda: pair.local(torch.zeros(1, 3, h // 2, w // 2), features)),
+            ('remote', lambda: pair.remote.predict_still(pair.remote.encode(image))),
+        ):
+            with FlopCounterMode(display=False) as counter:
+                call()
+            counted[name] = round(counter.get_total_flops() / 2e9, 4)
+    millions = {
+        f'{name}_parameters_m': round(sum(p.numel() for p in model.parameters()) / 1e6, 3)
+        for name, model in (('local', pair.local), ('remote', pair.remote))
+    }
+    return {**counted, 'ratio': round(counted['remote'] / counted['local'], 2), **millions}
+
+
+def parse_seeds(text: str) -> range:
+    """'A:B' as the seeds A to B-1.
+
+    Raises:
+        InputError: it is something else, or training streets.
+    """
+    first, _, end = text.partition(':')
+    if not (first.isdigit() and end.isdigit() and int(first) < int(end)):
+        raise InputError(f"--seeds is {text!r}; expected 'A:B' with A < B, such as 800000:800016")
+    if int(first) < 800_000:
+        raise InputError(
+            f'--seeds is {text!r}: streets below 800000 were trained on; 800000 to 899999 are for validation'
+        )
+    return range(int(first), int(end))
+
+
+def parse_uplink(text: str) -> int | None:
+    """'h264:KBPS' as KBPS, 'raw' as None.
+
+    Raises:
+        InputError: it is something else.
+    """
+    kind, _, rate = text.partition(':')
+    if text == 'raw':
+        return None
+    if kind != 'h264' or not rate.isdigit() or not 10 <= int(rate) <= 500_000:
+        raise InputError(f"--uplink is {text!r}; expected 'raw' or 'h264:KBPS', such as h264:4000")
+    return int(rate)
