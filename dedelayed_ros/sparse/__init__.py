@@ -9,8 +9,19 @@ what one stream remembers, and a backend runs the plan (FluxShard, sections III 
 
 from dedelayed_ros.sparse.alignment import MODES, Alignment
 from dedelayed_ros.sparse.backends import BACKENDS
+from dedelayed_ros.sparse.calibration import Calibration
 from dedelayed_ros.sparse.plan import Plan
 from dedelayed_ros.sparse.runtime import SparseModule, compile
 from dedelayed_ros.sparse.stats import LayerStats, SparseStats
 
-__all__ = ['BACKENDS', 'MODES', 'Alignment', 'LayerStats', 'Plan', 'SparseModule', 'SparseStats', 'compile']
+__all__ = [
+    'BACKENDS',
+    'MODES',
+    'Alignment',
+    'Calibration',
+    'LayerStats',
+    'Plan',
+    'SparseModule',
+    'SparseStats',
+    'compile',
+]

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.sparse.alignment import Alignment, parse
 from dedelayed_ros.sparse.backends import Engine, make_engine
+from dedelayed_ros.sparse.calibration import Calibration
 from dedelayed_ros.sparse.graph import trace
 from dedelayed_ros.sparse.plan import Plan
 from dedelayed_ros.sparse.stats import SparseStats
@@ -32,6 +33,8 @@ def compile(
     remap: bool = True,
     backend: str = 'auto',
     unsupported: str = 'error',
+    calibration: Calibration | None = None,
+    threads: int = 1,
 ) -> SparseModule:
     """Make an ordinary eval-mode module sparse in time.
 
@@ -44,13 +47,23 @@ def compile(
     remap:          False compares and keeps caches in place, whatever moved (an ablation; as exact as with True).
     backend:        'auto' or the name of one.
     unsupported:    'error', or 'dense': an operation that is not known is run in full whenever anything changed.
+    calibration:    alignment and thresholds of `dedelayed calibrate`, in place of those two.
+    threads:        that a step may compute with; the results are the same bits for any number.
 
     Raises InputError for a model that cannot be traced, an unknown operation, layer name, backend or alignment.
     """
     if dtype not in DTYPES:
         raise InputError(f'dtype {dtype}: expected torch.float32 or torch.bfloat16')
+    if threads < 1:
+        raise InputError(f'threads is {threads}; expected 1 or more')
     plan = trace(model, example_inputs, dtype=dtype, unsupported=unsupported)
-    engine = make_engine(backend, plan, parse(alignment), _by_node(plan, thresholds or {}), remap=remap)
+    if calibration is not None:
+        if thresholds is not None or alignment != 'per_layer':
+            raise InputError('a calibration brings its own alignment and thresholds; give one or the other')
+        alignment, thresholds = calibration.alignment, calibration.on(plan)
+    engine = make_engine(
+        backend, plan, parse(alignment), _by_node(plan, thresholds or {}), remap=remap, threads=threads
+    )
     return SparseModule(engine, tuple(x is not None for x in example_inputs))
 
 

@@ -207,6 +207,24 @@ def test_a_pixel_has_the_same_bits_whatever_it_is_computed_with(instruction_set)
     torch.testing.assert_close(got, model(image).detach(), rtol=1e-4, atol=1e-5)
 
 
+def test_any_number_of_threads_gives_the_same_bits():
+    size = (96, 160)
+    model, inputs = local(size, True)
+    streams = [sparse.compile(model, inputs, backend='cpu', threads=n) for n in (1, 2, 5)]
+    for n, (image, motion) in enumerate(scenes(5, 3, size, frames=8)):
+        wanted, expected = streams[0].step(image, *inputs[1:], motion=motion)
+        for stream in streams[1:]:
+            got, stats = stream.step(image, *inputs[1:], motion=motion)
+            assert torch.equal(got, wanted), n
+            assert stats.compute_ratio == expected.compute_ratio
+            assert [x.recompute_ratio for x in stats.layers] == [x.recompute_ratio for x in expected.layers]
+
+
+def test_threads_are_checked():
+    with pytest.raises(InputError, match='threads is 0'):
+        sparse.compile(nn.Conv2d(1, 1, 1).eval(), (torch.zeros(1, 1, 4, 4),), threads=0)
+
+
 def test_poison_does_not_leak():
     """Memory that is not a number everywhere but where motion vouches for it: nothing of it is read."""
     size = (40, 48)

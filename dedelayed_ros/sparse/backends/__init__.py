@@ -43,9 +43,15 @@ class Engine(Protocol):
 
 
 def make_engine(
-    backend: str, plan: Plan, alignment: Alignment, thresholds: Sequence[float], *, remap: bool = True
+    backend: str,
+    plan: Plan,
+    alignment: Alignment,
+    thresholds: Sequence[float],
+    *,
+    remap: bool = True,
+    threads: int = 1,
 ) -> Engine:
-    """An engine of the named backend. ``thresholds`` has one number a node.
+    """An engine of the named backend. ``thresholds`` has one number a node; ``threads`` are those of the CPU kernels.
 
     'auto' takes the CPU kernels where they have every operation of the plan, its number format and its alignment mode,
     and else the reference; the engine's ``reason`` says why.
@@ -57,7 +63,7 @@ def make_engine(
     if backend == 'reference':
         return ReferenceEngine(plan, alignment, tuple(thresholds), remap=remap)
     try:
-        return CpuEngine(plan, alignment, tuple(thresholds), remap=remap)
+        return CpuEngine(plan, alignment, tuple(thresholds), remap=remap, threads=threads)
     except Lacking as error:
         reason = f"backend 'cpu' cannot run this plan: {error}"
         if backend == 'cpu':

@@ -37,7 +37,7 @@ _INT64 = ctypes.c_int64
 _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     'plan': (ctypes.c_int, [_POINTER, _INT64, _POINTER, _INT64, ctypes.c_int, _POINTER]),
     'free_plan': (None, [_POINTER]),
-    'stream': (ctypes.c_int, [_POINTER, _POINTER]),
+    'stream': (ctypes.c_int, [_POINTER, ctypes.c_int, _POINTER]),
     'free_stream': (None, [_POINTER]),
     'bytes': (_INT64, [_POINTER]),
     'step': (ctypes.c_int, [*[_POINTER] * 4, ctypes.c_int, ctypes.c_int, ctypes.c_int, _POINTER]),
@@ -68,9 +68,11 @@ class CpuEngine:
         thresholds: tuple[float, ...],
         *,
         remap: bool = True,
+        threads: int = 1,
         instruction_set: str | None = None,
     ) -> None:
-        """``instruction_set``: one of native.INSTRUCTION_SETS, None for the best that this processor has.
+        """``threads`` that each stream computes with; ``instruction_set``: one of native.INSTRUCTION_SETS, None for the
+        best that this processor has.
 
         Raises Lacking, saying what keeps the kernels from running this plan.
         """
@@ -80,6 +82,7 @@ class CpuEngine:
         self.plan = plan
         self.thresholds = thresholds
         self.remap = remap
+        self.threads = threads
         self._call = _functions()
         described = describe(plan, thresholds, alignment)
         self.native, self.before = described.native, described.given
@@ -195,7 +198,7 @@ class CpuState:
     def open(self) -> ctypes.c_void_p:
         """The kernels' stream."""
         if not self._handle:
-            status = self.engine._call['stream'](self.engine._handle, ctypes.byref(self._handle))
+            status = self.engine._call['stream'](self.engine._handle, self.engine.threads, ctypes.byref(self._handle))
             native.check(status, 'dedelayed_sparse_stream')
             weakref.finalize(self, self.engine._call['free_stream'], self._handle)
         return self._handle

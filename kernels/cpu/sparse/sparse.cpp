@@ -42,9 +42,10 @@ DEDELAYED_EXPORT int dedelayed_sparse_plan(const std::int64_t* words, std::int64
 
 DEDELAYED_EXPORT void dedelayed_sparse_free_plan(Plan* plan) { delete plan; }
 
-DEDELAYED_EXPORT int dedelayed_sparse_stream(const Plan* plan, Stream** stream) {
-  if (!plan || !stream) return dedelayed::kBadArgument;
-  return dedelayed::sparse::guarded([&] { *stream = std::make_unique<Stream>(*plan).release(); });
+// `threads` that its steps compute with, the calling one among them.
+DEDELAYED_EXPORT int dedelayed_sparse_stream(const Plan* plan, int threads, Stream** stream) {
+  if (!plan || !stream || threads < 1 || threads > 256) return dedelayed::kBadArgument;
+  return dedelayed::sparse::guarded([&] { *stream = std::make_unique<Stream>(*plan, threads).release(); });
 }
 
 DEDELAYED_EXPORT void dedelayed_sparse_free_stream(Stream* stream) { delete stream; }

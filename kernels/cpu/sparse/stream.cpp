@@ -10,6 +10,7 @@
 namespace dedelayed::sparse {
 namespace {
 
+constexpr double kWorthSharing = 3e5;  // multiply-accumulates, or floats moved, from which helpers are woken
 constexpr int kTogether = 24 * 1024 / 4;  // floats of fresh values that stay in the first cache
 
 bool agree(const float* fresh, const float* cached, int channels, float threshold) {
@@ -46,9 +47,14 @@ void differ_row(const float* fresh, const float* cached, int channels, int width
   for (int x = 0; x < width; ++x, fresh += channels, cached += channels) on[x] = !agree(fresh, cached, channels, threshold);
 }
 
+// Multiply-accumulates of an output position, and floats written, as a rough measure of its time.
+double cost_of(const Node& node) {
+  return static_cast<double>(node.weight.size()) + 4.0 * node.channels * static_cast<double>(1 + node.epilogue.size());
+}
+
 }  // namespace
 
-Stream::Stream(const Plan& plan) : plan_(plan) {
+Stream::Stream(const Plan& plan, int threads) : plan_(plan), pool_(threads) {
   const std::size_t nodes = plan.nodes.size();
   maps_.resize(nodes), dirty_.resize(nodes), remainders_.resize(nodes), flags_.resize(sticky() ? nodes : 0);
   for (std::size_t n = 0; n < nodes; ++n) {
@@ -65,8 +71,10 @@ Stream::Stream(const Plan& plan) : plan_(plan) {
   }
   misaligned_.resize(plan.alignments.size());
   known_.resize(plan.alignments.size());
+  for (const Node& node : plan.nodes) cost_.push_back(cost_of(node));
   cells_.resize(plan.grids.size()), cells_known_.resize(plan.grids.size());
-  work_.convolve = convolve_variant(plan.instruction_set);
+  benches_.resize(static_cast<std::size_t>(pool_.threads()));
+  for (Bench& bench : benches_) bench.work.convolve = convolve_variant(plan.instruction_set);
 }
 
 std::int64_t Stream::bytes() const {
@@ -290,36 +298,53 @@ void Stream::run(int n, const Field* field, Report& report) {
   const int total = static_cast<int>(positions_.size());
   // A multiple of what the convolution takes together, so that only the last part has left-overs.
   const int part = std::max(1, kTogether / node.channels / 24) * 24;
-  fresh_.resize(static_cast<std::size_t>(std::min(part, total)) * node.channels);
-  int changed = 0;
-  for (int first = 0; first < total; first += part) {
-    const int count = std::min(part, total - first);
-    const std::int32_t* positions = positions_.data() + first;
-    compute(plan_, node, maps_, positions, count, work_, fresh_.data());
-    apply(node.epilogue, fresh_.data(), static_cast<std::int64_t>(count) * node.channels);
-    if (dense_) {
-      for (int i = 0; i < count;) {
-        const int n = run_length(positions + i, count - i, grid.width);
-        const float* fresh = fresh_.data() + static_cast<std::ptrdiff_t>(i) * node.channels;
-        std::copy_n(fresh, static_cast<std::ptrdiff_t>(n) * node.channels, map.cell(positions[i]));
-        i += n;
-      }
-      continue;
-    }
-    for (int i = 0; i < count; ++i) {
-      const float* fresh = fresh_.data() + static_cast<std::ptrdiff_t>(i) * node.channels;
-      float* cell = map.cell(positions[i]);
-      const bool kept = usable(node, positions[i]) && agree(fresh, cell, node.channels, node.threshold);
-      if (kept && !(sticky() && flags_[n].on[positions[i]])) continue;
-      std::copy_n(fresh, node.channels, cell);
-      dirty.on[positions[i]] = 1;
-      dirty.rows[positions[i] / grid.width] = 1;
-      ++changed;
-    }
+  const int parts = (total + part - 1) / part;
+  for (Bench& bench : benches_) bench.changed = 0;
+  const auto work = [&](int number, int thread) {
+    const int first = number * part;
+    compute_part(n, positions_.data() + first, std::min(part, total - first), benches_[thread]);
+  };
+  if (static_cast<double>(total) * cost_[n] < kWorthSharing) {
+    for (int number = 0; number < parts; ++number) work(number, 0);
+  } else {
+    pool_.run(parts, work);
   }
+  std::int64_t changed = 0;
+  for (const Bench& bench : benches_) changed += bench.changed;
   if (dense_) dirty.fill();
   report.computed = total;
   report.dirty = dense_ ? total : changed;
+}
+
+// Some of the positions that an operation computes.
+void Stream::compute_part(int n, const std::int32_t* positions, int count, Bench& bench) {
+  const Node& node = plan_.nodes[n];
+  Map& map = maps_[n];
+  Set& dirty = dirty_[n];
+  bench.fresh.resize(static_cast<std::size_t>(count) * node.channels);
+  float* results = bench.fresh.data();
+  compute(plan_, node, maps_, positions, count, bench.work, results);
+  apply(node.epilogue, results, static_cast<std::int64_t>(count) * node.channels);
+  if (dense_) {
+    for (int i = 0; i < count;) {
+      const int together = run_length(positions + i, count - i, map.width);
+      const float* fresh = results + static_cast<std::ptrdiff_t>(i) * node.channels;
+      std::copy_n(fresh, static_cast<std::ptrdiff_t>(together) * node.channels, map.cell(positions[i]));
+      i += together;
+    }
+    return;
+  }
+  for (int i = 0; i < count; ++i) {
+    const float* fresh = results + static_cast<std::ptrdiff_t>(i) * node.channels;
+    float* cell = map.cell(positions[i]);
+    const bool kept = usable(node, positions[i]) && agree(fresh, cell, node.channels, node.threshold);
+    if (kept && !(sticky() && flags_[n].on[positions[i]])) continue;
+    std::copy_n(fresh, node.channels, cell);
+    dirty.on[positions[i]] = 1;
+    // A row may be shared by two threads, which write the same.
+    __atomic_store_n(&dirty.rows[positions[i] / map.width], 1, __ATOMIC_RELAXED);
+    ++bench.changed;
+  }
 }
 
 }  // namespace dedelayed::sparse

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "../thread_pool.h"
 #include "cells.h"
 #include "maps.h"
 #include "motion.h"
@@ -33,9 +35,17 @@ struct Spread {
   Set far;
 };
 
+// What a thread computes with.
+struct Bench {
+  Workspace work;
+  std::vector<float> fresh;
+  std::int64_t changed;
+};
+
 class Stream {
  public:
-  explicit Stream(const Plan& plan);
+  // `threads` that a step computes with; results are the same bits for any number.
+  Stream(const Plan& plan, int threads);
 
   // One frame. No field: nothing is known of the motion, everything is computed. `given` and `reports` are by node.
   void step(const Given* given, const Field* field, Report* reports);
@@ -67,7 +77,9 @@ class Stream {
   std::vector<float> fresh_, copy_;
   std::vector<std::uint8_t> line_;
   Set candidates_;
-  Workspace work_;
+  std::vector<double> cost_;      // by node: of one position
+  std::vector<Bench> benches_;    // by thread
+  ThreadPool pool_;
 
   void prepare_slot(const Field& field, int slot);
   void find_displacement(const Field& field, int slot);
@@ -77,6 +89,7 @@ class Stream {
   const Set& misaligned(const Field& field, const Node& node);
   const Set& far(const Field& field, int window, int from, int grid);
   void add_compacted(const Field& field, const Node& node);
+  void compute_part(int node, const std::int32_t* positions, int count, Bench& bench);
   bool usable(const Node& node, std::int32_t position) const;
 };
 
