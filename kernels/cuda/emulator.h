@@ -55,6 +55,33 @@ constexpr std::size_t kStack = 128 * 1024;
   std::abort();
 }
 
+#if !defined(CU_UCONTEXT)
+// Saves what a call has to keep, and goes on where `to` stopped.
+extern "C" void emulator_switch(void** from, void* to);
+asm(R"(
+.text
+.weak emulator_switch
+.type emulator_switch, @function
+emulator_switch:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+.size emulator_switch, .-emulator_switch
+)");
+#endif
+
 // A stack and where its code has got to.
 class Context {
  public:
@@ -84,7 +111,25 @@ class Context {
   }
 
   // Run `to` until it switches back. `ends`: this context is not continued.
-  CU_UNSEEN static void swap(Context& from, Context& to, bool ends);
+  CU_UNSEEN static void swap(Context& from, Context& to, bool ends) {
+    (void)ends;
+#if defined(__SANITIZE_THREAD__)
+    __tsan_switch_to_fiber(to.tsan_, __tsan_switch_to_fiber_no_sync);
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+    void* fake = nullptr;
+    const void* bottom = to.stack_ ? to.stack_.get() : to.own_bottom_;
+    __sanitizer_start_switch_fiber(ends ? nullptr : &fake, bottom, to.stack_ ? kStack : to.own_size_);
+#endif
+#if defined(CU_UCONTEXT)
+    swapcontext(&from.at_, &to.at_);
+#else
+    emulator_switch(&from.at_, to.at_);
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
+#endif
+  }
 
   // Called first by the code of a new context.
   static void arrive(Context& from) {
@@ -128,53 +173,6 @@ class Context {
 #endif
 };
 
-#if !defined(CU_UCONTEXT)
-// Saves what a call has to keep, and goes on where `to` stopped.
-extern "C" void emulator_switch(void** from, void* to);
-asm(R"(
-.text
-.weak emulator_switch
-.type emulator_switch, @function
-emulator_switch:
-  pushq %rbp
-  pushq %rbx
-  pushq %r12
-  pushq %r13
-  pushq %r14
-  pushq %r15
-  movq %rsp, (%rdi)
-  movq %rsi, %rsp
-  popq %r15
-  popq %r14
-  popq %r13
-  popq %r12
-  popq %rbx
-  popq %rbp
-  ret
-.size emulator_switch, .-emulator_switch
-)");
-#endif
-
-inline void Context::swap(Context& from, Context& to, bool ends) {
-  (void)ends;
-#if defined(__SANITIZE_THREAD__)
-  __tsan_switch_to_fiber(to.tsan_, __tsan_switch_to_fiber_no_sync);
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-  void* fake = nullptr;
-  const void* bottom = to.stack_ ? to.stack_.get() : to.own_bottom_;
-  __sanitizer_start_switch_fiber(ends ? nullptr : &fake, bottom, to.stack_ ? kStack : to.own_size_);
-#endif
-#if defined(CU_UCONTEXT)
-  swapcontext(&from.at_, &to.at_);
-#else
-  emulator_switch(&from.at_, to.at_);
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
-#endif
-}
-
 struct Fiber {
   Context context;
   Dim3 thread;
@@ -197,6 +195,7 @@ struct SharedArray {
 };
 
 constexpr int kMostThreads = 1024, kMostArrays = 32;
+constexpr std::size_t kArena = 48 * 1024;
 
 // Plain arrays: under ThreadSanitizer the fibers may touch this only through functions that it does not look into.
 struct Block {
@@ -205,11 +204,13 @@ struct Block {
   Fiber* self = nullptr;
   Context scheduler;
   Dim3 index, size, grid;
-  int count = 0, arrived = 0, phase = 0, finished = 0;
+  int room = 0, count = 0, arrived = 0, phase = 0, finished = 0;
   char order[2] = {};
   char start = 0, stop = 0;
   SharedArray shared[kMostArrays];
   int arrays = 0;
+  char* arena = nullptr;  // all shared memory of a block, under ThreadSanitizer
+  std::size_t arena_used = 0;
   void (*invoke)(void*) = nullptr;
   void* call = nullptr;
 };
@@ -298,9 +299,14 @@ CU_UNSEEN inline void* shared_array(const void* tag, std::size_t bytes) {
     if (block.shared[n].tag == tag) return block.shared[n].memory;
   }
   if (block.arrays == kMostArrays) fail("too many shared arrays");
+#if defined(__SANITIZE_THREAD__)
+  void* memory = block.arena + block.arena_used;  // to allocate is to write, so the scheduler does it
+  block.arena_used += (bytes + 63) / 64 * 64;
+  if (block.arena_used > kArena) fail("more shared memory than a block may have");
+#else
   void* memory = std::malloc(bytes);  // ends where the array ends
-  volatile char* poisoned = static_cast<char*>(memory);
-  for (std::size_t n = 0; n < bytes; ++n) poisoned[n] = static_cast<char>(0xff);
+  std::memset(memory, 0xff, bytes);
+#endif
   block.shared[block.arrays++] = {tag, memory};
   return memory;
 }
@@ -320,7 +326,11 @@ CU_UNSEEN inline void enter() {
 // Let every thread of a block run to its end, in the given order between barriers.
 CU_UNSEEN inline void run_block(Block& block, Order order, std::mt19937& random) {
   const int count = block.count = static_cast<int>(block.size.x * block.size.y * block.size.z);
-  if (!block.fibers) block.fibers = new Fiber[kMostThreads];
+  if (block.room < count) {
+    delete[] block.fibers;
+    block.fibers = new Fiber[static_cast<std::size_t>(count)];
+    block.room = count;
+  }
   for (Warp& warp : block.warps) warp = Warp{};
   std::vector<int> turn(static_cast<std::size_t>(count));
   for (int n = 0; n < count; ++n) {
@@ -333,6 +343,11 @@ CU_UNSEEN inline void run_block(Block& block, Order order, std::mt19937& random)
     turn[static_cast<std::size_t>(n)] = order == Order::kReversed ? count - 1 - n : n;
   }
   block.arrived = block.phase = block.finished = 0;
+#if defined(__SANITIZE_THREAD__)
+  block.arena = static_cast<char*>(std::malloc(kArena));
+  std::memset(block.arena, 0xff, kArena);
+  block.arena_used = 0;
+#endif
   release(&block.start);
   while (block.finished < count) {
     if (order == Order::kShuffled) std::shuffle(turn.begin(), turn.end(), random);
@@ -353,8 +368,11 @@ CU_UNSEEN inline void run_block(Block& block, Order order, std::mt19937& random)
 #if defined(__SANITIZE_THREAD__)
   delete[] block.fibers;  // fresh stacks for the next block, of which nothing is remembered
   block.fibers = nullptr;
-#endif
+  block.room = 0;
+  std::free(block.arena);
+#else
   for (int n = 0; n < block.arrays; ++n) std::free(block.shared[n].memory);
+#endif
   block.arrays = 0;
 }
 
