@@ -8,12 +8,15 @@ answer as it arrived, never a warped one.
 
 from __future__ import annotations
 
+import ctypes
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+
+from dedelayed_ros import native
 
 if TYPE_CHECKING:
     from dedelayed_ros.frames import MotionField
@@ -37,10 +40,34 @@ def warp_features(
         return features
     h, w = features.shape[-2:]
     motion = motion.resized((h * cell, w * cell))
+    native_form = features.dtype is torch.float32 and features.shape[-3] % split**2 == 0 and motion.block == cell
+    if native_form and not features.requires_grad:
+        library = native.library()
+        if library is not None:
+            return _warp_natively(library, features.contiguous(), motion, split)
     if split == 1:
         return motion.warp(features, stride=cell, mode='bilinear')[0]
     parts, _ = motion.warp(torch.pixel_shuffle(features, split), stride=cell // split, mode='bilinear')
     return torch.pixel_unshuffle(parts, split)
+
+
+def _warp_natively(library: ctypes.CDLL, features: torch.Tensor, motion: MotionField, split: int) -> torch.Tensor:
+    """The same on the CPU kernels, for one motion vector a cell."""
+    out = torch.empty_like(features)
+    h, w = features.shape[-2:]
+    status = library.dedelayed_carry(
+        ctypes.c_void_p(features.data_ptr()),
+        features.numel() // (h * w * split * split),
+        h,
+        w,
+        split,
+        motion.block,
+        ctypes.c_void_p(motion.qpel.ctypes.data),
+        ctypes.c_void_p(motion.valid.ctypes.data),
+        ctypes.c_void_p(out.data_ptr()),
+    )
+    native.check(status, 'dedelayed_carry')
+    return out
 
 
 @dataclass(frozen=True)

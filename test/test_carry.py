@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dedelayed_ros import native
 from dedelayed_ros.carry import FeatureCarrier, warp_features
 from dedelayed_ros.frames import MotionField
 from dedelayed_ros.link import FeatureRecord
@@ -220,3 +221,31 @@ def test_answers_are_decoded_once_and_carried_decoded() -> None:
     assert torch.equal(second.features[..., 1:], torch.full((1, 2, GRID[0], GRID[1] - 1), 2.0))
     assert torch.equal(second.features[..., 0], torch.zeros(1, 2, GRID[0])), 'what comes from nowhere is not decoded'
     assert len(decoded) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    grid=st.tuples(st.integers(1, 7), st.integers(1, 9)),
+    split=st.sampled_from([1, 2, 4]),
+    reach=st.sampled_from([0, 3, 64, 700]),
+    whole=st.booleans(),
+)
+def test_the_kernel_carries_as_its_definition_does(
+    seed: int, grid: tuple[int, int], split: int, reach: int, whole: bool
+) -> None:
+    if native.library() is None:
+        pytest.skip(native.why_missing())
+    rng = np.random.default_rng(seed)
+    qpel = rng.integers(-reach, reach + 1, (*grid, 2)).astype(np.int16)
+    if whole:
+        qpel = qpel // (64 // split) * (64 // split)
+    motion = MotionField((16 * grid[0], 16 * grid[1]), qpel, rng.random(grid) < 0.8)
+    features = torch.from_numpy(rng.normal(size=(1, 3 * split**2, *grid)).astype(np.float32))
+    carried = warp_features(features, motion, split=split)
+    expected = warp_features(features.clone().requires_grad_(), motion, split=split).detach()
+    if whole:
+        assert torch.equal(carried, expected)
+    else:
+        torch.testing.assert_close(carried, expected, rtol=1e-5, atol=1e-6)
+    assert torch.equal(carried == 0, expected == 0)

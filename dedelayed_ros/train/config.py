@@ -73,7 +73,7 @@ class JointConfig(StageConfig):
     loss without any. ``windows`` is how many answers of the cloud a batch holds, each used at ``batch / windows``
     later frames. A share of ``arrival`` of them is predicted for the moment of arrival, as DeDelayed does, and used
     then without being carried; the others belong to the frame that was seen, and are carried in ``split`` × ``split``
-    parts a cell. ``gate`` is the mIoU by which the single-frame remote model must beat the local one before this
+    parts a cell. ``stills``: how many of the clips of single frames take part; None: all. ``gate`` is the mIoU by which the single-frame remote model must beat the local one before this
     stage begins.
     """
 
@@ -84,6 +84,7 @@ class JointConfig(StageConfig):
     windows: int = 4
     arrival: float = 0.0
     split: int = 1
+    stills: int | None = None
     gate: float = 0.08
 
 
@@ -164,7 +165,9 @@ STREET_V2 = TrainConfig(
     validation=FootageConfig('validation', first_seed=800_000, seeds=16, frames=52, rates=(30.0,)),
     local=StageConfig(steps=3600, batch=12, rate=3e-3, crop=(320, 640), class_balance=0.4),
     remote=RemoteConfig(steps=2200, batch=3, rate=2e-3, crop=(320, 640), class_balance=0.4, through_features=0.25),
-    joint=JointConfig(steps=2000, batch=12, rate=2e-3, crop=(320, 640), class_balance=0.4, arrival=0.25, split=2),
+    joint=JointConfig(
+        steps=1500, batch=12, rate=2e-3, crop=(320, 640), class_balance=0.4, arrival=0.25, split=2, stills=120
+    ),
     conv=StageConfig(steps=2400, batch=4, rate=2e-3, crop=(320, 480), class_balance=0.4),
     codec=CodecConfig(steps=1500, batch=12, rate=2e-3, crop=(320, 640), ema=0.99),
     single=('stills', 'clips'),

@@ -110,7 +110,7 @@ class Workshop:
         local, remote = self._unfolded_local('local'), remote_for_training()
         remote.load_state_dict(self._trained('remote'))
         clips = footage.available(self.cache, self.config.clips)
-        stills = footage.available(self.cache, self.config.stills)
+        stills = footage.available(self.cache, self.config.stills)[: stage.stills]
         key = self.config.fingerprint('remote')
         remote.eval()
         maps = encode_clips(remote, clips, self.runs / 'maps', key, self.say)
