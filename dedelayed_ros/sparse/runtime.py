@@ -20,7 +20,7 @@ from dedelayed_ros.sparse.stats import SparseStats
 if TYPE_CHECKING:
     from dedelayed_ros.frames import MotionField
 
-DTYPES = (torch.float32, torch.bfloat16)
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def compile(
@@ -41,7 +41,7 @@ def compile(
     example_inputs: tensors of the shapes that ``step`` will get. The first is the frame, [1, C, H, W]; others are maps
                     [1, C, h, w] on coarser grids, which are carried along with the motion, or vectors.
     alignment:      how reuse is checked (see Alignment); 'per_layer' and 'sticky' are exact without thresholds.
-    dtype:          number format of weights and feature maps: float32 or bfloat16.
+    dtype:          number format of weights and feature maps: float32, bfloat16, or (for a GPU) float16.
     thresholds:     by layer or input name, in units of that layer's own values: the largest difference from the cached
                     value that is put up with. Names are those of ``SparseModule.layers``; missing ones are 0.
     remap:          False compares and keeps caches in place, whatever moved (an ablation; as exact as with True).
@@ -53,7 +53,7 @@ def compile(
     Raises InputError for a model that cannot be traced, an unknown operation, layer name, backend or alignment.
     """
     if dtype not in DTYPES:
-        raise InputError(f'dtype {dtype}: expected torch.float32 or torch.bfloat16')
+        raise InputError(f'dtype {dtype}: expected torch.float32, torch.bfloat16 or torch.float16')
     if threads < 1:
         raise InputError(f'threads is {threads}; expected 1 or more')
     plan = trace(model, example_inputs, dtype=dtype, unsupported=unsupported)

@@ -57,8 +57,8 @@ def test_what_is_not_finite_is_unlabelled(order):
     logits[1, 2, 3], logits[2, 0, 0], logits[3, 5, 6] = np.nan, np.inf, -np.inf
     palette = random.integers(0, 256, (256, 3), dtype=np.uint8)
     image = random.integers(0, 256, (12, 14, 3), dtype=np.uint8)
-    mask, confidence, colours, overlay = render(logits, (12, 14), order, palette=palette, image=image, weight=256)
-    wanted, level = reference.render(torch.from_numpy(logits), (12, 14))
+    mask, confidence, _, overlay = render(logits, (12, 14), order, palette=palette, image=image, weight=256)
+    wanted, _ = reference.render(torch.from_numpy(logits), (12, 14))
     np.testing.assert_array_equal(mask, wanted)
     assert (confidence[mask == 255] == 0).all() and (mask == 255).any()
     np.testing.assert_array_equal(overlay, reference.overlay(image, wanted, palette, 256))

@@ -31,8 +31,9 @@ class Branches(nn.Module):
     def forward(self, x):
         found = {}
         for k, (name, function) in enumerate(self.branches.items()):
-            layer = self.layers[str(k)] if str(k) in self.layers else None
-            found[name] = function(x[:, :3]) if layer is None else layer(x[:, : layer.in_channels])
+            is_layer = isinstance(function, nn.Module)
+            channels = function.in_channels if is_layer else 3
+            found[name] = (self.layers[str(k)] if is_layer else function)(x[:, :channels])
         return found
 
 

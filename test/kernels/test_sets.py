@@ -1,4 +1,4 @@
-"""Sets on the emulated kernels are those of sparse/alignment.py and sparse/geometry.py, over all kinds of footprints."""
+"""Sets on the emulated kernels are those of sparse/alignment.py and sparse/geometry.py, for all kinds of footprints."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ stream. One call runs the whole network for one frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -14,12 +14,13 @@ from torch import Tensor
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.sparse.alignment import Alignment
 from dedelayed_ros.sparse.backends.cpu import CpuEngine
+from dedelayed_ros.sparse.backends.cuda import CudaEngine
 from dedelayed_ros.sparse.backends.describe import Lacking
 from dedelayed_ros.sparse.backends.reference import ReferenceEngine
 from dedelayed_ros.sparse.plan import Plan
 from dedelayed_ros.sparse.stats import SparseStats
 
-BACKENDS = ('reference', 'cpu')
+BACKENDS = ('reference', 'cpu', 'cuda')
 
 
 class Engine(Protocol):
@@ -42,6 +43,9 @@ class Engine(Protocol):
         """
 
 
+_NATIVE: dict[str, Callable[..., Engine]] = {'cuda': CudaEngine, 'cpu': CpuEngine}  # fastest first
+
+
 def make_engine(
     backend: str,
     plan: Plan,
@@ -53,21 +57,27 @@ def make_engine(
 ) -> Engine:
     """An engine of the named backend. ``thresholds`` has one number a node; ``threads`` are those of the CPU kernels.
 
-    'auto' takes the CPU kernels where they have every operation of the plan, its number format and its alignment mode,
-    and else the reference; the engine's ``reason`` says why.
+    'auto' takes the GPU, or else the CPU kernels, where they have every operation of the plan, its number format and
+    its alignment mode, and else the reference; the engine's ``reason`` says why.
 
     Raises InputError for a backend that is not there, or that cannot run this plan, naming what it lacks.
     """
     if backend not in ('auto', *BACKENDS):
         raise InputError(f"backend {backend!r} is not available; there is {', '.join(BACKENDS)}, or use 'auto'")
-    if backend == 'reference':
-        return ReferenceEngine(plan, alignment, tuple(thresholds), remap=remap)
-    try:
-        return CpuEngine(plan, alignment, tuple(thresholds), remap=remap, threads=threads)
-    except Lacking as error:
-        reason = f"backend 'cpu' cannot run this plan: {error}"
-        if backend == 'cpu':
-            raise InputError(f"{reason}; use 'reference', or 'auto' to have the fastest that can") from error
-        engine = ReferenceEngine(plan, alignment, tuple(thresholds), remap=remap)
-        engine.reason = reason
+    reasons = []
+    for name, make in _NATIVE.items():
+        if backend not in ('auto', name):
+            continue
+        options = {'threads': threads} if name == 'cpu' else {}
+        try:
+            engine = make(plan, alignment, tuple(thresholds), remap=remap, **options)
+        except Lacking as error:
+            reasons.append(f'backend {name!r} cannot run this plan: {error}')
+            continue
+        engine.reason = '; '.join(reasons)
         return engine
+    if backend in _NATIVE:
+        raise InputError(f"{reasons[0]}; use 'reference', or 'auto' to have the fastest that can")
+    reference = ReferenceEngine(plan, alignment, tuple(thresholds), remap=remap)
+    reference.reason = '; '.join(reasons)
+    return reference
