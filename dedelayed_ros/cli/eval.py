@@ -68,14 +68,15 @@ def _delay(args: argparse.Namespace) -> int:
         cache=args.data,
         workers=args.workers,
     )
-    found = command.run(lambda text: print(text, flush=True))
+    found, sheet = command.run(lambda text: print(text, flush=True))
     text = markdown(found)
     print('\n' + text)
     args.out.mkdir(parents=True, exist_ok=True)
-    plot, table = args.out / 'delay.png', args.out / 'delay.md'
+    plot, table, pictures = args.out / 'delay.png', args.out / 'delay.md', args.out / 'delay_masks.jpg'
     delay_figure(found).savefig(plot)
     table.write_text(text)
-    print(f'  plot        {plot}\n  table       {table}')
+    sheet.save(pictures, quality=88)
+    print(f'  plot        {plot}\n  table       {table}\n  masks       {pictures}')
     if args.json is not None:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(found, indent=1) + '\n')

@@ -29,7 +29,7 @@ class DelaySettings:
 
     delays_ms: tuple[float, ...] = (0.0, 33.0, 67.0, 100.0, 133.0, 167.0, 250.0, 333.0, 500.0)
     reach_ms: tuple[float, ...] = (667.0, 833.0, 1000.0)
-    mismatch_ms: tuple[float, ...] = (0.0, 67.0, 167.0, 333.0, 500.0)
+    mismatch_ms: tuple[float, ...] = (0.0, 100.0, 250.0, 500.0, 1000.0)
     raw: bool = False
     jitter: Jitter | None = None
 
@@ -104,7 +104,7 @@ def evaluate_delays(
         'rows': [_row(case, alone) for case in [*table, *reach]],
         'mismatch': [
             _row(case, alone)
-            for case in [*(c for c in table if c.method in ('fused', 'fused_motion')), *matrix]
+            for case in [*(c for c in (*table, *reach) if c.method in ('fused', 'fused_motion')), *matrix]
             if case.delay_ms in settings.mismatch_ms
         ],
         'frames': frames,

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.eval.delay import DelaySettings, evaluate_delays
 from dedelayed_ros.eval.delay_cases import Pair
+from dedelayed_ros.eval.delay_pictures import delay_pictures
 from dedelayed_ros.eval.downlink import downlink
 from dedelayed_ros.eval.jitter import Jitter
 from dedelayed_ros.models import zoo
@@ -22,6 +24,7 @@ from dedelayed_ros.train.config import FootageConfig
 from dedelayed_ros.version import VERSION
 
 _RATE = 30.0
+_SHOWN_MS = 167.0  # delay of the masks that are shown
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class DelayCommand:
     cache: Path
     workers: int
 
-    def run(self, say: Callable[[str], None] = print) -> dict:
-        """Render what the cache lacks, measure, and return what the file holds.
+    def run(self, say: Callable[[str], None] = print) -> tuple[dict, Image.Image]:
+        """Render what the cache lacks, measure, and return what the file holds, and masks to look at.
 
         Raises:
             InputError: settings that cannot be measured. WeightsError: an unknown or damaged model.
@@ -65,7 +68,7 @@ class DelayCommand:
         uplink = 'raw' if self.uplink_kbps is None else f'h264:{self.uplink_kbps}'
         found = evaluate_delays(pair, clips, settings, say)
         rows = [{**row, 'uplink': uplink} for row in found.pop('rows')]
-        return {
+        figures = {
             'version': VERSION,
             'command': f'dedelayed eval delay --seeds {self.seeds.start}:{self.seeds.stop} --uplink {uplink}',
             'machine': machine.describe(),
@@ -77,6 +80,7 @@ class DelayCommand:
             'rows': rows,
             **found,
         }
+        return figures, delay_pictures(pair, clips, _SHOWN_MS)
 
     def store(self, found: dict) -> Path:
         """Write the figures and the staleness limit that follows from them into the model's entry."""

@@ -143,7 +143,8 @@ def test_a_command_renders_measures_and_stores(
     )
     monkeypatch.setattr(delay_command, 'DelaySettings', lambda raw, jitter: SETTINGS)
     command = DelayCommand(str(tmp_path / source.name), range(800_000, 800_002), 12, 4000, None, tmp_path, 1)
-    found = command.run(lambda text: None)
+    found, sheet = command.run(lambda text: None)
+    assert sheet.size == (5 * 128 // 2, 2 * 64 // 2)
     assert (asked[0].first_seed, asked[0].seeds, asked[0].bitrates_kbps) == (800_000, 2, (4000,))
     assert {row['uplink'] for row in found['rows']} == {'h264:4000'}
     json.dumps(found)
