@@ -14,12 +14,13 @@ import numpy as np
 import torch
 
 from dedelayed_ros import masks
-from dedelayed_ros.carry import CarriedFeatures, FeatureCarrier
+from dedelayed_ros.carry import FeatureCarrier
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import resize
 from dedelayed_ros.models import model_sizes, zoo
 from dedelayed_ros.models.dtypes import resolve_dtype
 from dedelayed_ros.provenance import Provenance
+from dedelayed_ros.reuse import LocalRunner, Reuse
 
 if TYPE_CHECKING:
     from dedelayed_ros.frames import MotionField
@@ -36,6 +37,8 @@ class EdgeSettings:
     zoo. ``staleness_s``: features older than this are not used (seconds); None: the age from which, as measured, they
     no longer help the model. ``mask_size``: masks at the camera's size or at the model's own. ``threads`` that the
     calling thread computes with. ``dtype``: 'auto' takes bfloat16 where the processor multiplies it natively.
+    ``reuse``: what the model may take over from the frame before ('calibrated' within the accuracy that its calibration
+    gives up, 'exact' where nothing is given up, 'off' computes everything).
     ``scene_cut_ratio``: share of blocks without a motion vector from which a picture counts as another scene (0–1);
     ``scene_cut_level``: mean grey-level difference (0–255) to the picture
     before that tells the same of a key frame that came without any vectors.
@@ -47,6 +50,7 @@ class EdgeSettings:
     mask_size: Literal['camera', 'model'] = 'camera'
     threads: int = 1
     dtype: Literal['auto', 'float32', 'bfloat16'] = 'auto'
+    reuse: Reuse = 'calibrated'
     scene_cut_ratio: float = 0.45
     scene_cut_level: float = 40.0
 
@@ -64,7 +68,8 @@ class EdgePipeline:
     """The segmentation of one stream.
 
     :meth:`step` and :meth:`skip` belong to one thread; :meth:`offer_features` may be called from any. Without
-    features, or in mode 'local', the mask is bit for bit the local model's.
+    features, or in mode 'local', the mask is bit for bit the local model's, as the engine that runs it computes it;
+    what 'calibrated' reuse gives up, it gives up with and without features.
     """
 
     def __init__(self, settings: EdgeSettings, size: tuple[int, int]) -> None:
@@ -84,8 +89,14 @@ class EdgePipeline:
             raise InputError(f"model {settings.model!r} has no part in the cloud to be fused with; use mode 'local'")
         self._sizes = model_sizes(size)
         self._input_size = self._sizes.remote if self.entry.reduce == 1 else self._sizes.local
-        self._dtype = resolve_dtype(settings.dtype)
-        self._model = zoo.load_local(settings.model, dtype=self._dtype)
+        self._runner = LocalRunner(
+            settings.model,
+            self._input_size,
+            features=self._sizes.features if settings.mode == 'fused' else None,
+            dtype=resolve_dtype(settings.dtype),
+            reuse=settings.reuse,
+            threads=settings.threads,
+        )
         codec = zoo.load_codec(settings.model)
         self.staleness_s = self.entry.staleness_s if settings.staleness_s is None else settings.staleness_s
         self._carrier = FeatureCarrier(
@@ -105,6 +116,11 @@ class EdgePipeline:
                 self._carrier.offer(record)
 
     @property
+    def reuse(self) -> str:
+        """What is taken over from the frame before: 'calibrated', 'exact' or 'off', and why not more."""
+        return f'{self._runner.reuse} ({self._runner.note})' if self._runner.note else self._runner.reuse
+
+    @property
     def dropped_features(self) -> Counter[str]:
         """How many answers could not be used, by reason."""
         with self._lock:
@@ -114,12 +130,16 @@ class EdgePipeline:
         """Forget the stream: the next picture is its first."""
         with self._lock:
             self._carrier.reset()
+        self._runner.reset()
         self._thumbnail = self._previous = None
 
     def skip(self, *, stamp_ns: int, sequence: int, motion: MotionField | None) -> None:
         """A picture of the stream that no mask is wanted for: only its motion counts."""
         with self._lock:
             self._carrier.advance(sequence, stamp_ns, motion)
+        if self._previous is not None and sequence <= self._previous:
+            self._runner.reset()
+        self._runner.skip(motion)
         self._previous = sequence
 
     def step(
@@ -165,7 +185,14 @@ class EdgePipeline:
                 self._carrier.cut()
             carried = self._carrier.current() if self.settings.mode == 'fused' else None
         with _timed(stages, 'model'):
-            logits = self._infer(small, carried)
+            if self._previous is not None and sequence <= self._previous:
+                self._runner.reset()  # the camera was restarted and counts anew
+            logits, stats = self._runner.step(
+                small,
+                None if carried is None else carried.features,
+                0.0 if carried is None else carried.age_ms,
+                None if scene_cut else motion,
+            )
         with _timed(stages, 'mask'):
             out_size = self.size if self.settings.mask_size == 'camera' else self._input_size
             mask, confidence = masks.render(logits, out_size)
@@ -184,21 +211,14 @@ class EdgePipeline:
             predicted_delay_ms=None if carried is None else carried.record.predicted_delay_ms,
             bytes_up=carried.record.bytes_up if carried is not None and carried.fresh else 0,
             bytes_down=carried.record.bytes_down if carried is not None and carried.fresh else 0,
+            compute_ratio=1.0 if stats is None else stats.compute_ratio,
+            recompute_ratio=1.0 if stats is None else stats.recompute_ratio,
             stages_ms=stages,
             latency_ms=sum(stages.values()),
             scene_cut=scene_cut,
             degraded=tuple(degraded),
         )
         return EdgeResult(mask, confidence, provenance)
-
-    @torch.inference_mode()
-    def _infer(self, small: np.ndarray, carried: CarriedFeatures | None) -> torch.Tensor:
-        """Logits float32 [C, h/4, w/4] of the picture ``small``, uint8 [h, w, 3]."""
-        image = torch.from_numpy(small).permute(2, 0, 1)[None].to(self._dtype) / 255  # channels-last in memory
-        if carried is None:
-            return self._model(image)[0].float()
-        age = torch.tensor([carried.age_ms], dtype=torch.float32)
-        return self._model(image, carried.features.to(self._dtype), age)[0].float()
 
     def _is_scene_cut(self, small: np.ndarray, intra_ratio: float, keyframe: bool) -> bool:
         """Whether nothing of the picture before is left in this one. ``small``: uint8 [h, w, 3]."""

@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from dedelayed_ros import masks
+from dedelayed_ros import masks, native
 from dedelayed_ros.edge import EdgePipeline, EdgeSettings
 from dedelayed_ros.errors import InputError, WeightsError
 from dedelayed_ros.frames import MotionField, resize
 from dedelayed_ros.link import FeatureRecord
 from dedelayed_ros.models import model_sizes, zoo
+from dedelayed_ros.reuse import Reuse
 
 SIZE = (120, 200)
+WIDE = (128, 640)
 PERIOD_NS = 40_000_000
+needs_kernels = pytest.mark.skipif(native.library() is None, reason=native.why_missing() or 'built')
 
 
 def picture(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
@@ -45,7 +48,7 @@ def step(pipeline: EdgePipeline, sequence: int, *, image: np.ndarray | None = No
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
 def test_without_features_the_mask_is_the_local_models(dtype: str) -> None:
-    fused = EdgePipeline(EdgeSettings(mode='fused', dtype=dtype), SIZE)
+    fused = EdgePipeline(EdgeSettings(mode='fused', dtype=dtype, reuse='off'), SIZE)
     image = picture(3)
     result = step(fused, 0, image=image)
     model = zoo.load_local('street-v1', dtype=getattr(torch, dtype))
@@ -57,6 +60,97 @@ def test_without_features_the_mask_is_the_local_models(dtype: str) -> None:
     assert np.array_equal(result.confidence, confidence)
     assert result.provenance.source == 'local'
     assert result.provenance.degraded == ('no remote features',)
+
+
+def moving(sequence: int) -> tuple[np.ndarray, MotionField]:
+    """A picture that moves to the right by 64 pixels a frame, one cell of the deepest layer, and that motion."""
+    wide = picture(5, (WIDE[0], WIDE[1] + 64 * 5))
+    vectors = np.zeros((*MotionField.identity(WIDE).valid.shape, 2), np.int16)
+    vectors[..., 0] = 4 * 64
+    left = 64 * (5 - sequence)
+    return np.ascontiguousarray(wide[:, left : left + WIDE[1]]), MotionField(WIDE, vectors)
+
+
+@needs_kernels
+def test_reused_masks_are_those_of_the_model_itself() -> None:
+    """Exactly those of the same engine with nothing to reuse, and those of torch but for its other rounding."""
+    settings = EdgeSettings(mode='local', dtype='float32', reuse='exact')
+    reusing = EdgePipeline(settings, WIDE)
+    torchs = EdgePipeline(EdgeSettings(mode='local', dtype='float32', reuse='off'), WIDE)
+    for i in range(5):
+        image, motion = moving(i)
+        result = step(reusing, i, image=image, motion=motion)
+        fresh = step(EdgePipeline(settings, WIDE), i, image=image)
+        assert np.array_equal(result.mask, fresh.mask)
+        assert np.array_equal(result.confidence, fresh.confidence)
+        plain = step(torchs, i, image=image, motion=motion)
+        assert (result.mask != plain.mask).mean() < 1e-3
+        assert np.abs(result.confidence.astype(int) - plain.confidence).max() <= 1
+        assert plain.provenance.compute_ratio == plain.provenance.recompute_ratio == 1
+        assert (result.provenance.compute_ratio < 1) == (i > 0)
+        assert (result.provenance.recompute_ratio < 0.5) == (i > 0)
+
+
+@needs_kernels
+@pytest.mark.parametrize('reuse', ['exact', 'calibrated'])
+def test_an_identical_picture_is_not_computed_again(reuse: Reuse) -> None:
+    pipeline = EdgePipeline(EdgeSettings(dtype='float32', reuse=reuse), SIZE)
+    first, second = step(pipeline, 0), step(pipeline, 1)
+    assert np.array_equal(first.mask, second.mask)
+    assert first.provenance.compute_ratio == 1
+    assert second.provenance.compute_ratio == second.provenance.recompute_ratio == 0
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ('options', 'dense'),
+    [({}, False), ({'motion': None}, True), ({'intra_ratio': 0.9}, True), ({'sequence': 1}, True)],
+)
+def test_what_breaks_the_stream_is_computed_densely(options: dict[str, object], dense: bool) -> None:
+    pipeline = EdgePipeline(EdgeSettings(mode='local', dtype='float32'), SIZE)
+    step(pipeline, 1), step(pipeline, 2)
+    options = {'sequence': 3, **options}
+    result = step(pipeline, **options)  # type: ignore[arg-type]
+    assert result.provenance.compute_ratio == (1 if dense else 0)
+    sequence = int(str(options['sequence']))
+    assert step(pipeline, sequence + 1).provenance.compute_ratio == 0
+
+
+@needs_kernels
+def test_skipped_pictures_count_as_motion_for_reuse() -> None:
+    settings = EdgeSettings(mode='local', dtype='float32', reuse='exact')
+    pipeline = EdgePipeline(settings, WIDE)
+    step(pipeline, 0, image=moving(0)[0])
+    for i in (1, 2):
+        pipeline.skip(stamp_ns=i * PERIOD_NS, sequence=i, motion=moving(i)[1])
+    image, motion = moving(3)
+    result = step(pipeline, 3, image=image, motion=motion)
+    assert result.provenance.recompute_ratio < 0.7
+    assert np.array_equal(result.confidence, step(EdgePipeline(settings, WIDE), 3, image=image).confidence)
+
+
+@needs_kernels
+@pytest.mark.parametrize('reuse', ['exact', 'calibrated'])
+def test_nothing_of_the_cloud_is_left_in_a_local_mask(reuse: Reuse) -> None:
+    """The first mask after the features have gone is the local model's own, computed anew."""
+    settings = EdgeSettings(staleness_s=0.1, dtype='float32', reuse=reuse)
+    pipeline = EdgePipeline(settings, SIZE)
+    step(pipeline, 0)
+    pipeline.offer_features(answer(pipeline, 0))
+    results = [step(pipeline, i) for i in range(1, 5)]  # ages 40, 80, 120, 160 ms
+    assert [r.provenance.source for r in results] == ['fused', 'fused', 'local', 'local']
+    assert [r.provenance.compute_ratio for r in results[2:]] == [1, 0]
+    alone = step(EdgePipeline(EdgeSettings(mode='local', dtype='float32', reuse=reuse), SIZE), 0)
+    assert not np.array_equal(results[1].confidence, alone.confidence)
+    assert np.array_equal(results[2].mask, alone.mask)
+    assert np.array_equal(results[2].confidence, alone.confidence)
+
+
+def test_reuse_says_what_keeps_it() -> None:
+    assert EdgePipeline(EdgeSettings(dtype='bfloat16', reuse='exact'), SIZE).reuse.startswith('off (the sparse engine')
+    assert EdgePipeline(EdgeSettings(reuse='off'), SIZE).reuse == 'off'
+    with pytest.raises(InputError, match="reuse is 'always'"):
+        EdgePipeline(EdgeSettings(reuse='always'), SIZE)  # type: ignore[arg-type]
 
 
 def test_zero_features_change_nothing() -> None:

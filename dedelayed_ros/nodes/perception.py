@@ -164,6 +164,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
                 'images dropped': joiner.dropped if joiner else 0,
                 'images without motion': joiner.unmatched if joiner else 0,
                 'features received': self._figures.features,
+                **({'reuse': pipeline.reuse} if pipeline else {}),
                 **({f'features dropped, {k}': v for k, v in pipeline.dropped_features.items()} if pipeline else {}),
                 'latency ms p50': float(p50),
                 'latency ms p95': float(p95),
@@ -290,6 +291,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
             mask_size=settings.mask_size,
             threads=settings.threads,
             dtype=settings.dtype,
+            reuse=settings.reuse,
             scene_cut_ratio=settings.scene_cut_ratio,
         )
         return EdgePipeline(edge, size)

@@ -64,6 +64,11 @@ class PerceptionSettings(CommonSettings):
     dtype: Literal['auto', 'float32', 'bfloat16'] = parameter(
         'auto', "number format of the model; 'auto' is bfloat16 where the processor multiplies it natively"
     )
+    reuse: Literal['calibrated', 'exact', 'off'] = parameter(
+        'calibrated',
+        'what the model takes over from the frame before: within the accuracy that its calibration gives up, only what '
+        'is exactly the same, or nothing',
+    )
     scene_cut_ratio: float = parameter(
         0.45, 'share of blocks without a motion vector from which a frame counts as another scene', low=0.0, high=1.0
     )

@@ -1,8 +1,8 @@
-"""How far a model may be from exact: tolerances and thresholds that were found within an accuracy budget, and their file.
+"""How far a model may be from exact: tolerances and thresholds found within an accuracy budget, and their file.
 
-The search is FluxShard's (section IV-D1): the larger part of the budget goes to the input's threshold, the rest evenly to
-the profiled layers, in the order of the network; each gets the largest candidate with which the accuracy that is lost so
-far stays within what has been given out so far.
+The search is FluxShard's (section IV-D1): the larger part of the budget goes to the input's threshold, the rest evenly
+to the profiled layers, in the order of the network; each gets the largest candidate with which the accuracy that is
+lost so far stays within what has been given out so far.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Calibration:
         found = {names[stable]: value for stable, value in self.thresholds.items() if stable in names}
         if self.thresholds and not found:
             raise InputError(
-                f'the calibration has thresholds for {", ".join(self.thresholds)}, and the model has none of these layers; '
-                'use the calibration of this model, or make one with `dedelayed calibrate`'
+                f'the calibration has thresholds for {", ".join(self.thresholds)}, and the model has none of these '
+                'layers; use the calibration of this model, or make one with `dedelayed calibrate`'
             )
         return found
 

@@ -1,0 +1,154 @@
+"""The robot's model on the sparse engine: what of each mask is taken over from the frame before.
+
+Masks with and without remote features are two streams through the same weights, each with a memory of its own, so that
+nothing of the cloud is left in a mask without its features. A stream whose last frame was not the one before begins
+with a dense pass, and so does every stream after a scene cut or a lost frame.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dedelayed_ros import sparse
+from dedelayed_ros.errors import InputError
+from dedelayed_ros.models import zoo
+
+if TYPE_CHECKING:
+    from dedelayed_ros.frames import MotionField
+
+Reuse = Literal['calibrated', 'exact', 'off']
+CHOICES: tuple[Reuse, ...] = ('calibrated', 'exact', 'off')
+
+_BLOCK = 16  # pixels a side of a block of the codec
+
+
+def calibration_path(model: str) -> Path:
+    """Where the calibration of a model of the zoo belongs: in the folder `reuse` beside its entry."""
+    path = zoo.path_of(model)
+    return path.parent / 'reuse' / path.name
+
+
+def load_calibration(model: str) -> sparse.Calibration | None:
+    """The calibration of a model; None where there is none.
+
+    Raises:
+        InputError: it is damaged, or was made for other weights.
+    """
+    path = calibration_path(model)
+    if not path.is_file():
+        return None
+    calibration = sparse.Calibration.load(path)
+    if calibration.model != zoo.entry(model).files['local'][1]:
+        raise InputError(
+            f'the calibration {path} was made for other weights of {model!r}; make it again with `dedelayed calibrate '
+            f'--model {model}`, or remove it'
+        )
+    return calibration
+
+
+def at_input(motion: MotionField, size: tuple[int, int]) -> MotionField:
+    """A field of the camera's picture on the model's input of ``size`` (H, W), on blocks that shrink with it."""
+    if motion.size == size:
+        return motion
+    block = motion.block * size[1] / motion.size[1]
+    return motion.resized(size, block=max(4, min(_BLOCK, round(block))))
+
+
+class LocalRunner:
+    """The local model of one stream. One thread at a time.
+
+    ``note`` says what keeps it from reusing as was asked for; empty where nothing does.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        size: tuple[int, int],
+        *,
+        features: tuple[int, int, int] | None,
+        dtype: torch.dtype,
+        reuse: Reuse,
+        threads: int,
+    ) -> None:
+        """``size`` (H, W) of the input; ``features`` (C, h, w) that may come with it, or None.
+
+        Raises:
+            InputError: another ``reuse``, or a calibration that cannot be used. WeightsError: as the zoo's.
+        """
+        if reuse not in CHOICES:
+            raise InputError(f'reuse is {reuse!r}; expected one of: {", ".join(CHOICES)}')
+        self.note = ''
+        self.reuse = reuse
+        self._dtype = dtype
+        self._model = zoo.load_local(model, dtype=dtype)
+        self._size = size
+        self._streams: list[sparse.SparseModule] = []
+        self._last: int | None = None  # number of the stream that had the last frame
+        self._motion: MotionField | None = None  # from that frame to the newest one; None: the same frame
+        self._broken = False  # whether that motion is unknown
+        if features is not None:
+            self._blank = torch.zeros(1, *features)
+        self._with_features = features is not None
+        if reuse != 'off':
+            self._compile(model, threads)
+
+    def _compile(self, model: str, threads: int) -> None:
+        calibration = load_calibration(model) if self.reuse == 'calibrated' else None
+        if self._dtype != torch.float32:
+            self.reuse, self.note = 'off', f'the sparse engine computes in float32, the model in {self._dtype}'
+            return
+        if self.reuse == 'calibrated' and calibration is None:
+            self.reuse = 'exact'
+            self.note = f'{model} has no calibration; `dedelayed calibrate --model {model}` makes one'
+        example: tuple[Tensor, ...] = (torch.zeros(1, 3, *self._size),)
+        if self._with_features:
+            example += (self._blank, torch.zeros(1))
+        try:
+            module = sparse.compile(self._model, example, backend='cpu', calibration=calibration, threads=threads)
+        except InputError as error:
+            self.reuse, self.note = 'off', str(error)
+            return
+        self._streams = [module, module.fork()] if self._with_features else [module]
+
+    def reset(self) -> None:
+        """Forget the stream: the next frame is its first."""
+        self._last = None
+
+    def skip(self, motion: MotionField | None) -> None:
+        """A frame that nothing is computed of: only its motion counts."""
+        if motion is None:
+            self._broken = True
+        elif not self._broken:
+            self._motion = motion if self._motion is None else self._motion.compose(motion)
+
+    @torch.inference_mode()
+    def step(
+        self, small: np.ndarray, features: Tensor | None, age_ms: float, motion: MotionField | None
+    ) -> tuple[Tensor, sparse.SparseStats | None]:
+        """Logits float32 [C, h/4, w/4] of a frame, and what the engine did (None: it computed everything).
+
+        small:    uint8 [h, w, 3] of the input's size.
+        features: float32 [1, C, h/8, w/8] carried to this frame, or None; ``age_ms`` is theirs.
+        motion:   from the frame before to this one, at the camera's size; None: unknown, or another scene.
+        """
+        image = torch.from_numpy(small).permute(2, 0, 1)[None].to(self._dtype) / 255  # channels-last in memory
+        if not self._streams:
+            if features is None:
+                return self._model(image)[0].float(), None
+            return self._model(image, features.to(self._dtype), torch.tensor([age_ms]))[0].float(), None
+        number = 0 if features is None else 1
+        self.skip(motion)
+        since = None
+        if number == self._last and self._motion is not None and not self._broken:
+            since = at_input(self._motion, self._size)
+        inputs: tuple[Tensor, ...] = (image,)
+        if self._with_features:
+            inputs += (self._blank if features is None else features, torch.tensor([age_ms]))
+        logits, stats = self._streams[number].step(*inputs, motion=since)
+        self._last, self._motion, self._broken = number, None, False
+        return logits[0], stats
