@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = 'train the street models: footage, local, remote, joint, export (or all of them in order)'
+HELP = 'train the street models, stage by stage or all stages in order'
 
 _STAGES = ('all', 'footage', 'local', 'remote', 'gate', 'joint', 'codec', 'conv', 'alone', 'export')
 
@@ -51,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     config = recipe(args.recipe)
     shop = Workshop(config, args.data, args.runs / config.name, lambda text: print(text, flush=True))
-    wanted = _STAGES[1:] if args.stage == 'all' else (args.stage,)
+    optional = {'codec': config.codec, 'conv': config.conv}
+    every = tuple(name for name in _STAGES[1:] if name not in optional or optional[name] is not None)
+    wanted = every if args.stage == 'all' else (args.stage,)
     if 'footage' in wanted:
         shop.footage(args.workers)
     if 'local' in wanted:
@@ -66,12 +68,14 @@ def run(args: argparse.Namespace) -> int:
         shop.codec()
     if 'alone' in wanted:
         shop.alone()
+        shop.scores()
     if 'conv' in wanted:
         shop.conv()
     if 'export' in wanted:
         out = args.out or shop.runs
-        path = shop.export('single' if args.single else 'joint', out)
-        print(path)
+        print(shop.export('single' if args.single else 'joint', out))
+        if shop.has('conv'):
+            print(shop.export_conv(out))
     return 0
 
 

@@ -73,8 +73,8 @@ class JointConfig(StageConfig):
     loss without any. ``windows`` is how many answers of the cloud a batch holds, each used at ``batch / windows``
     later frames. A share of ``arrival`` of them is predicted for the moment of arrival, as DeDelayed does, and used
     then without being carried; the others belong to the frame that was seen, and are carried in ``split`` × ``split``
-    parts a cell. ``stills``: how many of the clips of single frames take part; None: all. ``gate`` is the mIoU by which the single-frame remote model must beat the local one before this
-    stage begins.
+    parts a cell. ``stills``: how many of the clips of single frames take part; None: all. ``gate`` is the mIoU by
+    which the single-frame remote model must beat the local one before this stage begins.
     """
 
     longest_delay_ms: float = 600.0

@@ -149,7 +149,8 @@ class Workshop:
             'staleness_s': 0.6,
             'measured': {
                 'training': f'dedelayed train all --recipe {self.config.name}',
-                'single_frame': self._gate_scores(),
+                'single_frame': self._scores('gate'),
+                'local': self._scores('alone'),
             },
         }
         return export_pair(folder, self.config.name, local, remote, codec, card)
@@ -170,7 +171,12 @@ class Workshop:
             for name, model in (('fused', fused), ('alone', self._local('alone')))
         }
         self.say('  '.join(f'local, {name}: {100 * value:.1f}' for name, value in scores.items()))
+        (self.runs / 'alone.json').write_text(json.dumps({name: round(value, 4) for name, value in scores.items()}))
         return scores
+
+    def has(self, name: str) -> bool:
+        """Whether a stage was trained to its end."""
+        return (self.runs / name / 'model.pt').is_file()
 
     def _trained_codec(self) -> tuple[FeatureCodec, np.ndarray]:
         stage = self.config.codec
@@ -181,8 +187,9 @@ class Workshop:
         )
         return codec, np.load(self.runs / 'codec' / 'latents.npy')
 
-    def _gate_scores(self) -> dict[str, float]:
-        path = self.runs / 'gate.json'
+    def _scores(self, name: str) -> dict[str, float]:
+        """mIoU that was measured after a stage; empty where it was not."""
+        path = self.runs / f'{name}.json'
         return json.loads(path.read_text()) if path.is_file() else {}
 
     def _fit(self, task: LocalTask | RemoteTask | JointTask | CodecTask, stage: StageConfig, name: str) -> None:
