@@ -2,6 +2,9 @@
 #   make demo                   a real clip through the whole system; ARGS='--seconds 10' passes switches
 #   make test                   all tests; ARGS='test/masks -k overlay' chooses
 #   make bench                  the sparse engine beside dense ones; installs OpenVINO and ONNX Runtime for that
+#   make kernels                cubins of the CUDA kernels for seven architectures, held to their budget; needs no GPU
+#   make test-kernels           the CUDA kernels on the CPU, plain and under sanitizers
+#   make mutate-kernels         faults planted in them, and what catches each
 #   make build lint clean
 # PYTHON chooses the interpreter (3.10 to 3.12), VENV the folder of the virtual environment, TORCH_ARGS another torch
 # build (arguments of `pip install`, for instance its own index or version), EXTRAS more files of requirements/ to install
@@ -16,7 +19,7 @@ ARGS ?=
 CLIP := .cache/clips/bikes.mp4
 BUILT := install/.built
 
-.PHONY: build demo test bench lint clean FORCE
+.PHONY: build demo test bench kernels test-kernels mutate-kernels lint clean FORCE
 .DELETE_ON_ERROR:
 
 build: $(BUILT)
@@ -33,6 +36,15 @@ bench: $(BUILT) $(CLIP) $(VENV)/.bench
 $(VENV)/.bench: requirements/bench.txt requirements/constraints.txt | $(VENV)/.environment
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt -r $<
 	@touch $@
+
+kernels: $(BUILT)
+	$(VENV)/bin/python scripts/cubins.py $(ARGS)
+
+test-kernels: $(BUILT)
+	$(VENV)/bin/python scripts/test_kernels.py $(ARGS)
+
+mutate-kernels: $(BUILT)
+	$(VENV)/bin/python scripts/mutate_kernels.py $(ARGS)
 
 lint: $(VENV)/.environment
 	$(VENV)/bin/python -m ruff check .

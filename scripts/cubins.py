@@ -86,7 +86,16 @@ def toolchain(cuda: str) -> Path:
     wanted = [pin for pin in pins if re.fullmatch(rf'nvidia-cuda-[a-z]+{suffix}==.*', pin)]
     done = folder / '.complete'
     if not done.exists() or done.read_text().split() != wanted:
-        command = [sys.executable, '-m', 'pip', 'install', '-q', '--disable-pip-version-check', '--no-deps', '--upgrade']
+        command = [
+            sys.executable,
+            '-m',
+            'pip',
+            'install',
+            '-q',
+            '--disable-pip-version-check',
+            '--no-deps',
+            '--upgrade',
+        ]
         if subprocess.run([*command, '--target', folder, *wanted], check=False).returncode:
             raise BuildError(f'pip could not install {" ".join(wanted)}; its message is above')
         done.write_text('\n'.join(wanted))
@@ -142,7 +151,9 @@ def uses(architecture: Architecture, log: str) -> list[Use]:
         shared = re.search(r'(\d+) bytes smem', part)
         spills = [int(n) for n in re.findall(r'(\d+) bytes spill', part)]
         size = int(shared[1]) if shared else 0
-        found.append(Use(architecture.name, name, registers, size, sum(spills), *occupancy(architecture, registers, size)))
+        found.append(
+            Use(architecture.name, name, registers, size, sum(spills), *occupancy(architecture, registers, size))
+        )
     return sorted(found, key=lambda use: use.kernel)
 
 
@@ -177,6 +188,13 @@ def write_budget(found: list[Use]) -> None:
         writer.writerows(use.row for use in found)
 
 
+def package_folder() -> Path:
+    """Where the installed package looks for its cubins."""
+    from dedelayed_ros.sparse.backends.cuda.pycuda_device import cubin_folder
+
+    return cubin_folder()
+
+
 def build(folder: Path, chosen: list[str]) -> list[Use]:
     """Compile for the chosen architectures into a folder, and return what the kernels take."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -191,7 +209,8 @@ def build(folder: Path, chosen: list[str]) -> list[Use]:
         widest = max(of_this, key=lambda use: use.registers)
         spilled = sum(use.spills for use in of_this)
         print(
-            f'{architecture.name}: CUDA {TOOLCHAINS[architecture.cuda]}, {len(of_this)} kernels, {len(cubin) >> 10} KiB, '
+            f'{architecture.name}: CUDA {TOOLCHAINS[architecture.cuda]}, {len(of_this)} kernels, '
+            f'{len(cubin) >> 10} KiB, '
             f'{spilled} bytes of spills, at most {widest.registers} registers ({widest.kernel})',
             flush=True,
         )
@@ -201,12 +220,12 @@ def build(folder: Path, chosen: list[str]) -> list[Use]:
 def main() -> int:
     """Parse the command line and compile."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--out', type=Path, required=True, help='folder for the cubins')
+    parser.add_argument('--out', type=Path, help='folder for the cubins (default: where the package looks for them)')
     parser.add_argument('--arch', action='append', default=[], help='only this architecture, such as sm_87; repeatable')
     parser.add_argument('--write', action='store_true', help='make what is found the budget, instead of checking it')
     args = parser.parse_args()
     try:
-        found = build(args.out, args.arch)
+        found = build(args.out or package_folder(), args.arch)
         problems = [] if args.write else over_budget(found)
     except BuildError as error:
         problems = [str(error)]

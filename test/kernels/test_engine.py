@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import os
-
 import numpy as np
 import pytest
 import torch
 from emulated import ORDERS, EmulatedDevice
 from hypothesis import given
 from hypothesis import strategies as st
+from plans import traced
 from sparse_nets import Attention, DeepLab, Fused, MobileNetV3, RandomNet, ResNetFPN, examples, integers, random_nets
 from sparse_scenes import picture, scenes, shift
 from torch import nn
@@ -22,20 +20,14 @@ from dedelayed_ros.sparse import Alignment
 from dedelayed_ros.sparse.backends.cuda import CudaEngine
 from dedelayed_ros.sparse.backends.reference import ReferenceEngine
 from dedelayed_ros.sparse.backends.unary import Lacking
-from dedelayed_ros.sparse.graph import trace
-from dedelayed_ros.sparse.plan import Plan
 from dedelayed_ros.sparse.runtime import SparseModule
 
 MODES = ('per_layer', 'sticky', Alignment('calibrated', remainder=0.25, spread=0.3))
-_plans: dict[str, Plan] = {}
 
 
-def pair(model, example, device, mode='per_layer', thresholds=None, remap=True, dtype=torch.float32):
-    """The same plan on the specification and on the emulated kernels. A test's model is traced for one order only."""
-    test = os.environ['PYTEST_CURRENT_TEST'].translate({ord(c): None for c in '[]-'})
-    name = functools.reduce(lambda text, order: text.replace(order, ''), ORDERS, test) + str(dtype)
-    plan = _plans.get(name) if '_random_' not in name else None
-    plan = _plans[name] = plan or trace(model, example, dtype=dtype)
+def pair(model, example, device, mode='per_layer', thresholds=None, remap=True, dtype=torch.float32, of=''):
+    """The same plan on the specification and on the emulated kernels."""
+    plan = traced(model, example, dtype, of)
     thresholds = thresholds(len(plan.nodes)) if thresholds else None
     levels = tuple(thresholds or [0.0] * len(plan.nodes))
     given = tuple(x is not None for x in example)
@@ -89,7 +81,7 @@ def test_networks_are_those_of_the_reference(net, mode, device):
 def test_random_networks_are_those_of_the_reference(steps, seed, h, w, mode):
     example = torch.zeros(1, 2, h, w)
     model = RandomNet(on_the_kernels(steps), seed).build(example)
-    reference, cuda = pair(model, (example,), EmulatedDevice(ORDERS[seed % 3], seed), mode)
+    reference, cuda = pair(model, (example,), EmulatedDevice(ORDERS[seed % 3], seed), mode, of=(steps, seed, h, w))
     for image, motion in scenes(seed, 2, (h, w), frames=8):
         got, _ = assert_alike(reference, cuda, (image,), motion)
         for a, b in zip(got, model(image), strict=True):
@@ -106,7 +98,7 @@ def test_truncation_of_random_networks_is_that_of_the_reference(steps, seed, mod
         return [float(x) for x in np.random.default_rng(seed).choice([0, 0, 1, 2, 3], count)]
 
     device = EmulatedDevice(ORDERS[seed % 3], seed)
-    reference, cuda = pair(model, (torch.zeros(1, 2, *size),), device, mode, thresholds)
+    reference, cuda = pair(model, (torch.zeros(1, 2, *size),), device, mode, thresholds, of=(steps, seed))
     for image, motion in scenes(seed, 2, size, frames=10):
         assert_alike(reference, cuda, (image,), motion)
 

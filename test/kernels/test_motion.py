@@ -45,8 +45,12 @@ def launched(name: str, slot: np.ndarray, kept: Kept, motion: MotionField | None
 
 
 @pytest.mark.parametrize('name', GRIDS)
-@pytest.mark.parametrize('seed', range(4))
-def test_exact(name, seed, order):
+def test_exact(name, order):
+    for seed in range(4):
+        assert_exact(name, seed, order)
+
+
+def assert_exact(name, seed, order):
     kept, grid, motion = Kept(), GRIDS[name], field(seed)
     slot = grid_record(grid, kept)
     launched('exact', slot, kept, motion, order)
@@ -55,9 +59,13 @@ def test_exact(name, seed, order):
 
 
 @pytest.mark.parametrize('name', GRIDS)
-@pytest.mark.parametrize('seed', range(4))
 @pytest.mark.parametrize('tolerances', [None, (0.25, 0.0), (0.5, 0.6)])
-def test_carried_and_tolerant(name, seed, tolerances, order):
+def test_carried_and_tolerant(name, tolerances, order):
+    for seed in range(4):
+        assert_carried(name, seed, tolerances, order)
+
+
+def assert_carried(name, seed, tolerances, order):
     kept, grid, motion = Kept(), GRIDS[name], field(seed)
     remainder = torch.randint(-9, 10, (2, *grid.size), generator=torch.Generator().manual_seed(seed))
     for axis, stride in enumerate(grid.stride):
@@ -79,8 +87,12 @@ def test_carried_and_tolerant(name, seed, tolerances, order):
     np.testing.assert_array_equal(np.where(wanted.valid, got, 0), torch.where(wanted.valid, rest, 0).numpy())
 
 
-@pytest.mark.parametrize('seed', range(6))
-def test_propagated(seed, order):
+def test_propagated(order):
+    for seed in range(6):
+        assert_propagated(seed, order)
+
+
+def assert_propagated(seed, order):
     kept, old = Kept(), GRIDS['four']
     source = FrameMotion(field(seed), FRAME, {}).sampled(old)
     if seed % 2:

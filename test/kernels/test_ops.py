@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from emulated import ORDERS, EmulatedDevice
+from plans import traced
 from sparse_nets import integers
 from torch import nn
 
@@ -14,7 +15,6 @@ from dedelayed_ros.frames import MotionField
 from dedelayed_ros.sparse import Alignment
 from dedelayed_ros.sparse.backends.cuda import CudaEngine
 from dedelayed_ros.sparse.backends.unary import _RULES
-from dedelayed_ros.sparse.graph import trace
 from dedelayed_ros.sparse.runtime import SparseModule
 
 DTYPES = {'float32': torch.float32, 'float16': torch.float16}
@@ -114,7 +114,7 @@ UNARY = {
 
 def run(model, image, dtype=torch.float32):
     """Outputs of a dense pass, the same in every order of fibers; what torch says; kernels that were launched."""
-    plan = trace(model.eval(), (image,), dtype=dtype)
+    plan = traced(model.eval(), (image,), dtype)
     found = []
     for order in ORDERS:
         device = EmulatedDevice(order)
@@ -192,7 +192,7 @@ def test_a_position_has_the_same_bits_whatever_it_is_computed_with(order):
     torch.manual_seed(1)
     model = nn.Sequential(nn.Conv2d(3, 37, 3, padding=1), nn.ReLU(), nn.Conv2d(37, 16, 3, dilation=2)).eval()
     image = torch.randn(1, 3, 20, 27)
-    plan = trace(model, (image,))
+    plan = traced(model, (image,))
     engine = CudaEngine(plan, Alignment(), (0.0,) * len(plan.nodes), device=EmulatedDevice(order))
     module = SparseModule(engine, (True,))
     module.step(image)

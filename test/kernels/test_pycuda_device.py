@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from fake_driver import FakeDriver
+from plans import traced
 from sparse_nets import ResNetFPN, integers
 from sparse_scenes import scenes
 from torch.utils import _pytree as pytree
@@ -20,7 +21,6 @@ from dedelayed_ros.sparse import Alignment
 from dedelayed_ros.sparse.backends.cuda import CudaEngine, pycuda_device
 from dedelayed_ros.sparse.backends.cuda.pycuda_device import PyCudaDevice, find_cubin, open_device
 from dedelayed_ros.sparse.backends.unary import Lacking
-from dedelayed_ros.sparse.graph import trace
 from dedelayed_ros.sparse.runtime import SparseModule
 
 SIZE = (24, 32)
@@ -35,7 +35,7 @@ def folder(tmp_path):
 
 def module_on(driver, folder):
     model = integers(ResNetFPN(), 1, -1, 2)
-    plan = trace(model, (torch.zeros(1, 3, *SIZE),))
+    plan = traced(model, (torch.zeros(1, 3, *SIZE),))
     engine = CudaEngine(plan, Alignment(), (0.0,) * len(plan.nodes), device=PyCudaDevice(driver, 0, folder))
     return model, SparseModule(engine, (True,))
 
