@@ -1,7 +1,7 @@
 """Run the CUDA kernels' tests on the CPU, plain and under sanitizers: `make test-kernels`.
 
-Plain: every test, in three orders of the threads of a block. AddressSanitizer and UBSan: all tests of single kernels and
-whole networks in one order. ThreadSanitizer: every kernel at its smallest size.
+Plain: every test, in three orders of the threads of a block. AddressSanitizer and UBSan: all tests of single kernels,
+and whole networks in one order. ThreadSanitizer: every kernel at its smallest size.
 """
 
 from __future__ import annotations

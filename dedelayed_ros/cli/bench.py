@@ -18,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', default='street-v1', help='of the zoo (default: street-v1)')
     parser.add_argument('--size', default='640x320', metavar='WxH', help="the camera's size (default: 640x320)")
     parser.add_argument('--rounds', type=int, default=40, metavar='N', help='measurements of each (default: 40)')
+    parser.add_argument(
+        '--device', choices=['auto', 'cpu', 'cuda'], default='auto', help='where the sparse engine runs (default: auto)'
+    )
     parser.add_argument('--clip', metavar='FILE', help='also measure the real motion of this video')
 
 
@@ -32,8 +35,9 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f'--size is {args.size!r}; expected WIDTHxHEIGHT in pixels, such as 640x320')
     if args.rounds < 1:
         raise InputError(f'--rounds is {args.rounds}; expected at least 1')
+    camera = int(height), int(width)
     found = bench_sparse(
-        BenchSettings(model=args.model, camera=(int(height), int(width)), rounds=args.rounds, clip=args.clip)
+        BenchSettings(model=args.model, camera=camera, rounds=args.rounds, clip=args.clip, device=args.device)
     )
     print('\n' + table(found) + '\n')
     args.out.mkdir(parents=True, exist_ok=True)

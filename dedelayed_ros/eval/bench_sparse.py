@@ -26,7 +26,7 @@ _WARM_UP = 3
 class BenchSettings:
     """``model`` of the zoo; ``camera`` size (H, W) that its local input follows from; ``rounds`` in each of which
     everything runs once, in turn; ``threads`` of the dense engines (the sparse one has one); ``clip``: a video whose
-    real motion is measured too, or None.
+    real motion is measured too, or None; ``device`` of the sparse engine: 'auto', 'cpu' or 'cuda'.
     """
 
     model: str = 'street-v1'
@@ -34,6 +34,7 @@ class BenchSettings:
     rounds: int = 40
     threads: tuple[int, ...] = (1, 2)
     clip: str | None = None
+    device: str = 'auto'
 
 
 @dataclass
@@ -66,8 +67,8 @@ def bench_sparse(settings: BenchSettings, say: Callable[[str], None] = print) ->
     h, w = model_sizes(settings.camera).local
     generator = torch.Generator().manual_seed(1)
     base = torch.rand(1, 3, h, w, generator=generator)
-    compiled = sparse.compile(zoo.load_local(settings.model, torch.float32), (base,))
-    if compiled.backend != 'cpu':
+    compiled = sparse.compile(zoo.load_local(settings.model, torch.float32), (base,), backend=settings.device)
+    if compiled.backend == 'reference':
         say(f'the sparse engine runs on its {compiled.backend} backend, which is not made for speed: '
             f'{compiled.backend_reason}')  # fmt: skip
     say(f'{settings.model}, local input {w}x{h}; sparse engine on {compiled.backend}, {settings.rounds} rounds')
