@@ -7,7 +7,9 @@ import pytest
 import torch
 from emulated import THREADS, launch
 
+from dedelayed_ros.errors import InputError
 from dedelayed_ros.masks import reference
+from dedelayed_ros.masks.cuda import CudaMasks
 
 NONE = np.uint64(0)
 
@@ -76,3 +78,24 @@ def test_paint(weight, order):
     launch('paint', (1,), THREADS, arguments, order)
     np.testing.assert_array_equal(colours, reference.colorize(mask, palette))
     np.testing.assert_array_equal(overlay, reference.overlay(image, mask, palette, weight))
+
+
+def test_masks_on_a_device(device):
+    random = np.random.default_rng(5)
+    palette = random.integers(0, 256, (256, 3), dtype=np.uint8)
+    masks = CudaMasks(device, (5, 6, 9), (23, 31), palette)
+    for _ in range(2):
+        logits = random.standard_normal((5, 6, 9)).astype(np.float32)
+        image = random.integers(0, 256, (23, 31, 3), dtype=np.uint8)
+        wanted, level = reference.render(torch.from_numpy(logits), (23, 31))
+        mask, confidence = masks.render(logits)
+        np.testing.assert_array_equal(mask, wanted)
+        assert np.abs(confidence.astype(int) - level).max() <= 1
+        _, _, overlay = masks.overlay(logits, image, 90)
+        np.testing.assert_array_equal(overlay, reference.overlay(image, wanted, palette, 90))
+    with pytest.raises(InputError, match=r'logits are \[5, 6, 8\], this was made for \[5, 6, 9\]'):
+        masks.render(np.zeros((5, 6, 8), np.float32))
+    with pytest.raises(InputError, match='palette'):
+        CudaMasks(device, (5, 6, 9), (23, 31), palette[:9])
+    with pytest.raises(InputError, match='image is'):
+        masks.overlay(logits, image[1:], 90)
