@@ -99,10 +99,10 @@ class FeatureCarrier:
     Call :meth:`advance` for every picture of the stream in order, :meth:`offer` when an answer arrives, and
     :meth:`current` where a mask is wanted. Not thread-safe: its owner serialises the calls.
 
-    ``features_size`` is the cells (h, w) of the features' grid; ``cell`` and ``split`` are those of
-    :func:`warp_features`. ``decode`` makes features [1, F, h, w] of what an answer holds, once an answer; None: it
-    holds features. ``staleness_s``: an answer older than this is dropped (seconds). Dropped answers are counted by
-    reason in ``dropped``.
+    ``features_size`` is the cells (h, w) of the features' grid, ``channels`` what an answer has (None: any); ``cell``
+    and ``split`` are those of :func:`warp_features`. ``decode`` makes features [1, F, h, w] of what an answer holds, once
+    an answer; None: it holds features. ``staleness_s``: an answer older than this is dropped (seconds). Dropped answers
+    are counted by reason in ``dropped``.
     """
 
     # Ten seconds at 30 Hz: any staleness limit that makes sense is shorter, and the memory is a few hundred kilobytes.
@@ -112,12 +112,14 @@ class FeatureCarrier:
         self,
         features_size: tuple[int, int],
         *,
+        channels: int | None = None,
         cell: int = CELL,
         split: int = 1,
         decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
         staleness_s: float = 0.6,
     ) -> None:
         self._grid = features_size
+        self._channels = channels
         self._cell, self._split = cell, split
         self._decode = decode
         self._features: torch.Tensor | None = None  # of the record in use
@@ -159,7 +161,8 @@ class FeatureCarrier:
 
     def offer(self, record: FeatureRecord) -> None:
         """An answer arrived; the one for the newest frame wins, whatever the order of arrival."""
-        if record.features.shape[-2:] != self._grid:
+        channels, *grid = record.features.shape
+        if tuple(grid) != self._grid or self._channels not in (None, channels):
             self.dropped['wrong shape'] += 1
             return
         if any(known is not None and record.stamp_ns <= known.stamp_ns for known in (self._record, self._waiting)):

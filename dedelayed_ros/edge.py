@@ -101,6 +101,7 @@ class EdgePipeline:
         self.staleness_s = self.entry.staleness_s if settings.staleness_s is None else settings.staleness_s
         self._carrier = FeatureCarrier(
             self._sizes.features[-2:],
+            channels=self.entry.link_channels,
             split=self.entry.carry_split,
             staleness_s=self.staleness_s,
             decode=None if codec is None else torch.inference_mode()(codec.decode),

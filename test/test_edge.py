@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from dedelayed_ros import masks, native
 from dedelayed_ros.edge import EdgePipeline, EdgeSettings
 from dedelayed_ros.errors import InputError, WeightsError
 from dedelayed_ros.frames import MotionField, resize
+from dedelayed_ros.greeting import link_shape
 from dedelayed_ros.link import FeatureRecord
 from dedelayed_ros.models import model_sizes, zoo
 from dedelayed_ros.reuse import Reuse
@@ -27,8 +30,8 @@ def picture(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
 
 
 def answer(pipeline: EdgePipeline, sequence: int, scale: float = 3.0) -> FeatureRecord:
-    shape = model_sizes(pipeline.size).features
-    features = np.random.default_rng(sequence).normal(size=shape).astype(np.float32) * scale
+    shape = link_shape(pipeline.entry, model_sizes(pipeline.size))
+    features = np.rint(np.random.default_rng(sequence).normal(size=shape) * scale).astype(np.float32)
     return FeatureRecord(
         sequence=sequence,
         stamp_ns=sequence * PERIOD_NS,
@@ -154,7 +157,8 @@ def test_reuse_says_what_keeps_it() -> None:
 
 
 def test_zero_features_change_nothing() -> None:
-    local, fused = (EdgePipeline(EdgeSettings(mode=mode), SIZE) for mode in ('local', 'fused'))
+    # A model without a codec: zero latents of one with it are features like any other.
+    local, fused = (EdgePipeline(EdgeSettings(mode=mode, model='street-v1'), SIZE) for mode in ('local', 'fused'))
     fused.offer_features(answer(fused, 0, scale=0.0))
     a, b = step(local, 0), step(fused, 0)
     assert (a.provenance.source, b.provenance.source) == ('local', 'fused')
@@ -276,3 +280,12 @@ def test_what_cannot_be_used_is_said() -> None:
         EdgePipeline(EdgeSettings(), (4, 4))
     with pytest.raises(WeightsError, match='no-such-model'):
         EdgePipeline(EdgeSettings(model='no-such-model'), SIZE)
+
+
+def test_answers_of_another_shape_are_counted_and_not_used() -> None:
+    pipeline = EdgePipeline(EdgeSettings(), SIZE)
+    right = answer(pipeline, 0)
+    for features in (right.features[1:], right.features[:, 1:]):
+        pipeline.offer_features(replace(right, features=features))
+    assert step(pipeline, 0).provenance.source == 'local'
+    assert pipeline.dropped_features['wrong shape'] == 2

@@ -13,8 +13,9 @@ import time
 import pytest
 from tiny import Camera, wait_until
 
-from dedelayed_ros.link import CloudClient, FeatureRecord, Hello, LinkSettings
-from dedelayed_ros.models import model_sizes, zoo
+from dedelayed_ros.greeting import feature_format, greeting
+from dedelayed_ros.link import CloudClient, FeatureRecord, LinkSettings
+from dedelayed_ros.models import zoo
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -49,8 +50,7 @@ def test_a_cloud_serves_the_model_of_the_zoo_until_it_is_told_to_end(command, fr
         'cloud', '--listen', f'127.0.0.1:{port}', '--threads', '1', '--name', 'test-cloud', '--ready-file', str(ready)
     )
     size = (64, 96)
-    entry, sizes = zoo.entry('street-v1'), model_sizes(size)
-    hello = Hello(entry.name, entry.checksum, len(entry.labels.names), sizes.features, sizes.remote, size, 10.0)
+    hello = greeting(zoo.DEFAULT, size, 10.0)
     got: list[FeatureRecord] = []
     camera: list[Camera] = []
     client = CloudClient(
@@ -58,18 +58,19 @@ def test_a_cloud_serves_the_model_of_the_zoo_until_it_is_told_to_end(command, fr
         hello,
         got.append,
         request_keyframe=lambda: camera[0].request_keyframe(),
+        feature_format=feature_format(zoo.DEFAULT),
     )
     # The robot is there first: it is served as soon as the model is loaded.
     with client, Camera(client.submit, rate=10.0) as running:
         camera.append(running)
-        assert child.stdout.readline().startswith(f'ready: street-v1 at 127.0.0.1:{port} as test-cloud')
+        assert child.stdout.readline().startswith(f'ready: {zoo.DEFAULT} at 127.0.0.1:{port} as test-cloud')
         wait_until(lambda: len(got) >= 3, 20, str(client.status))
         wait_until(ready.exists)
         assert client.status.worker == 'test-cloud'
         child.send_signal(signal.SIGTERM)
         assert child.wait(timeout=10) == 0
         wait_until(lambda: not client.status.connected)
-    assert got[0].features.shape == sizes.features
+    assert got[0].features.shape == hello.feature_shape
     assert not ready.exists()
     assert child.stderr.read() == ''
 

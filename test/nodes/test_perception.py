@@ -19,6 +19,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
 from dedelayed_ros.frames import EncoderSettings, H264Encoder
+from dedelayed_ros.greeting import link_shape
 from dedelayed_ros.link import FeatureRecord
 from dedelayed_ros.models import model_sizes, zoo
 from dedelayed_ros.nodes.images import octets, to_image, to_rgb
@@ -170,8 +171,8 @@ def test_features_of_an_earlier_frame_are_fused_when_its_motion_is_known(
         coded = CodedFrame(number, max(number - 1, 0), stamp, 'a', encoder.encode(image))
         encoded.publish(encoded_message(coded))
         if number == 2:
-            channels, height, width = model_sizes(size).features
-            values = np.random.default_rng(0).normal(size=(channels, height, width)).astype(np.float32)
+            shape = link_shape(zoo.entry(zoo.DEFAULT), model_sizes(size))
+            values = np.rint(3 * np.random.default_rng(0).normal(size=shape)).astype(np.float32)
             record = FeatureRecord(1, start_ns + 40_000_000, values, 77.0, 50.0, 20.0, 1234, 567)
             features.publish(features_message(record, 'a'))
             observer.spin(0.3)
