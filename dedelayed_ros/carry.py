@@ -100,9 +100,9 @@ class FeatureCarrier:
     :meth:`current` where a mask is wanted. Not thread-safe: its owner serialises the calls.
 
     ``features_size`` is the cells (h, w) of the features' grid, ``channels`` what an answer has (None: any); ``cell``
-    and ``split`` are those of :func:`warp_features`. ``decode`` makes features [1, F, h, w] of what an answer holds, once
-    an answer; None: it holds features. ``staleness_s``: an answer older than this is dropped (seconds). Dropped answers
-    are counted by reason in ``dropped``.
+    and ``split`` are those of :func:`warp_features`. ``decode`` makes features [1, F, h, w] of what an answer holds,
+    once an answer; None: it holds features. ``staleness_s``: an answer older than this is dropped (seconds). Dropped
+    answers are counted by reason in ``dropped``.
     """
 
     # Ten seconds at 30 Hz: any staleness limit that makes sense is shorter, and the memory is a few hundred kilobytes.
