@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = 'measure accuracy: over the delay of the cloud'
+HELP = 'measure accuracy: over the delay of the cloud, and of the sparse engine'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,11 +41,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--threads', type=int, default=2, metavar='N', help='threads that compute (default: %(default)s)'
     )
     delay.add_argument('--store', action='store_true', help="write the table into the model's entry too")
+    engine = parsers.add_parser('engine', help='what the sparse engine computes and what that costs, in every mode')
+    engine.add_argument('--model', default='street-v1', help='entry of the zoo, or path of one (default: %(default)s)')
+    engine.add_argument(
+        '--seeds', default='800000:800008', metavar='A:B', help='streets A to B-1 (default: %(default)s)'
+    )
+    engine.add_argument('--frames', type=int, default=52, metavar='N', help='frames of each street (default: 52)')
+    engine.add_argument('--clip', metavar='FILE', help='also this video, whose truth is the mask of the dense model')
+    engine.add_argument(
+        '--full', action='store_true', help="run the model at the camera's size, not at its own fraction of it"
+    )
+    engine.add_argument('--calibration', type=Path, metavar='FILE', help="another calibration than the model's own")
+    engine.add_argument('--json', type=Path, metavar='FILE', help='write the figures there')
+    engine.add_argument('--out', type=Path, default=Path('out/eval'), metavar='DIR', help='folder of plot and table')
+    engine.add_argument(
+        '--data',
+        type=Path,
+        default=Path('~/.cache/dedelayed/footage').expanduser(),
+        metavar='DIR',
+        help='cache of rendered clips (default: %(default)s)',
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one evaluation."""
-    return _delay(args)
+    return _engine(args) if args.what == 'engine' else _delay(args)
+
+
+def _engine(args: argparse.Namespace) -> int:
+    import json
+
+    import torch
+
+    from dedelayed_ros.eval.delay_command import parse_seeds
+    from dedelayed_ros.eval.engine_figures import engine_figure
+    from dedelayed_ros.eval.engine_table import EngineSettings, engine_table, markdown
+
+    torch.set_num_threads(1)
+    settings = EngineSettings(
+        model=args.model,
+        seeds=parse_seeds(args.seeds),
+        frames=args.frames,
+        clip=args.clip,
+        full=args.full,
+        calibration=args.calibration,
+        cache=args.data,
+    )
+    found = engine_table(settings, lambda text: print(text, flush=True))
+    text = markdown(found)
+    print('\n' + text)
+    args.out.mkdir(parents=True, exist_ok=True)
+    plot, table = args.out / 'engine.png', args.out / 'engine.md'
+    engine_figure(found).savefig(plot)
+    table.write_text(text)
+    print(f'  plot        {plot}\n  table       {table}')
+    if args.json is not None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(found, indent=1) + '\n')
+        print(f'  figures     {args.json}')
+    return 0
 
 
 def _delay(args: argparse.Namespace) -> int:

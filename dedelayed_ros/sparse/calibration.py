@@ -74,7 +74,7 @@ class Calibration:
             if not all(value >= 0 and math.isfinite(value) for value in thresholds.values()):
                 raise ValueError('a threshold below 0')
             _ = calibration.alignment
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
             raise InputError(
                 f'the calibration {path} cannot be used ({error}); make it again with `dedelayed calibrate`'
             ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -61,19 +62,33 @@ def compile(
         if thresholds is not None or alignment != 'per_layer':
             raise InputError('a calibration brings its own alignment and thresholds; give one or the other')
         alignment, thresholds = calibration.alignment, calibration.on(plan)
-    engine = make_engine(
-        backend, plan, parse(alignment), _by_node(plan, thresholds or {}), remap=remap, threads=threads
+    how = _How(backend, remap, threads)
+    return SparseModule(
+        how.engine(plan, parse(alignment), thresholds or {}), tuple(x is not None for x in example_inputs), how
     )
-    return SparseModule(engine, tuple(x is not None for x in example_inputs))
+
+
+@dataclass(frozen=True)
+class _How:
+    """What stays the same when a module gets other tolerances."""
+
+    backend: str
+    remap: bool
+    threads: int
+
+    def engine(self, plan: Plan, alignment: Alignment, thresholds: Mapping[str, float]) -> Engine:
+        levels = _by_node(plan, thresholds)
+        return make_engine(self.backend, plan, alignment, levels, remap=self.remap, threads=self.threads)
 
 
 class SparseModule:
     """One stream through a compiled model. The state is here, the weights are shared with all its forks."""
 
-    def __init__(self, engine: Engine, given: tuple[bool, ...]) -> None:
-        """``given``: which arguments of the model are tensors (others are None for good)."""
+    def __init__(self, engine: Engine, given: tuple[bool, ...], how: _How | None = None) -> None:
+        """``given``: which arguments of the model are tensors (others are None for good); ``how`` it was made."""
         self._engine = engine
         self._given = given
+        self._how = how or _How(engine.name, True, 1)
         self._state = engine.new_state()
 
     @property
@@ -102,7 +117,18 @@ class SparseModule:
 
     def fork(self) -> SparseModule:
         """Another stream through the same weights, with a memory of its own that is empty."""
-        return SparseModule(self._engine, self._given)
+        return SparseModule(self._engine, self._given, self._how)
+
+    def with_tolerance(
+        self,
+        alignment: str | Alignment = 'per_layer',
+        thresholds: Mapping[str, float] | None = None,
+        *,
+        remap: bool = True,
+    ) -> SparseModule:
+        """The same model, not traced again, with other tolerances and an empty memory; arguments as ``compile``'s."""
+        how = replace(self._how, remap=remap)
+        return SparseModule(how.engine(self.plan, parse(alignment), thresholds or {}), self._given, how)
 
     def reset(self) -> None:
         """Forget everything: the next step is dense."""

@@ -1,0 +1,88 @@
+"""`dedelayed calibrate`: how much accuracy the sparse engine may give up, and where, for one model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+HELP = "find the sparse engine's thresholds and tolerances for a model, within an accuracy budget"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The switches."""
+    parser.add_argument('--model', default='street-v1', help='entry of the zoo, or path of one (default: %(default)s)')
+    parser.add_argument(
+        '--clip', metavar='FILE', help="calibrate on this video and the dense model's masks; default: labelled streets"
+    )
+    parser.add_argument(
+        '--seeds', default='700000:700006', metavar='A:B', help='streets A to B-1 (default: %(default)s)'
+    )
+    parser.add_argument('--frames', type=int, default=24, metavar='N', help='frames of each clip (default: 24)')
+    parser.add_argument(
+        '--loss', type=float, default=0.03, metavar='SHARE', help='accuracy to give up, relative (default: 0.03)'
+    )
+    parser.add_argument(
+        '--share',
+        type=float,
+        default=2 / 3,
+        metavar='SHARE',
+        help="part of it for the input's threshold (default: 2/3)",
+    )
+    parser.add_argument(
+        '--data',
+        type=Path,
+        default=Path('~/.cache/dedelayed/footage').expanduser(),
+        metavar='DIR',
+        help='cache of rendered clips (default: %(default)s)',
+    )
+    parser.add_argument('--save', type=Path, metavar='FILE', help='write the calibration there, not beside the weights')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write every trial there')
+    parser.add_argument('--out', type=Path, default=Path('out/calibrate'), metavar='DIR', help='folder of the plot')
+
+
+def _seeds(text: str) -> range:
+    from dedelayed_ros.errors import InputError
+
+    first, _, end = text.partition(':')
+    if not (first.isdigit() and end.isdigit() and int(first) < int(end)):
+        raise InputError(f"--seeds is {text!r}; expected 'A:B' with A < B, such as 700000:700006")
+    return range(int(first), int(end))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search, print what was found, write calibration, figures and plot."""
+    import torch
+
+    from dedelayed_ros.eval.calibrate import CalibrateSettings, calibrate
+    from dedelayed_ros.eval.engine_figures import calibration_figure
+    from dedelayed_ros.reuse import calibration_path
+
+    torch.set_num_threads(1)
+    settings = CalibrateSettings(
+        model=args.model,
+        clip=args.clip,
+        seeds=_seeds(args.seeds),
+        frames=args.frames,
+        loss=args.loss,
+        share=args.share,
+        cache=args.data,
+    )
+    calibration, found = calibrate(settings, lambda text: print(text, flush=True))
+    print(
+        f'\n{args.model}: mIoU {found["dense_miou"]:.4f} → {found["miou"]:.4f} ({-found["relative_loss"]:+.2%}), '
+        f'compute ratio {found["exact_compute_ratio"]:.3f} → {found["compute_ratio"]:.3f}, input recompute ratio '
+        f'{found["recompute_ratio"]:.3f}\n'
+    )
+    path = args.save or calibration_path(args.model)
+    calibration.save(path)
+    print(f'  calibration {path}')
+    args.out.mkdir(parents=True, exist_ok=True)
+    plot = args.out / 'calibration.png'
+    calibration_figure(found).savefig(plot)
+    print(f'  plot        {plot}')
+    if args.json is not None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(found, indent=1) + '\n')
+        print(f'  figures     {args.json}')
+    return 0

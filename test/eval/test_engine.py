@@ -1,0 +1,103 @@
+"""What the engine computes of moving pictures, and its calibration: the figures are of what they say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dedelayed_ros import native, sparse
+from dedelayed_ros.cli import main
+from dedelayed_ros.eval import calibrate as calibrating
+from dedelayed_ros.eval import engine_table
+from dedelayed_ros.eval.sequences import Sequences, Step, judge, recorded
+from dedelayed_ros.frames import MotionField, resize
+from dedelayed_ros.models import zoo
+from dedelayed_ros.reuse import at_input, calibration_path
+from dedelayed_ros.sparse import Calibration
+
+pytestmark = pytest.mark.skipif(native.library() is None, reason=native.why_missing() or 'built')
+
+
+def moving(model: torch.nn.Module, size: tuple[int, int], frames: int, noise: float = 0.0) -> Sequences:
+    """One clip whose content moves to the right by 32 pixels a frame, with the dense model's masks as labels."""
+    rng = np.random.default_rng(3)
+    wide = resize(rng.integers(0, 256, (6, 24, 3), dtype=np.uint8), (size[0], size[1] + 32 * frames))
+    vectors = np.zeros((*MotionField.identity(size).valid.shape, 2), np.int16)
+    vectors[..., 0] = 4 * 32
+    steps = []
+    for i in range(frames):
+        left = 32 * (frames - i)
+        picture = wide[:, left : left + size[1]] + rng.integers(0, 2, (*size, 3)) * noise
+        image = torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None] / 255
+        with torch.inference_mode():
+            dense = model(image)[0]
+        truth = dense.argmax(0).to(torch.uint8).repeat_interleave(8, 0).repeat_interleave(8, 1).numpy()
+        steps.append(Step(image, MotionField(size, vectors) if i else None, truth, dense))
+    return Sequences('moving', [steps], True)
+
+
+def test_ratios_and_accuracy_leave_out_the_first_frame() -> None:
+    model = zoo.load_local('street-v1', torch.float32)
+    footage = moving(model, (64, 192), 4)
+    module = sparse.compile(model, (footage.clips[0][0].image,))
+    found = judge(module, footage)
+    assert 0 < found.compute_ratio < 0.7
+    assert found.recompute_ratio == pytest.approx(32 / 192)
+    assert found.agreement == 1.0
+    assert found.by_clip == [found.compute_ratio]
+    assert judge(module, footage, quick=True).miou == 1.0
+    assert footage.dense_accuracy() == judge(module, footage).miou
+
+
+def test_a_video_is_cut_where_there_is_no_motion(real_clip: Path) -> None:
+    model = zoo.load_local('street-v1', torch.float32)
+    footage = recorded(model, (128, 320), str(real_clip), 70)
+    assert len(footage.clips) > 1
+    assert sum(len(clip) for clip in footage.clips) <= 70
+    assert all(clip[0].motion is None and all(step.motion is not None for step in clip[1:]) for clip in footage.clips)
+    assert not footage.labelled
+
+
+def test_motion_is_brought_to_the_models_input() -> None:
+    vectors = np.zeros((20, 40, 2), np.int16)
+    vectors[3, 5] = (8, -6)
+    half = at_input(MotionField((320, 640), vectors), (160, 320))
+    assert half.block == 8
+    assert half.qpel[3, 5].tolist() == [4, -3]
+    assert at_input(half, (160, 320)) is half
+
+
+@pytest.mark.timeout(300)
+def test_the_commands_measure_and_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def streets(model, size, cache, seeds, frames, say):  # type: ignore[no-untyped-def]
+        return moving(model, size, frames, noise=1.0)
+
+    monkeypatch.setattr(calibrating, 'streets', streets)
+    monkeypatch.setattr(engine_table, 'streets', streets)
+    monkeypatch.setattr(calibrating, '_LEVELS', (0.5,))
+    path, trials, figures = (tmp_path / name for name in ('calibration.json', 'trials.json', 'engine.json'))
+    words = ['--frames', '3', '--out', str(tmp_path)]
+    assert main(['calibrate', '--loss', '0.5', '--save', str(path), '--json', str(trials), *words]) == 0
+    calibration = Calibration.load(path)
+    assert calibration.model == zoo.entry('street-v1').files['local'][1]
+    assert calibration.thresholds
+    found = json.loads(trials.read_text())
+    assert found['relative_loss'] <= found['loss'] == 0.5
+    assert found['compute_ratio'] < found['exact_compute_ratio']
+    assert found['compute_ratio'] in [trial['compute_ratio'] for trial in found['trials']]
+    assert main(['eval', 'engine', '--calibration', str(path), '--json', str(figures), *words]) == 0
+    rows = {row['mode']: row for row in json.loads(figures.read_text())['rows']}
+    assert rows['calibrated']['compute_ratio'] < rows['exact, per layer']['compute_ratio']
+    assert rows['calibrated']['compute_ratio'] < rows['calibrated, without remap']['compute_ratio']
+    assert rows['exact, per layer']['relative_loss'] == rows['exact, sticky']['relative_loss'] == 0
+    assert rows['exact, per layer']['compute_ratio'] <= rows['exact, sticky']['compute_ratio']
+    assert (tmp_path / 'engine.png').stat().st_size > 1000 and (tmp_path / 'calibration.png').stat().st_size > 1000
+    assert 'calibrated, without remap' in (tmp_path / 'engine.md').read_text()
+
+
+def test_a_calibration_lies_beside_its_weights() -> None:
+    assert calibration_path('street-v1').parent == zoo.path_of('street-v1').parent / 'reuse'
