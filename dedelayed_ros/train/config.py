@@ -166,10 +166,10 @@ STREET_V2 = TrainConfig(
     local=StageConfig(steps=3600, batch=12, rate=3e-3, crop=(320, 640), class_balance=0.4),
     remote=RemoteConfig(steps=2200, batch=3, rate=2e-3, crop=(320, 640), class_balance=0.4, through_features=0.25),
     joint=JointConfig(
-        steps=1500, batch=12, rate=2e-3, crop=(320, 640), class_balance=0.4, arrival=0.25, split=2, stills=120
+        steps=1200, batch=12, rate=2e-3, crop=(320, 640), class_balance=0.4, arrival=0.25, split=2, stills=120
     ),
     conv=StageConfig(steps=2400, batch=4, rate=2e-3, crop=(320, 480), class_balance=0.4),
-    codec=CodecConfig(steps=1500, batch=12, rate=2e-3, crop=(320, 640), ema=0.99),
+    codec=CodecConfig(steps=1000, batch=12, rate=2e-3, crop=(320, 640), ema=0.99),
     single=('stills', 'clips'),
     base='street-v1',
 )
