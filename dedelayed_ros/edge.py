@@ -20,7 +20,7 @@ from dedelayed_ros.frames import resize
 from dedelayed_ros.models import model_sizes, zoo
 from dedelayed_ros.models.dtypes import resolve_dtype
 from dedelayed_ros.provenance import Provenance
-from dedelayed_ros.reuse import LocalRunner, Reuse
+from dedelayed_ros.reuse import Device, LocalRunner, Reuse
 
 if TYPE_CHECKING:
     from dedelayed_ros.frames import MotionField
@@ -38,7 +38,8 @@ class EdgeSettings:
     no longer help the model. ``mask_size``: masks at the camera's size or at the model's own. ``threads`` that the
     calling thread computes with. ``dtype``: 'auto' takes bfloat16 where the processor multiplies it natively.
     ``reuse``: what the model may take over from the frame before ('calibrated' within the accuracy that its calibration
-    gives up, 'exact' where nothing is given up, 'off' computes everything).
+    gives up, 'exact' where nothing is given up, 'off' computes everything). ``device``: 'cpu', or 'cuda' for a GPU
+    through the sparse engine, where 'auto' is float32.
     ``scene_cut_ratio``: share of blocks without a motion vector from which a picture counts as another scene (0–1);
     ``scene_cut_level``: mean grey-level difference (0–255) to the picture
     before that tells the same of a key frame that came without any vectors.
@@ -51,6 +52,7 @@ class EdgeSettings:
     threads: int = 1
     dtype: Literal['auto', 'float32', 'bfloat16'] = 'auto'
     reuse: Reuse = 'calibrated'
+    device: Device = 'cpu'
     scene_cut_ratio: float = 0.45
     scene_cut_level: float = 40.0
 
@@ -93,9 +95,10 @@ class EdgePipeline:
             settings.model,
             self._input_size,
             features=self._sizes.features if settings.mode == 'fused' else None,
-            dtype=resolve_dtype(settings.dtype),
+            dtype=resolve_dtype('float32' if (settings.device, settings.dtype) == ('cuda', 'auto') else settings.dtype),
             reuse=settings.reuse,
             threads=settings.threads,
+            device=settings.device,
         )
         codec = zoo.load_codec(settings.model)
         self.staleness_s = self.entry.staleness_s if settings.staleness_s is None else settings.staleness_s

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dedelayed_ros.frames import MotionField
 
 Reuse = Literal['calibrated', 'exact', 'off']
+Device = Literal['cpu', 'cuda']
 CHOICES: tuple[Reuse, ...] = ('calibrated', 'exact', 'off')
 
 _BLOCK = 16  # pixels a side of a block of the codec
@@ -74,16 +75,23 @@ class LocalRunner:
         dtype: torch.dtype,
         reuse: Reuse,
         threads: int,
+        device: Device = 'cpu',
     ) -> None:
         """``size`` (H, W) of the input; ``features`` (C, h, w) that may come with it, or None.
 
         Raises:
-            InputError: another ``reuse``, or a calibration that cannot be used. WeightsError: as the zoo's.
+            InputError: another ``reuse``, a calibration that cannot be used, or ``device`` 'cuda' where there is none.
+            WeightsError: as the zoo's.
         """
         if reuse not in CHOICES:
             raise InputError(f'reuse is {reuse!r}; expected one of: {", ".join(CHOICES)}')
         self.note = ''
+        if device == 'cuda' and reuse == 'off':
+            raise InputError(
+                "device 'cuda' runs the sparse engine: set reuse to 'calibrated' or 'exact', or device 'cpu'"
+            )
         self.reuse = reuse
+        self._device = device
         self._dtype = dtype
         self._model = zoo.load_local(model, dtype=dtype)
         self._size = size
@@ -109,8 +117,12 @@ class LocalRunner:
         if self._with_features:
             example += (self._blank, torch.zeros(1))
         try:
-            module = sparse.compile(self._model, example, backend='cpu', calibration=calibration, threads=threads)
+            module = sparse.compile(
+                self._model, example, backend=self._device, calibration=calibration, threads=threads
+            )
         except InputError as error:
+            if self._device == 'cuda':  # it was asked for by name: to go on without it would be another robot
+                raise
             self.reuse, self.note = 'off', str(error)
             return
         self._streams = [module, module.fork()] if self._with_features else [module]

@@ -55,7 +55,7 @@ def run(name: str, arguments: list[str], environment: dict[str, str]) -> int:
         '-p',
         'no:cacheprovider',
         '-o',
-        'timeout=600',
+        'timeout=1800',
     ]
     code = subprocess.run([*command, *arguments], env={**os.environ, **environment}, cwd=TESTS, check=False).returncode
     print(f'== {name}: {"passed" if not code else f"failed ({code})"} in {time.monotonic() - start:.0f} s', flush=True)

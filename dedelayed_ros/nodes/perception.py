@@ -292,6 +292,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
             threads=settings.threads,
             dtype=settings.dtype,
             reuse=settings.reuse,
+            device=settings.device,
             scene_cut_ratio=settings.scene_cut_ratio,
         )
         return EdgePipeline(edge, size)

@@ -69,6 +69,9 @@ class PerceptionSettings(CommonSettings):
         'what the model takes over from the frame before: within the accuracy that its calibration gives up, only what '
         'is exactly the same, or nothing',
     )
+    device: Literal['cpu', 'cuda'] = parameter(
+        'cpu', "where the model computes: 'cuda' is a GPU, through the sparse engine (see docs/cuda.md)"
+    )
     scene_cut_ratio: float = parameter(
         0.45, 'share of blocks without a motion vector from which a frame counts as another scene', low=0.0, high=1.0
     )

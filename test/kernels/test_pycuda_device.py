@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from fake_driver import FakeDriver
@@ -17,6 +18,8 @@ from torch.utils import _pytree as pytree
 
 from dedelayed_ros import sparse
 from dedelayed_ros.errors import InputError
+from dedelayed_ros.frames import MotionField
+from dedelayed_ros.reuse import LocalRunner
 from dedelayed_ros.sparse import Alignment
 from dedelayed_ros.sparse.backends.cuda import CudaEngine, pycuda_device
 from dedelayed_ros.sparse.backends.cuda.pycuda_device import PyCudaDevice, find_cubin, open_device
@@ -136,3 +139,23 @@ def test_backends_by_name(monkeypatch, folder):
         assert module.backend == 'cuda' and not module.backend_reason
         for a, b in zip(pytree.tree_leaves(module.step(image)[0]), pytree.tree_leaves(model(image)), strict=True):
             assert torch.equal(a, b)
+
+
+def test_the_pipeline_on_a_gpu(monkeypatch, folder):
+    """The robot's model through the driver: the CPU engine's logits; and a plain word where there is no GPU."""
+    size = (64, 96)
+    options = {'features': None, 'dtype': torch.float32, 'reuse': 'exact', 'threads': 1}
+    monkeypatch.setitem(sys.modules, 'pycuda', None)
+    monkeypatch.setitem(sys.modules, 'pycuda.driver', None)
+    with pytest.raises(InputError, match="backend 'cuda' cannot run this plan: PyCUDA is not installed"):
+        LocalRunner('street-v1', size, device='cuda', **options)
+    with pytest.raises(InputError, match="device 'cuda' runs the sparse engine"):
+        LocalRunner('street-v1', size, device='cuda', **{**options, 'reuse': 'off'})
+    monkeypatch.setattr(pycuda_device, 'open_device', lambda: PyCudaDevice(FakeDriver(), 0, Path(folder)))
+    cuda, cpu = (LocalRunner('street-v1', size, device=device, **options) for device in ('cuda', 'cpu'))
+    image = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+    for motion in (None, MotionField.identity(size)):
+        image[20:24, 30:36] += 9
+        (got, stats), (wanted, _) = (runner.step(image, None, 0.0, motion) for runner in (cuda, cpu))
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+    assert stats.compute_ratio < 1
