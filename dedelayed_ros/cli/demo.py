@@ -29,6 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--out', type=Path, default=Path('out/demo'), metavar='DIR', help='where everything goes (default: out/demo)')
     add('--json', type=Path, metavar='FILE', help='copy summary.json to this file too')
     add('--rtt-ms', type=float, default=100.0, metavar='R', help='round-trip time to the cloud (default: 100)')
+    add(
+        '--trace',
+        metavar='WHAT',
+        help="the uplink's bandwidth, stalls included: 'low', 'medium', 'high' or FILE:TIER[:NAME] (see dedelayed relay)",
+    )
     add('--kill-cloud-at', type=float, metavar='S', help='kill the cloud at this second of the window')
     add('--restart-cloud-at', type=float, metavar='S', help='start it again at this second')
     add(
@@ -56,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     plan = Plan(
         input=_absolute(uri), rate=rate, seconds=args.seconds, mode=args.mode, model=args.model, rtt_ms=args.rtt_ms,
         out=args.out.absolute(), kill_cloud_at=args.kill_cloud_at, restart_cloud_at=args.restart_cloud_at,
+        trace=args.trace,
     )  # fmt: skip
     robot, note = choose_robot(no_ros=args.no_ros, composed=args.composed)
     facts = machine.describe()
@@ -110,7 +116,10 @@ def _report(
         frames=match(played.window, recording), events=played.events, traffic=played.traffic,
         rtt_ms=None if plan.mode == 'local' else plan.rtt_ms, staleness_s=entry.staleness_s,
         notes=(*((note,) if note else ()), *played.notes), machine=facts, ros=ros, cpu_percent=played.cpu_percent,
-        settings={'input': plan.input, 'mode': plan.mode, 'model': plan.model, **robot.settings},
+        settings={
+            'input': plan.input, 'mode': plan.mode, 'model': plan.model, 'trace': plan.trace or 'none',
+            **robot.settings,
+        },
     )  # fmt: skip
     first, last = account.frames[0].sequence, account.frames[-1].sequence
     images = again(plan.input, first=first, last=last, loop=True) if plays_again(plan.input) else None

@@ -20,7 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--rtt-ms', type=float, default=100.0, metavar='R', help='round-trip time added (default: 100)')
     parser.add_argument('--rate-mbps', type=float, metavar='R', help='limit of each way in Mbit/s (default: none)')
     parser.add_argument('--jitter-ms', type=float, default=0.0, metavar='J', help='mean of the random extra round trip')
-    parser.add_argument('--seed', type=int, default=0, help='of the jitter (default: 0)')
+    parser.add_argument(
+        '--trace',
+        metavar='WHAT',
+        help="bandwidth of the way up: 'low', 'medium' or 'high' (made up), or FILE:TIER[:NAME] of a CSV file with the "
+        'columns tier, trace, second, mbps',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of jitter and trace (default: 0)')
     parser.add_argument('--stall-every', type=float, metavar='S', help='seconds between stalls')
     parser.add_argument('--stall-for', type=float, default=1.0, metavar='S', help='length of a stall (default: 1)')
     parser.add_argument(
@@ -31,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs until SIGTERM (exit 0) or Ctrl-C (exit 130)."""
     from dedelayed_ros.sim.relay import Relay, RelaySettings
+    from dedelayed_ros.sim.traces import open_trace
 
     stop = threading.Event()
     received: list[int] = []
@@ -40,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
         stop.set()
 
     before = {number: signal.signal(number, told) for number in (signal.SIGTERM, signal.SIGINT)}
-    settings = RelaySettings(args.listen, args.to, args.rtt_ms, args.rate_mbps, args.jitter_ms, args.seed)
+    trace = None if args.trace is None else open_trace(args.trace, args.seed)
+    settings = RelaySettings(args.listen, args.to, args.rtt_ms, args.rate_mbps, args.jitter_ms, args.seed, trace)
     try:
         with Relay(settings) as relay:
             print(f'ready: {args.listen} to {args.to}, {args.rtt_ms:g} ms round trip', flush=True)

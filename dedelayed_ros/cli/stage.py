@@ -25,7 +25,9 @@ _SETTLE_S = 1.0  # seconds between the first mask of the expected kind and the c
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be played. Times in seconds of the counted window; ``rate`` of the source in frames a second."""
+    """What is to be played. Times in seconds of the counted window; ``rate`` of the source in frames a second;
+    ``trace`` of the uplink's bandwidth, as `dedelayed relay` takes it, or None.
+    """
 
     input: str
     rate: float
@@ -36,12 +38,17 @@ class Plan:
     out: Path
     kill_cloud_at: float | None = None
     restart_cloud_at: float | None = None
+    trace: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds <= 86_400:
             raise InputError(f'--seconds is {self.seconds:g}; expected more than 0 and at most 86400')
         if not 0 <= self.rtt_ms <= 60_000:
             raise InputError(f'--rtt-ms is {self.rtt_ms:g}; expected 0 to 60000')
+        if self.trace is not None:
+            from dedelayed_ros.sim.traces import open_trace
+
+            open_trace(self.trace)
         kill, restart = self.kill_cloud_at, self.restart_cloud_at
         if kill is None and restart is not None:
             raise InputError('--restart-cloud-at needs --kill-cloud-at: only a cloud that was killed can be restarted')
@@ -167,6 +174,7 @@ class Cloud:
             _dedelayed(
                 'relay', '--listen', f'127.0.0.1:{self.relay_port}', '--to', f'127.0.0.1:{self.port}',
                 '--rtt-ms', f'{self.plan.rtt_ms:g}', '--stats', str(self.counters),
+                *(() if self.plan.trace is None else ('--trace', self.plan.trace)),
             ),
             env=_quiet_environment(),
         )  # fmt: skip

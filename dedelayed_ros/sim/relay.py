@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dedelayed_ros.errors import InputError, LinkError
+from dedelayed_ros.sim.traces import BandwidthTrace
 
 _CHUNK = 16384
 _BUFFER_S = 0.2
@@ -22,7 +23,8 @@ _DIAL_S = 2.0
 
 @dataclass(frozen=True)
 class RelaySettings:
-    """`rtt_ms` is shared by both ways in halves. `rate_mbps` limits each way, over all connections.
+    """`rtt_ms` is shared by both ways in halves. `rate_mbps` limits each way, over all connections. `trace`: bandwidth
+    of the way from clients to the target, from the relay's start on; seconds in which nothing passes are real stalls.
 
     `jitter_ms`: mean of an extra delay, drawn from a log-normal distribution for each chunk and shared by both ways in
     halves; order is kept, so a late chunk holds up those behind it. `seed` makes the draws repeatable.
@@ -34,6 +36,7 @@ class RelaySettings:
     rate_mbps: float | None = None
     jitter_ms: float = 0.0
     seed: int = 0
+    trace: BandwidthTrace | None = None
 
     def __post_init__(self) -> None:
         for name in ('rtt_ms', 'jitter_ms'):
@@ -46,8 +49,10 @@ class RelaySettings:
 class _Way:
     """One direction of the link: when a chunk that enters now comes out."""
 
-    def __init__(self, settings: RelaySettings, seed: int) -> None:
+    def __init__(self, settings: RelaySettings, seed: int, trace: BandwidthTrace | None = None) -> None:
         self._settings = settings
+        self._trace = trace
+        self._begun_s: float | None = None  # when the trace began
         self._random = random.Random(seed)
         self._free_s = 0.0  # when the bottleneck has sent all that is before it
         self.stalled_until_s = 0.0
@@ -61,6 +66,10 @@ class _Way:
         start_s = max(now_s, self._free_s, self.stalled_until_s)
         rate = self._settings.rate_mbps
         self._free_s = start_s + (size * 8e-6 / rate if rate else 0.0)
+        if self._trace is not None:
+            if self._begun_s is None:
+                self._begun_s = now_s
+            self._free_s = max(self._free_s, self._begun_s + self._trace.done_s(start_s - self._begun_s, size))
         self.bytes += size
         return self._free_s + (self._settings.rtt_ms + self._jitter_ms()) / 2e3
 
@@ -82,7 +91,7 @@ class Relay:
         self.settings = settings
         self._listen = _address(settings.listen)
         self._to = _address(settings.to)
-        self._up = _Way(settings, 2 * settings.seed)
+        self._up = _Way(settings, 2 * settings.seed, settings.trace)
         self._down = _Way(settings, 2 * settings.seed + 1)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

@@ -24,6 +24,7 @@ def plan(**changes: Any) -> Plan:
         ({'seconds': 0.0}, '--seconds is 0'),
         ({'seconds': float('nan')}, '--seconds is nan'),
         ({'rtt_ms': -5.0}, '--rtt-ms is -5'),
+        ({'trace': 'slow'}, "trace is 'slow'"),
         ({'restart_cloud_at': 3.0}, 'needs --kill-cloud-at'),
         ({'kill_cloud_at': 25.0}, '--kill-cloud-at is 25'),
         ({'kill_cloud_at': 5.0, 'restart_cloud_at': 4.0}, '--restart-cloud-at is 4'),

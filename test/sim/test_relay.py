@@ -8,10 +8,12 @@ import statistics
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from dedelayed_ros.errors import InputError, LinkError
 from dedelayed_ros.sim.relay import Relay, RelaySettings
+from dedelayed_ros.sim.traces import BandwidthTrace
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -185,3 +187,12 @@ def test_stop_returns_at_once_and_twice(ports, echo):
         assert time.perf_counter() - start < 1
         with pytest.raises((ConnectionError, TimeoutError, AssertionError)):
             receive(connection, 1)
+
+
+def test_a_trace_limits_the_way_up_and_stalls_it(echo, ports):
+    trace = BandwidthTrace(np.array([4.0, 0.0, 4.0, 4.0]))
+    with relay(ports, rtt_ms=0.0, trace=trace), connect(ports) as connection:
+        begin_s = time.monotonic()
+        connection.sendall(bytes(750_000))  # 6 Mbit: one second, a stall of one, and half a second
+        receive(connection, 750_000)
+        assert time.monotonic() - begin_s == pytest.approx(2.5, abs=0.3)
