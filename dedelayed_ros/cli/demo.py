@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         '--trace',
         metavar='WHAT',
-        help="the uplink's bandwidth, stalls included: 'low', 'medium', 'high' or FILE:TIER[:NAME] (see dedelayed relay)",
+        help="the uplink's bandwidth, with stalls: 'low', 'medium', 'high', FILE:TIER[:NAME] (see dedelayed relay)",
     )
     add('--kill-cloud-at', type=float, metavar='S', help='kill the cloud at this second of the window')
     add('--restart-cloud-at', type=float, metavar='S', help='start it again at this second')

@@ -27,9 +27,9 @@ class Tier:
 
 
 TIERS = {
-    'low': Tier(40.4, 36.6, 0.02),
-    'medium': Tier(382.8, 419.1, 0.02),
-    'high': Tier(596.9, 467.9, 0.02),
+    'low': Tier(40.4, 36.6, 0.010),
+    'medium': Tier(382.8, 419.1, 0.030),
+    'high': Tier(596.9, 467.9, 0.023),
 }
 """The three tiers of FluxShard's evaluation (4G, and slower and faster 5G; Narayanan et al., SIGCOMM 2021)."""
 
