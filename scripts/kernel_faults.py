@@ -8,6 +8,14 @@ from dataclasses import dataclass
 
 ENGINE, MOTION, SETS = 'test_engine.py', 'test_motion.py', 'test_sets.py'
 OPS, MASKS, FEATURES = 'test_ops.py', 'test_masks.py', 'test_features.py'
+# Sources that a file of tests needs, where that is not all of them.
+NEEDED = {
+    MOTION: ['motion.cu', 'sets.cu'],
+    SETS: ['sets.cu'],
+    OPS: ['sets.cu', 'maps.cu', 'conv.cu', 'ops.cu'],
+    MASKS: ['masks.cu'],
+    FEATURES: ['features.cu'],
+}
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,16 @@ class Fault:
 
 BARRIER = '__syncthreads();'
 FAULTS = (
+    Fault('a tie given to the higher class', 'masks.cu', 'if (value > best) best', 'if (value >= best) best', MASKS, 'tie'),
+    Fault('rows and columns of the logits swapped', 'masks.cu', 'between(p / width, in_height, height)',
+          'between(p % width, in_height, height)', MASKS, 'render'),
+    Fault('index beyond the last row not clamped', 'masks.cu', 'low + 1 < length ? low + 1 : length - 1', 'low + 1', MASKS,
+          'render'),
+    Fault('unlabelled pixels painted', 'masks.cu', 'shown == kUnlabelled ? 0 : weight);\n    }\n  }\n}\nCU_KERNEL(paint',
+          'weight);\n    }\n  }\n}\nCU_KERNEL(paint', MASKS, 'paint'),
+    Fault('division of a negative place rounded up', 'features.cu', '-((divisor - 1 - value) / divisor)', 'value / divisor',
+          FEATURES),
+    Fault('scale of another channel', 'features.cu', 'scales[c])', 'scales[c ? c - 1 : c])', FEATURES),
     Fault('barrier before the starts of the list dropped', 'sets.cu',
           f'if (lane == 0) sizes[warp] = __popc(word);\n    {BARRIER}',
           'if (lane == 0) sizes[warp] = __popc(word);', SETS, 'candidates and point/point'),
@@ -41,7 +59,7 @@ FAULTS = (
           'size ? static_cast<int>(atomicAdd(layer.count, static_cast<unsigned>(size))) : 0',
           'static_cast<int>(*layer.count); *layer.count = static_cast<unsigned>(size)', SETS, 'candidates and point/point'),
     Fault('padding crossed by what moves', 'sets.cu', 'return axis.inside[p] && axis.inside[source] &&', 'return', SETS,
-          'test_misaligned and three/three'),
+          'test_misaligned and dilated/dilated'),
     Fault('phase of the weights ignored', 'sets.cu', ' && axis.phase[p] == axis.phase[source]', '', SETS,
           'test_misaligned and transposed/transposed'),
     Fault('x and y of a displacement swapped', 'sets.cu', '!moves(reach.rows, y, key_rows(key), key_rows(expected), tapped)',
@@ -115,14 +133,4 @@ FAULTS = (
           'position + key_rows(key) * layer.width + key_cols(key)', ENGINE, 'networks_are'),
     Fault('features of a carried input not zero where nothing comes from', 'maps.cu', ': from_float<T>(0.0f);',
           ': cell[c];', ENGINE, 'features and forward'),
-    Fault('a tie given to the higher class', 'masks.cu', 'if (value > best) best', 'if (value >= best) best', MASKS, 'tie'),
-    Fault('rows and columns of the logits swapped', 'masks.cu', 'between(p / width, in_height, height)',
-          'between(p % width, in_height, height)', MASKS, 'render'),
-    Fault('index beyond the last row not clamped', 'masks.cu', 'low + 1 < length ? low + 1 : length - 1', 'low + 1', MASKS,
-          'render'),
-    Fault('unlabelled pixels painted', 'masks.cu', 'shown == kUnlabelled ? 0 : weight);\n    }\n  }\n}\nCU_KERNEL(paint',
-          'weight);\n    }\n  }\n}\nCU_KERNEL(paint', MASKS, 'paint'),
-    Fault('division of a negative place rounded up', 'features.cu', '-((divisor - 1 - value) / divisor)', 'value / divisor',
-          FEATURES),
-    Fault('scale of another channel', 'features.cu', 'scales[c])', 'scales[c ? c - 1 : c])', FEATURES),
 )  # fmt: skip

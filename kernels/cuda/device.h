@@ -4,7 +4,7 @@
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 #include <cuda_fp16.h>
 #include <mma.h>
-#define CU_SHARED(type, name, dims) __shared__ type name dims
+#define CU_SHARED(type, name, dims) __shared__ __align__(32) type name dims  // tensor cores ask for 32 bytes
 #define CU_KERNEL(name, threads)
 #else
 #include "emulator.h"

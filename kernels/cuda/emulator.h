@@ -195,7 +195,7 @@ struct SharedArray {
 };
 
 constexpr int kMostThreads = 1024, kMostArrays = 32;
-constexpr std::size_t kArena = 48 * 1024;
+constexpr std::size_t kArena = 48 * 1024, kAlignment = 32;
 
 // Plain arrays: under ThreadSanitizer the fibers may touch this only through functions that it does not look into.
 struct Block {
@@ -304,7 +304,8 @@ CU_UNSEEN inline void* shared_array(const void* tag, std::size_t bytes) {
   block.arena_used += (bytes + 63) / 64 * 64;
   if (block.arena_used > kArena) fail("more shared memory than a block may have");
 #else
-  void* memory = std::malloc(bytes);  // ends where the array ends
+  void* memory = nullptr;  // it ends where the array ends
+  if (posix_memalign(&memory, kAlignment, bytes)) fail("no memory");
   std::memset(memory, 0xff, bytes);
 #endif
   block.shared[block.arrays++] = {tag, memory};
@@ -344,7 +345,9 @@ CU_UNSEEN inline void run_block(Block& block, Order order, std::mt19937& random)
   }
   block.arrived = block.phase = block.finished = 0;
 #if defined(__SANITIZE_THREAD__)
-  block.arena = static_cast<char*>(std::malloc(kArena));
+  void* arena = nullptr;
+  if (posix_memalign(&arena, kAlignment, kArena)) fail("no memory");
+  block.arena = static_cast<char*>(arena);
   std::memset(block.arena, 0xff, kArena);
   block.arena_used = 0;
 #endif

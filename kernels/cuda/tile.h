@@ -65,11 +65,16 @@ struct Fragment {
     nvcuda::wmma::store_matrix_sync(to, sum, pitch, nvcuda::wmma::mem_row_major);
   }
 #else
+  // What the instruction asks of an address and of the bytes from a row to the next.
+  static void check(const void* address, int pitch) {
+    if (reinterpret_cast<unsigned long>(address) % 32 || pitch % 16) emulator::fail("a fragment that is not aligned");
+  }
   float sum[8];  // of row lane / 2, from column lane % 2 · 8 on
   void clear() {
     for (float& x : sum) x = 0.0f;
   }
   void multiply(const __half* a, int pitch_a, const __half* b, int pitch_b) {
+    check(a, pitch_a * 2), check(b, pitch_b * 2);
     const int row = threadIdx.x % 32 / 2, column = threadIdx.x % 2 * 8;
     for (int k = 0; k < 16; ++k) {
       const float x = __half2float(a[row * pitch_a + k]);
@@ -77,6 +82,7 @@ struct Fragment {
     }
   }
   void store(float* to, int pitch) const {
+    check(to, pitch * 4);
     const int row = threadIdx.x % 32 / 2, column = threadIdx.x % 2 * 8;
     for (int c = 0; c < 8; ++c) to[row * pitch + column + c] = sum[c];
   }
