@@ -13,7 +13,7 @@ import ctypes
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -181,11 +181,11 @@ def over_budget(found: list[Use]) -> list[str]:
 
 
 def write_budget(found: list[Use]) -> None:
-    """Make what was found the budget."""
+    """Make what was found the budget, registers in the units of 8 that a thread gets."""
     with BUDGET.open('w', newline='') as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(COLUMNS)
-        writer.writerows(use.row for use in found)
+        writer.writerows(replace(use, registers=-(-use.registers // 8) * 8).row for use in found)
 
 
 def package_folder() -> Path:

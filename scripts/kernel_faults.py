@@ -72,7 +72,7 @@ FAULTS = (
           'field.vectors[2 * block + axis]', MOTION, 'exact'),
     Fault('part of a pixel accepted as exact', 'motion.cu', 'if (vector % kQuarters || scaled % cell) return kNowhere;',
           'if (scaled % cell) return kNowhere;', MOTION, 'exact'),
-    Fault('source outside of the grid accepted', 'motion.cu', 'return key != kNowhere && is_inside(', 'return is_inside(',
+    Fault('source outside of the grid accepted', 'motion.cu', 'return key != kNowhere && is_inside(slot, y - key_rows(key), x - key_cols(key)) ? key : kNowhere;', 'return key;',
           MOTION, 'exact or propagated'),
     Fault('last block under a cell forgotten', 'motion.cu', 'static_cast<int>((stop + block - 1) / block)',
           'static_cast<int>(stop / block > start / block ? stop / block : start / block + 1)', MOTION, 'exact or ranges'),
