@@ -51,7 +51,7 @@ class EdgeSettings:
     mask_size: Literal['camera', 'model'] = 'camera'
     threads: int = 1
     dtype: Literal['auto', 'float32', 'bfloat16'] = 'auto'
-    reuse: Reuse = 'calibrated'
+    reuse: Reuse = 'exact'
     device: Device = 'cpu'
     scene_cut_ratio: float = 0.45
     scene_cut_level: float = 40.0

@@ -25,6 +25,9 @@ Reuse = Literal['calibrated', 'exact', 'off']
 Device = Literal['cpu', 'cuda']
 CHOICES: tuple[Reuse, ...] = ('calibrated', 'exact', 'off')
 
+# Share of the picture that is new from which all is computed: what camera noise and sub-pixel motion leave of the exact
+# mode's reuse is less than what finding it costs.
+_DENSE_ABOVE = 0.75
 _BLOCK = 16  # pixels a side of a block of the codec
 
 

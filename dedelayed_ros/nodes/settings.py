@@ -65,7 +65,7 @@ class PerceptionSettings(CommonSettings):
         'auto', "number format of the model; 'auto' is bfloat16 where the processor multiplies it natively"
     )
     reuse: Literal['calibrated', 'exact', 'off'] = parameter(
-        'calibrated',
+        'exact',
         'what the model takes over from the frame before: within the accuracy that its calibration gives up, only what '
         'is exactly the same, or nothing',
     )

@@ -36,6 +36,7 @@ def compile(
     unsupported: str = 'error',
     calibration: Calibration | None = None,
     threads: int = 1,
+    dense_above: float = 1.0,
 ) -> SparseModule:
     """Make an ordinary eval-mode module sparse in time.
 
@@ -50,6 +51,8 @@ def compile(
     unsupported:    'error', or 'dense': an operation that is not known is run in full whenever anything changed.
     calibration:    alignment and thresholds of `dedelayed calibrate`, in place of those two.
     threads:        that a step may compute with; the results are the same bits for any number.
+    dense_above:    with more than this share of the frame new, the CPU kernels compute everything: to find out what else
+                    could be reused would cost more than it saves.
 
     Raises InputError for a model that cannot be traced, an unknown operation, layer name, backend or alignment.
     """
@@ -62,7 +65,7 @@ def compile(
         if thresholds is not None or alignment != 'per_layer':
             raise InputError('a calibration brings its own alignment and thresholds; give one or the other')
         alignment, thresholds = calibration.alignment, calibration.on(plan)
-    how = _How(backend, remap, threads)
+    how = _How(backend, remap, threads, dense_above)
     return SparseModule(
         how.engine(plan, parse(alignment), thresholds or {}), tuple(x is not None for x in example_inputs), how
     )
@@ -75,10 +78,19 @@ class _How:
     backend: str
     remap: bool
     threads: int
+    dense_above: float
 
     def engine(self, plan: Plan, alignment: Alignment, thresholds: Mapping[str, float]) -> Engine:
         levels = _by_node(plan, thresholds)
-        return make_engine(self.backend, plan, alignment, levels, remap=self.remap, threads=self.threads)
+        return make_engine(
+            self.backend,
+            plan,
+            alignment,
+            levels,
+            remap=self.remap,
+            threads=self.threads,
+            dense_above=self.dense_above,
+        )
 
 
 class SparseModule:
@@ -88,7 +100,7 @@ class SparseModule:
         """``given``: which arguments of the model are tensors (others are None for good); ``how`` it was made."""
         self._engine = engine
         self._given = given
-        self._how = how or _How(engine.name, True, 1)
+        self._how = how or _How(engine.name, True, 1, 1.0)
         self._state = engine.new_state()
 
     @property

@@ -12,13 +12,16 @@ class LayerStats:
     name:            path of the layer in the model.
     recompute_ratio: share of positions in the layer's recompute set after truncation, 0 to 1.
     compute_ratio:   share of positions that were computed, 0 to 1.
-    milliseconds:    wall time.
+    milliseconds:    wall time; of this ``front_ms`` for motion, comparing and sets, and ``remap_ms`` for moving cached
+                     values (0 on a backend that does not tell).
     """
 
     name: str
     recompute_ratio: float
     compute_ratio: float
     milliseconds: float
+    front_ms: float = 0.0
+    remap_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,16 @@ class SparseStats:
     dense: bool
     layers: tuple[LayerStats, ...]
     milliseconds: float
+
+    @property
+    def front_ms(self) -> float:
+        """Wall time of motion, comparing and sets, over all layers."""
+        return sum(layer.front_ms for layer in self.layers)
+
+    @property
+    def remap_ms(self) -> float:
+        """Wall time of moving cached values, over all layers."""
+        return sum(layer.remap_ms for layer in self.layers)
 
     def layer(self, name: str) -> LayerStats:
         """The layer of that name. Raises KeyError."""

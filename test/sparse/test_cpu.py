@@ -220,6 +220,30 @@ def test_any_number_of_threads_gives_the_same_bits():
             assert [x.recompute_ratio for x in stats.layers] == [x.recompute_ratio for x in expected.layers]
 
 
+@pytest.mark.parametrize('mode', [MODES[0], MODES[5]], ids=str)
+def test_a_frame_that_is_mostly_new_is_computed_in_full(mode):
+    """The results are those of a dense pass, and what follows reuses it as if nothing had happened."""
+    size = (64, 96)
+    model = integers(DeepLab(), 1, -1, 2)
+    plan = trace(model, (torch.zeros(1, 3, *size),))
+    zeros = (0.0,) * len(plan.nodes)
+    module = SparseModule(CpuEngine(plan, parse(mode), zeros, dense_above=0.5), (True,))
+    full = SparseModule(CpuEngine(plan, parse(mode), zeros), (True,))
+    rng = np.random.default_rng(1)
+    image = picture(rng, 3, size)
+    module.step(image)
+    still = MotionField.identity(size)
+    for share in (0.3, 0.6, 0.1, 0.9, 0.0):
+        image = image.clone()
+        image[..., : round(share * size[1])] += 1
+        full.reset()
+        got, stats = module.step(image, motion=still)
+        wanted, _ = full.step(image)
+        assert torch.equal(got, wanted)
+        assert (stats.compute_ratio == 1) == (share > 0.5)
+        assert stats.recompute_ratio == pytest.approx(share, abs=0.01)
+
+
 def test_threads_are_checked():
     with pytest.raises(InputError, match='threads is 0'):
         sparse.compile(nn.Conv2d(1, 1, 1).eval(), (torch.zeros(1, 1, 4, 4),), threads=0)

@@ -54,8 +54,10 @@ def make_engine(
     *,
     remap: bool = True,
     threads: int = 1,
+    dense_above: float = 1.0,
 ) -> Engine:
-    """An engine of the named backend. ``thresholds`` has one number a node; ``threads`` are those of the CPU kernels.
+    """An engine of the named backend. ``thresholds`` has one number a node; ``threads`` and
+    ``dense_above`` are for the CPU kernels.
 
     'auto' takes the GPU, or else the CPU kernels, where they have every operation of the plan, its number format and
     its alignment mode, and else the reference; the engine's ``reason`` says why.

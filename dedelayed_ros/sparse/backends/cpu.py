@@ -37,7 +37,7 @@ _INT64 = ctypes.c_int64
 _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     'plan': (ctypes.c_int, [_POINTER, _INT64, _POINTER, _INT64, ctypes.c_int, _POINTER]),
     'free_plan': (None, [_POINTER]),
-    'stream': (ctypes.c_int, [_POINTER, ctypes.c_int, _POINTER]),
+    'stream': (ctypes.c_int, [_POINTER, ctypes.c_int, ctypes.c_int, ctypes.c_double, _POINTER]),
     'free_stream': (None, [_POINTER]),
     'bytes': (_INT64, [_POINTER]),
     'step': (ctypes.c_int, [*[_POINTER] * 4, ctypes.c_int, ctypes.c_int, ctypes.c_int, _POINTER]),
@@ -69,10 +69,11 @@ class CpuEngine:
         *,
         remap: bool = True,
         threads: int = 1,
+        dense_above: float = 1.0,
         instruction_set: str | None = None,
     ) -> None:
-        """``threads`` that each stream computes with; ``instruction_set``: one of native.INSTRUCTION_SETS, None for the
-        best that this processor has.
+        """``threads`` that each stream computes with; ``dense_above``: see ``compile``; ``instruction_set``: one of
+        native.INSTRUCTION_SETS, None for the best that this processor has.
 
         Raises Lacking, saying what keeps the kernels from running this plan.
         """
@@ -83,6 +84,7 @@ class CpuEngine:
         self.thresholds = thresholds
         self.remap = remap
         self.threads = threads
+        self.dense_above = dense_above
         self._call = _functions()
         described = describe(plan, thresholds, alignment)
         self.native, self.before = described.native, described.given
@@ -121,7 +123,7 @@ class CpuEngine:
             item = small.values.get(index, given.get(index))
             if item is not None:
                 table[k] = item.data_ptr(), *item.stride()[-3:], small.dirty.get(index, False)
-        reports = np.zeros((len(self.native), 3), np.int64)
+        reports = np.zeros((len(self.native), 5), np.int64)
         self._run(state, table, motion, reports)
         state.small, state.small_dirty = small.values, small.dirty
         results = [
@@ -167,9 +169,9 @@ class CpuEngine:
                 layers.append(LayerStats(node.name, *small.ratios[node.index]))
             else:
                 assert k is not None
-                computed, dirty, nanoseconds = counted[k]
+                computed, dirty, *nanoseconds = counted[k]
                 cells = node.grid.cells
-                layers.append(LayerStats(node.name, dirty / cells, computed / cells, nanoseconds / 1e6))
+                layers.append(LayerStats(node.name, dirty / cells, computed / cells, *(n / 1e6 for n in nanoseconds)))
         return tuple(layers)
 
     def _stats(self, layers: tuple[LayerStats, ...], dense: bool, milliseconds: float) -> SparseStats:
@@ -198,7 +200,11 @@ class CpuState:
     def open(self) -> ctypes.c_void_p:
         """The kernels' stream."""
         if not self._handle:
-            status = self.engine._call['stream'](self.engine._handle, self.engine.threads, ctypes.byref(self._handle))
+            engine = self.engine
+            frame = engine.number[engine.plan.inputs[0]]
+            status = engine._call['stream'](
+                engine._handle, engine.threads, frame, engine.dense_above, ctypes.byref(self._handle)
+            )
             native.check(status, 'dedelayed_sparse_stream')
             weakref.finalize(self, self.engine._call['free_stream'], self._handle)
         return self._handle

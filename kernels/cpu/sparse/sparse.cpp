@@ -43,9 +43,10 @@ DEDELAYED_EXPORT int dedelayed_sparse_plan(const std::int64_t* words, std::int64
 DEDELAYED_EXPORT void dedelayed_sparse_free_plan(Plan* plan) { delete plan; }
 
 // `threads` that its steps compute with, the calling one among them.
-DEDELAYED_EXPORT int dedelayed_sparse_stream(const Plan* plan, int threads, Stream** stream) {
-  if (!plan || !stream || threads < 1 || threads > 256) return dedelayed::kBadArgument;
-  return dedelayed::sparse::guarded([&] { *stream = std::make_unique<Stream>(*plan, threads).release(); });
+// `frame`: number of the picture's node; with more than the share `dense_above` of it new, a step is dense.
+DEDELAYED_EXPORT int dedelayed_sparse_stream(const Plan* plan, int threads, int frame, double dense_above, Stream** stream) {
+  if (!plan || !stream || threads < 1 || threads > 256 || frame < 0 || frame >= static_cast<int>(plan->nodes.size())) return dedelayed::kBadArgument;
+  return dedelayed::sparse::guarded([&] { *stream = std::make_unique<Stream>(*plan, threads, frame, dense_above).release(); });
 }
 
 DEDELAYED_EXPORT void dedelayed_sparse_free_stream(Stream* stream) { delete stream; }

@@ -5,8 +5,6 @@
 #include <cmath>
 #include <stdexcept>
 
-#include "tolerance.h"
-
 namespace dedelayed::sparse {
 namespace {
 
@@ -54,7 +52,8 @@ double cost_of(const Node& node) {
 
 }  // namespace
 
-Stream::Stream(const Plan& plan, int threads) : plan_(plan), pool_(threads) {
+Stream::Stream(const Plan& plan, int threads, int frame, double dense_above)
+    : plan_(plan), frame_(static_cast<std::size_t>(frame)), dense_above_(dense_above), pool_(threads) {
   const std::size_t nodes = plan.nodes.size();
   maps_.resize(nodes), dirty_.resize(nodes), remainders_.resize(nodes), flags_.resize(sticky() ? nodes : 0);
   for (std::size_t n = 0; n < nodes; ++n) {
@@ -73,6 +72,7 @@ Stream::Stream(const Plan& plan, int threads) : plan_(plan), pool_(threads) {
   known_.resize(plan.alignments.size());
   for (const Node& node : plan.nodes) cost_.push_back(cost_of(node));
   cells_.resize(plan.grids.size()), cells_known_.resize(plan.grids.size());
+  ways_.resize(plan.grids.size()), ways_known_.resize(plan.grids.size());
   benches_.resize(static_cast<std::size_t>(pool_.threads()));
   for (Bench& bench : benches_) bench.work.convolve = convolve_variant(plan.instruction_set);
 }
@@ -87,28 +87,38 @@ std::int64_t Stream::bytes() const {
   return total;
 }
 
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::int64_t since(Clock::time_point begun) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begun).count();
+}
+
+}  // namespace
+
 void Stream::step(const Given* given, const Field* field, Report* reports) {
-  using Clock = std::chrono::steady_clock;
   if (field && (static_cast<std::int64_t>(field->rows) * field->block < plan_.frame_height ||
                 static_cast<std::int64_t>(field->cols) * field->block < plan_.frame_width)) {
     throw std::invalid_argument("a motion field that does not cover the frame");
   }
-  dense_ = !ready_ || !field;
+  dense_ = false;
   std::fill(known_.begin(), known_.end(), 0);
   std::fill(cells_known_.begin(), cells_known_.end(), 0);
+  std::fill(ways_known_.begin(), ways_known_.end(), 0);
   for (Spread& spread : spreads_) spread.known = false;
   compacted_known_ = false;
-  if (dense_) {
-    for (Remainder& remainder : remainders_) std::fill(remainder.begin(), remainder.end(), 0);
-  }
+  if (!ready_ || !field) begin_dense(plan_.nodes.size());
   std::vector<std::uint8_t> found(plan_.slots.size(), 0);
   auto begun = Clock::now();
   for (std::size_t n = 0; n < plan_.nodes.size(); ++n) {
     const Node& node = plan_.nodes[n];
+    reports[n] = {};
     if (!dense_ && !found[node.moved]) {
       prepare_slot(*field, node.moved);
       found[node.moved] = 1;
     }
+    reports[n].front = since(begun);
     if (node.inputs.empty()) {
       take(static_cast<int>(n), given[n], reports[n]);
     } else {
@@ -123,9 +133,21 @@ void Stream::step(const Given* given, const Field* field, Report* reports) {
     }
     const auto now = Clock::now();
     reports[n].nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(now - begun).count();
+    if (n == frame_ && !dense_ && static_cast<double>(reports[n].dirty) > dense_above_ * static_cast<double>(dirty_[n].on.size())) {
+      begin_dense(n);
+    }
+    if (node.inputs.empty()) reports[n].front = reports[n].nanoseconds - reports[n].remap;
     begun = now;
   }
   ready_ = true;
+}
+
+// From here on in this step everything is computed, and nothing of the memory is used. `kept`: a node that is not affected.
+void Stream::begin_dense(std::size_t kept) {
+  dense_ = true;
+  for (std::size_t n = 0; n < remainders_.size(); ++n) {
+    if (n != kept) std::fill(remainders_[n].begin(), remainders_[n].end(), 0);
+  }
 }
 
 void Stream::prepare_slot(const Field& field, int slot_number) {
@@ -144,7 +166,9 @@ void Stream::find_displacement(const Field& field, int slot_number) {
     case Slot::Source::kExact: find_exact(plan_, field, grid, moved); break;
     case Slot::Source::kSampled: find_sampled(cells(field, slot.grid), field, grid, moved); break;
     case Slot::Source::kTolerant:
-      find_tolerant(plan_, cells(field, slot.grid), field, grid, remainders_[slot.node], rest_, moved);
+      if (!ways_known_[slot.grid]) ways_[slot.grid].find(plan_, cells(field, slot.grid), grid);
+      ways_known_[slot.grid] = 1;
+      find_tolerant(plan_, ways_[slot.grid], field, grid, remainders_[slot.node], rest_, moved);
       break;
     case Slot::Source::kCarried: find_carried(plan_, field, grid, remainders_[slot.node], moved); break;
     case Slot::Source::kPropagated: {
@@ -204,7 +228,7 @@ void Stream::add_compacted(const Field& field, const Node& node) {
   const auto nowhere = [](std::int32_t key) { return key == kNowhere; };
   if (!moved.still && std::all_of(moved.key.begin(), moved.key.end(), nowhere)) return;
   if (!compacted_known_) {
-    const int grid = plan_.nodes[0].grid;
+    const int grid = plan_.nodes[frame_].grid;
     find_compacted(plan_, cells(field, grid), field, plan_.grids[grid], compacted_);
     compacted_known_ = true;
   }
@@ -225,7 +249,9 @@ void Stream::take(int n, const Given& given, Report& report) {
   const Node& node = plan_.nodes[n];
   Map& map = maps_[n];
   Set& dirty = dirty_[n];
+  const auto begun = Clock::now();
   if (!dense_) map.remap(moved_[node.moved], copy_);
+  report.remap = since(begun);
   dirty.clear();
   if (sticky()) flags_[n].clear();
   const Moved* moved = dense_ || moved_[node.moved].still ? nullptr : &moved_[node.moved];
@@ -274,6 +300,7 @@ void Stream::run(int n, const Field* field, Report& report) {
   const Grid& grid = plan_.grids[node.grid];
   Map& map = maps_[n];
   Set& dirty = dirty_[n];
+  auto begun = Clock::now();
   candidates_.resize(grid.height, grid.width);
   if (dense_) {
     candidates_.fill();
@@ -291,10 +318,15 @@ void Stream::run(int n, const Field* field, Report& report) {
       if (sticky()) add_dilated(flags_[n], flags_[node.inputs[k]], rows, cols, line_);
     }
     if (!node.entries.empty()) add_compacted(*field, node);
+    report.front += since(begun);
+    begun = Clock::now();
     map.remap(moved_[node.moved], copy_);
+    report.remap = since(begun);
+    begun = Clock::now();
   }
   list(candidates_, positions_);
   dirty.clear();
+  report.front += since(begun);
   const int total = static_cast<int>(positions_.size());
   // A multiple of what the convolution takes together, so that only the last part has left-overs.
   const int part = std::max(1, kTogether / node.channels / 24) * 24;

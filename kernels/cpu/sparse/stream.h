@@ -12,6 +12,7 @@
 #include "ops.h"
 #include "plan.h"
 #include "sets.h"
+#include "tolerance.h"
 
 namespace dedelayed::sparse {
 
@@ -23,9 +24,10 @@ struct Given {
   std::int64_t dirty;
 };
 
-// What a node did in a step.
+// What a node did in a step: positions that were computed, and that are new; nanoseconds in all, those of motion, comparing
+// and sets, and those of moving cached values.
 struct Report {
-  std::int64_t computed, dirty, nanoseconds;
+  std::int64_t computed, dirty, nanoseconds, front, remap;
 };
 
 // Where a window of outputs on `grid` reads vectors of the input's grid `from` that differ too much.
@@ -44,8 +46,9 @@ struct Bench {
 
 class Stream {
  public:
-  // `threads` that a step computes with; results are the same bits for any number.
-  Stream(const Plan& plan, int threads);
+  // `threads` that a step computes with; results are the same bits for any number. `frame`: the node of the picture; a step
+  // in which more than the share `dense_above` of it is new computes everything, since finding out more would cost more.
+  Stream(const Plan& plan, int threads, int frame, double dense_above);
 
   // One frame. No field: nothing is known of the motion, everything is computed. `given` and `reports` are by node.
   void step(const Given* given, const Field* field, Report* reports);
@@ -56,6 +59,8 @@ class Stream {
 
  private:
   const Plan& plan_;
+  std::size_t frame_;
+  double dense_above_;
   bool sticky() const { return plan_.mode == Mode::kSticky; }
   bool ready_ = false, dense_ = true;
   std::vector<Map> maps_;
@@ -68,7 +73,8 @@ class Stream {
   std::vector<Set> misaligned_;   // by class of alignment
   std::vector<std::uint8_t> known_;
   std::vector<Cells> cells_;      // by grid
-  std::vector<std::uint8_t> cells_known_;
+  std::vector<Ways> ways_;        // by grid
+  std::vector<std::uint8_t> cells_known_, ways_known_;
   std::vector<Spread> spreads_;
   Set compacted_;                 // for `paper`
   bool compacted_known_ = false;
@@ -81,6 +87,7 @@ class Stream {
   std::vector<Bench> benches_;    // by thread
   ThreadPool pool_;
 
+  void begin_dense(std::size_t kept);
   void prepare_slot(const Field& field, int slot);
   void find_displacement(const Field& field, int slot);
   void take(int node, const Given& given, Report& report);

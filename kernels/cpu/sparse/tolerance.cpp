@@ -10,15 +10,6 @@ namespace {
 // Steps beside the displacement that a vector alone gives, in the order in which they are preferred.
 constexpr int kSteps[9][2] = {{0, 0}, {-1, 0}, {1, 0}, {0, -1}, {0, 1}, {-1, -1}, {-1, 1}, {1, -1}, {1, 1}};
 
-// How cells with the same vectors find their cached values.
-struct Way {
-  bool usable;
-  int start[2];          // displacement of the vector alone, in cells
-  std::int32_t over[2];  // what of the vector it leaves, in parts of a quarter pixel
-  int steps[9], count;   // which of kSteps can be nearest at all
-  int likely;            // how many of these if the vector's own displacement has a source
-};
-
 // Eight cells of a row at once.
 typedef std::int16_t Eight __attribute__((vector_size(16)));
 constexpr int kEight = 8;
@@ -185,7 +176,29 @@ void find_sampled(const Cells& cells, const Field& field, const Grid& grid, Move
   keep_inside(grid, moved);
 }
 
-void find_tolerant(const Plan& plan, const Cells& cells, const Field& field, const Grid& grid, Remainder& remainder,
+void Ways::find(const Plan& plan, const Cells& cells, const Grid& grid) {
+  const Tolerance tolerance(plan, grid);
+  rows.clear(), stretches.clear();
+  for (int y = 0; y < grid.height; ++y) {
+    if (y && cells.row[y] == cells.row[y - 1]) {
+      rows.push_back(rows.back());
+      continue;
+    }
+    const int first = static_cast<int>(stretches.size());
+    for (int kind = 0; kind < cells.columns; ++kind) {
+      const Way way = tolerance.way(cells.of_kind(y, kind));
+      const bool follows = static_cast<int>(stretches.size()) > first && stretches.back().way.same_as(way);
+      if (follows) {
+        stretches.back().end = cells.end[kind];
+      } else {
+        stretches.push_back({cells.start[kind], cells.end[kind], way});
+      }
+    }
+    rows.push_back({first, static_cast<int>(stretches.size())});
+  }
+}
+
+void find_tolerant(const Plan& plan, const Ways& ways, const Field& field, const Grid& grid, Remainder& remainder,
                    Remainder& rest, Moved& moved) {
   moved.still = field.still && std::all_of(remainder.begin(), remainder.end(), [](std::int32_t r) { return r == 0; });
   if (moved.still) return;
@@ -193,18 +206,12 @@ void find_tolerant(const Plan& plan, const Cells& cells, const Field& field, con
   moved.key.resize(count);
   rest.resize(remainder.size());
   const Tolerance tolerance(plan, grid);
-  std::vector<Way> ways;
   for (int y = 0; y < grid.height; ++y) {
-    if (!y || cells.row[y] != cells.row[y - 1]) {
-      ways.clear();
-      for (int kind = 0; kind < cells.columns; ++kind) ways.push_back(tolerance.way(cells.of_kind(y, kind)));
-    }
     const std::size_t line = static_cast<std::size_t>(y) * grid.width;
     std::int32_t* key = moved.key.data() + line;
     std::int16_t *rest_rows = rest.data() + line, *rest_cols = rest_rows + count;
-    for (int kind = 0; kind < cells.columns; ++kind) {
-      const Way& way = ways[kind];
-      const int start = cells.start[kind], end = cells.end[kind];
+    for (int k = ways.rows[y][0]; k < ways.rows[y][1]; ++k) {
+      const auto& [start, end, way] = ways.stretches[k];
       if (!way.usable) {
         std::fill(key + start, key + end, kNowhere);
         std::fill(rest_rows + start, rest_rows + end, 0), std::fill(rest_cols + start, rest_cols + end, 0);
@@ -219,7 +226,7 @@ void find_tolerant(const Plan& plan, const Cells& cells, const Field& field, con
         const int n = std::min(kEight, last - x);
         std::copy_n(keys, n, key + x), std::copy_n(rows, n, rest_rows + x), std::copy_n(cols, n, rest_cols + x);
       }
-      const auto search = [&](int x) {
+      const auto search = [&, &way = way](int x) {
         std::int32_t left[2];
         key[x] = tolerance.find(way, remainder.data(), y, x, left);
         rest_rows[x] = static_cast<std::int16_t>(left[0]), rest_cols[x] = static_cast<std::int16_t>(left[1]);
