@@ -10,6 +10,7 @@ import torch
 from emulated import THREADS, launch
 from records_of import Kept, axis_record, grid_record, keys_of
 from sparse_scenes import field as random_field
+from sparse_scenes import shift
 
 from dedelayed_ros.frames import MotionField
 from dedelayed_ros.sparse import motion as moving
@@ -47,12 +48,12 @@ def launched(name: str, slot: np.ndarray, kept: Kept, motion: MotionField | None
 
 @pytest.mark.parametrize('name', GRIDS)
 def test_exact(name, order):
-    for seed in range(4):
-        assert_exact(name, seed, order)
+    for motion in (*map(field, range(4)), shift(FRAME, 0.5, -1.5), shift(FRAME, 8, 4)):
+        assert_exact(name, motion, order)
 
 
-def assert_exact(name, seed, order):
-    kept, grid, motion = Kept(), GRIDS[name], field(seed)
+def assert_exact(name, motion, order):
+    kept, grid = Kept(), GRIDS[name]
     slot = grid_record(grid, kept)
     launched('exact', slot, kept, motion, order)
     wanted = FrameMotion(motion, FRAME, {}).exact(grid)

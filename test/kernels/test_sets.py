@@ -87,7 +87,7 @@ def check_record(kept, out, reaches, size):
 @pytest.mark.parametrize('pair', PAIRS, ids='/'.join)
 @pytest.mark.parametrize('name', ['misaligned', 'misaligned_wide'])
 def test_misaligned(pair, name, order):
-    for kind in ('one', 'parts', 'still'):
+    for kind in ('one', 'parts', 'still', 'a cell further'):
         assert_misaligned(pair, kind, name, order)
 
 
@@ -97,7 +97,8 @@ def assert_misaligned(pair, kind, name, order):
     size = window.rows.size_out, window.cols.size_out
     main, moved = together(rng, pair)
     kept, source = Kept(), displacements(rng, IN, kind, moved)
-    out = displacements(rng, size, kind, main)
+    further = 1 if kind == 'a cell further' else 0  # where weights differ, that is another phase of them
+    out = displacements(rng, size, kind, [m + further for m in main])
     point = Window(*(identity(n) for n in size))
     other = displacements(rng, size, kind, main)
     check, _, bad = check_record(kept, out, [(window, source), (point, other)], size)
