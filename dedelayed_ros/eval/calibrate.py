@@ -84,7 +84,7 @@ def calibrate(settings: CalibrateSettings, say: Callable[[str], None] = print) -
     if not footage.clips:
         raise InputError(f'{settings.clip} has no two frames in a row to calibrate on; choose a longer clip')
     module = sparse.compile(model, (footage.clips[0][0].image,))
-    if module.backend_reason:
+    if module.backend == 'reference':
         say(f'the search is slow, on the {module.backend} backend: {module.backend_reason}')
     plan = module.plan
     frame = stable_names(plan)[plan.nodes[plan.inputs[0]].name]

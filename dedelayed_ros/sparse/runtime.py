@@ -51,8 +51,8 @@ def compile(
     unsupported:    'error', or 'dense': an operation that is not known is run in full whenever anything changed.
     calibration:    alignment and thresholds of `dedelayed calibrate`, in place of those two.
     threads:        that a step may compute with; the results are the same bits for any number.
-    dense_above:    with more than this share of the frame new, the CPU kernels compute everything: to find out what else
-                    could be reused would cost more than it saves.
+    dense_above:    with more than this share of the frame new, the CPU kernels compute everything: to find out what
+                    else could be reused would cost more than it saves.
 
     Raises InputError for a model that cannot be traced, an unknown operation, layer name, backend or alignment.
     """

@@ -225,10 +225,9 @@ def test_a_frame_that_is_mostly_new_is_computed_in_full(mode):
     """The results are those of a dense pass, and what follows reuses it as if nothing had happened."""
     size = (64, 96)
     model = integers(DeepLab(), 1, -1, 2)
-    plan = trace(model, (torch.zeros(1, 3, *size),))
-    zeros = (0.0,) * len(plan.nodes)
-    module = SparseModule(CpuEngine(plan, parse(mode), zeros, dense_above=0.5), (True,))
-    full = SparseModule(CpuEngine(plan, parse(mode), zeros), (True,))
+    example = (torch.zeros(1, 3, *size),)
+    module = sparse.compile(model, example, alignment=mode, backend='cpu', dense_above=0.5)
+    full = sparse.compile(model, example, alignment=mode, backend='cpu')
     rng = np.random.default_rng(1)
     image = picture(rng, 3, size)
     module.step(image)

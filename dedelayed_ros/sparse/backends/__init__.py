@@ -70,7 +70,7 @@ def make_engine(
     for name, make in _NATIVE.items():
         if backend not in ('auto', name):
             continue
-        options = {'threads': threads} if name == 'cpu' else {}
+        options = {'threads': threads, 'dense_above': dense_above} if name == 'cpu' else {}
         try:
             engine = make(plan, alignment, tuple(thresholds), remap=remap, **options)
         except Lacking as error:
