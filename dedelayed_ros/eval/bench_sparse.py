@@ -25,7 +25,7 @@ _WARM_UP = 3
 @dataclass(frozen=True)
 class BenchSettings:
     """``model`` of the zoo; ``camera`` size (H, W) that its local input follows from; ``rounds`` in each of which
-    everything runs once, in turn; ``threads`` of the dense engines (the sparse one has one); ``clip``: a video whose
+    everything runs once, in turn; ``threads`` of every engine; ``clip``: a video whose
     real motion is measured too, or None; ``device`` of the sparse engine: 'auto', 'cpu' or 'cuda'.
     """
 
@@ -74,8 +74,11 @@ def bench_sparse(settings: BenchSettings, say: Callable[[str], None] = print) ->
     say(f'{settings.model}, local input {w}x{h}; sparse engine on {compiled.backend}, {settings.rounds} rounds')
 
     compiled.step(base)  # so that its memory is there to be counted
-    cases = [_reset_case(compiled, base)]
-    cases += [_blob_case(compiled, base, dirty, generator) for dirty in DIRTY]
+    cases: list[_Case] = []
+    for threads in settings.threads:
+        shared = compiled if threads == 1 else compiled.with_tolerance(threads=threads)
+        cases.append(_reset_case(shared, base, threads))
+        cases += [_blob_case(shared, base, dirty, generator, threads) for dirty in DIRTY]
     for engine in dense_engines(lambda dtype: zoo.load_local(settings.model, dtype), base, settings.threads, say):
         cases.append(_dense_case(engine, base))
     if settings.clip is not None:
@@ -108,13 +111,15 @@ def _dense_case(engine: DenseEngine, base: Tensor) -> _Case:
     return _Case(engine.name, engine.threads, engine.dtype, 1.0, lambda: (engine.milliseconds(base), 1.0))
 
 
-def _reset_case(compiled: sparse.SparseModule, base: Tensor) -> _Case:
+def _reset_case(compiled: sparse.SparseModule, base: Tensor, threads: int) -> _Case:
     """The engine's own dense pass: motion is not known."""
     module = compiled.fork()
-    return _Case('sparse', 1, 'float32', 'reset', lambda: _timed(module, base, None))
+    return _Case('sparse', threads, 'float32', 'reset', lambda: _timed(module, base, None))
 
 
-def _blob_case(compiled: sparse.SparseModule, base: Tensor, dirty: float, generator: torch.Generator) -> _Case:
+def _blob_case(
+    compiled: sparse.SparseModule, base: Tensor, dirty: float, generator: torch.Generator, threads: int
+) -> _Case:
     """The same blobs get new content in every frame; nothing else changes."""
     module, changed = compiled.fork(), blobs((base.shape[-2], base.shape[-1]), dirty, generator)
     still = MotionField.identity((base.shape[-2], base.shape[-1]))
@@ -124,7 +129,7 @@ def _blob_case(compiled: sparse.SparseModule, base: Tensor, dirty: float, genera
         fresh = torch.rand(base.shape, generator=generator)
         return _timed(module, torch.where(changed, fresh, base), still)
 
-    return _Case('sparse', 1, 'float32', dirty, run)
+    return _Case('sparse', threads, 'float32', dirty, run)
 
 
 def _clip_case(compiled: sparse.SparseModule, clip: str, size: tuple[int, int], rounds: int) -> _Case:
@@ -162,7 +167,8 @@ def blobs(size: tuple[int, int], share: float, generator: torch.Generator) -> Te
 
 def _rows(cases: list[_Case]) -> list[dict[str, object]]:
     medians = {id(case): float(np.median(case.times[_WARM_UP:])) for case in cases}
-    own = medians[id(cases[0])]
+    # Against the engine's own dense pass on as many threads, or on one where it was not measured on so many.
+    dense = {case.threads: medians[id(case)] for case in cases if case.dirty == 'reset'}
     openvino = {(c.threads, c.dtype): medians[id(c)] for c in cases if c.engine == 'openvino'}
     rows: list[dict[str, object]] = []
     for case in cases:
@@ -178,7 +184,7 @@ def _rows(cases: list[_Case]) -> list[dict[str, object]]:
                 'compute_ratio': round(float(np.mean(case.ratios[_WARM_UP:])), 4),
                 'ms_median': round(median, 3),
                 'ms_iqr': round(float(high - low), 3),
-                'ratio_own_dense': round(median / own, 3),
+                'ratio_own_dense': round(median / dense.get(case.threads, medians[id(cases[0])]), 3),
                 'ratio_openvino': None if other is None else round(median / other, 3),
             }
         )

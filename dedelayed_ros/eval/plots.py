@@ -17,7 +17,11 @@ def sparse_figure(found: dict[str, Any]) -> Figure:
     with matplotlib.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(7, 4.5), dpi=150, layout='constrained')
         axes = figure.add_subplot()
-        rows = [row for row in found['rows'] if row['engine'] == 'sparse' and row['dirty'] != 'reset']
+        rows = [
+            row
+            for row in found['rows']
+            if row['engine'] == 'sparse' and row['threads'] == 1 and row['dirty'] != 'reset'
+        ]
         swept = [row for row in rows if row['dirty'] != 'clip']
         axes.plot(
             [row['compute_ratio'] for row in swept],

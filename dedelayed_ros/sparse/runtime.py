@@ -137,9 +137,13 @@ class SparseModule:
         thresholds: Mapping[str, float] | None = None,
         *,
         remap: bool = True,
+        threads: int | None = None,
     ) -> SparseModule:
-        """The same model, not traced again, with other tolerances and an empty memory; arguments as ``compile``'s."""
-        how = replace(self._how, remap=remap)
+        """The same model, not traced again, with other tolerances and an empty memory; arguments as ``compile``'s.
+
+        ``threads``: None for as many as this one has.
+        """
+        how = replace(self._how, remap=remap, threads=threads or self._how.threads)
         return SparseModule(how.engine(self.plan, parse(alignment), thresholds or {}), self._given, how)
 
     def reset(self) -> None:
