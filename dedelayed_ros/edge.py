@@ -46,7 +46,7 @@ class EdgeSettings:
     """
 
     mode: Literal['fused', 'local'] = 'fused'
-    model: str = 'street-v1'
+    model: str = 'street-v2'
     staleness_s: float | None = None
     mask_size: Literal['camera', 'model'] = 'camera'
     threads: int = 1

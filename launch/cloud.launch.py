@@ -11,7 +11,7 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             DeclareLaunchArgument('listen', default_value='tcp/0.0.0.0:7447', description='Zenoh endpoint'),
-            DeclareLaunchArgument('model', default_value='street-v1', description='model of the zoo'),
+            DeclareLaunchArgument('model', default_value='street-v2', description='model of the zoo'),
             ExecuteProcess(
                 cmd=[
                     'dedelayed', 'cloud',

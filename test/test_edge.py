@@ -54,7 +54,7 @@ def test_without_features_the_mask_is_the_local_models(dtype: str) -> None:
     fused = EdgePipeline(EdgeSettings(mode='fused', dtype=dtype, reuse='off'), SIZE)
     image = picture(3)
     result = step(fused, 0, image=image)
-    model = zoo.load_local('street-v1', dtype=getattr(torch, dtype))
+    model = zoo.load_local(zoo.DEFAULT, dtype=getattr(torch, dtype))
     small = torch.from_numpy(resize(image, model_sizes(SIZE).local)).permute(2, 0, 1)[None]
     with torch.inference_mode():
         logits = model(small.to(getattr(torch, dtype)) / 255)

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('what', choices=['sparse'], help='sparse: milliseconds for a share of the picture that changed')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there')
     parser.add_argument('--out', type=Path, default=Path('out/bench'), metavar='DIR', help='folder of the plot')
-    parser.add_argument('--model', default='street-v1', help='of the zoo (default: street-v1)')
+    parser.add_argument('--model', default='street-v2', help='of the zoo (default: street-v2)')
     parser.add_argument('--size', default='640x320', metavar='WxH', help="the camera's size (default: 640x320)")
     parser.add_argument('--rounds', type=int, default=40, metavar='N', help='measurements of each (default: 40)')
     parser.add_argument(

@@ -11,7 +11,7 @@ HELP = "find the sparse engine's thresholds and tolerances for a model, within a
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The switches."""
-    parser.add_argument('--model', default='street-v1', help='entry of the zoo, or path of one (default: %(default)s)')
+    parser.add_argument('--model', default='street-v2', help='entry of the zoo, or path of one (default: %(default)s)')
     parser.add_argument(
         '--clip', metavar='FILE', help="calibrate on this video and the dense model's masks; default: labelled streets"
     )

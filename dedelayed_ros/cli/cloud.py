@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--connect', action='append', default=[], metavar='ENDPOINT', help='a Zenoh router to connect to'
     )
     parser.add_argument('--config', type=Path, metavar='FILE', help='a Zenoh configuration file (see config/zenoh)')
-    parser.add_argument('--model', default='street-v1', help='model name, or path of its entry (default: street-v1)')
+    parser.add_argument('--model', default='street-v2', help='model name, or path of its entry (default: street-v2)')
     parser.add_argument(
         '--dtype', default='auto', choices=('auto', 'float32', 'bfloat16'), help='number format (default: auto)'
     )

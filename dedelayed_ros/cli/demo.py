@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default='fused',
         help='fused: with the cloud; local: without (default: fused)',
     )
-    add('--model', default='street-v1', help='model of the zoo (default: street-v1)')
+    add('--model', default='street-v2', help='model of the zoo (default: street-v2)')
     add('--composed', action='store_true', help='camera, perception and bridge in one process')
     add('--no-ros', action='store_true', help='the core alone, without ROS nodes')
 

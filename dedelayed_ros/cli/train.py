@@ -13,7 +13,7 @@ _STAGES = ('all', 'footage', 'local', 'remote', 'gate', 'joint', 'codec', 'conv'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument('stage', choices=_STAGES, help='which stage to run; each goes on where it was stopped')
-    parser.add_argument('--recipe', default='street-v1', help='what to train (default: %(default)s)')
+    parser.add_argument('--recipe', default='street-v2', help='what to train (default: %(default)s)')
     parser.add_argument(
         '--data',
         type=Path,

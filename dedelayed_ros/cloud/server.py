@@ -40,7 +40,7 @@ class CloudSettings:
     """Routers to connect to."""
     config: Path | None = None
     """A Zenoh configuration file, see config/zenoh."""
-    model: str = 'street-v1'
+    model: str = 'street-v2'
     dtype: str = 'auto'
     threads: int = 0
     """Threads that the model computes with; 0 leaves the choice to torch."""

@@ -17,7 +17,7 @@ class ClipCounts:
 
     def miou(self) -> float:
         """Over all clips together, 0–1."""
-        return iou(self.counts.sum(0))[0]
+        return float(iou(self.counts.sum(0))[0])
 
     def per_class(self) -> np.ndarray:
         """float64 [classes], NaN for a class that neither occurs nor is predicted."""
@@ -40,4 +40,4 @@ class ClipCounts:
     def _resampled(self, drawn: np.ndarray) -> np.ndarray:
         classes = self.counts.shape[1]
         sums = (drawn @ self.counts.reshape(len(self.counts), -1)).reshape(-1, classes, classes)
-        return np.array([iou(counts)[0] for counts in sums])
+        return iou(sums)[0]

@@ -109,7 +109,8 @@ class TrainConfig:
     ``single``: the footage that the single-frame stages draw from. ``base``: an entry of the zoo whose weights they
     begin from; None: from nothing, and the remote encoder from ImageNet's. ``conv``: the stage of the
     convolution-only model at the camera's resolution, which begins from the local one; ``codec``: that of the feature
-    codec; without it features go down as they are.
+    codec; without it features go down as they are. ``carry_split``: parts a cell that the exported pair is carried in,
+    where measurement was against those that it was trained with.
     """
 
     name: str
@@ -123,6 +124,7 @@ class TrainConfig:
     codec: CodecConfig | None = None
     single: tuple[str, ...] = ('stills',)
     base: str | None = None
+    carry_split: int | None = None
     delays_ms: tuple[float, ...] = (0.0, 100.0, 167.0, 333.0, 500.0, 667.0, 833.0, 1000.0)
 
     def fingerprint(self, stage: str) -> str:
@@ -172,6 +174,7 @@ STREET_V2 = TrainConfig(
     codec=CodecConfig(steps=1000, batch=12, rate=2e-3, crop=(320, 640), ema=0.99),
     single=('stills', 'clips'),
     base='street-v1',
+    carry_split=1,
 )
 
 RECIPES = {config.name: config for config in (STREET_V1, STREET_V2)}

@@ -56,15 +56,20 @@ class Confusion:
 
     def miou(self) -> float:
         """Mean over the classes that occur in the labels, 0–1."""
-        return iou(self.counts)[0]
+        return float(iou(self.counts)[0])
 
 
-def iou(counts: np.ndarray) -> tuple[float, np.ndarray]:
-    """The mean over classes that occur in the labels, 0–1 (NaN: none does), and the intersection over union of each
-    class, float64 [classes] (NaN for one that neither occurs nor is predicted), from counts [true, predicted].
+def iou(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and per-class intersection over union from counts int64 [..., classes, classes] of (true, predicted).
+
+    The mean, float64 [...], is over the classes that occur in the labels, 0–1 (NaN: none does); each class's, float64
+    [..., classes], is NaN for one that neither occurs nor is predicted.
     """
-    hit = np.diag(counts).astype(np.float64)
-    union = counts.sum(0) + counts.sum(1) - hit
-    each = np.divide(hit, union, out=np.full(len(hit), np.nan), where=union > 0)
-    occurs = counts.sum(1) > 0
-    return (float(each[occurs].mean()) if occurs.any() else float('nan')), each
+    hit = np.diagonal(counts, axis1=-2, axis2=-1).astype(np.float64)
+    true = counts.sum(-1)
+    union = counts.sum(-2) + true - hit
+    each = np.divide(hit, union, out=np.full(hit.shape, np.nan), where=union > 0)
+    occurs = true > 0
+    number = occurs.sum(-1)
+    total = np.where(occurs, each, 0.0).sum(-1)
+    return np.divide(total, number, out=np.full(np.shape(number), np.nan), where=number > 0), each

@@ -145,7 +145,7 @@ class Workshop:
         local, remote = self._pair(stage)
         codec = self._trained_codec() if stage == 'joint' and (self.runs / 'codec' / 'latents.npy').is_file() else None
         card = {
-            'carry_split': self.config.joint.split if stage == 'joint' else 1,
+            'carry_split': (self.config.carry_split or self.config.joint.split) if stage == 'joint' else 1,
             'staleness_s': 0.6,
             'measured': {
                 'training': f'dedelayed train all --recipe {self.config.name}',

@@ -12,7 +12,7 @@ from dedelayed_ros.errors import InputError
 
 def plan(**changes: Any) -> Plan:
     told: dict[str, Any] = {
-        'input': 'clip.mp4', 'rate': 25.0, 'seconds': 20.0, 'mode': 'fused', 'model': 'street-v1', 'rtt_ms': 100.0,
+        'input': 'clip.mp4', 'rate': 25.0, 'seconds': 20.0, 'mode': 'fused', 'model': 'street-v2', 'rtt_ms': 100.0,
         'out': Path('out'),
     }  # fmt: skip
     return Plan(**{**told, **changes})

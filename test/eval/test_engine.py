@@ -83,7 +83,7 @@ def test_the_commands_measure_and_write(tmp_path: Path, monkeypatch: pytest.Monk
     words = ['--frames', '3', '--out', str(tmp_path)]
     assert main(['calibrate', '--loss', '0.5', '--save', str(path), '--json', str(trials), *words]) == 0
     calibration = Calibration.load(path)
-    assert calibration.model == zoo.entry('street-v1').files['local'][1]
+    assert calibration.model == zoo.entry(zoo.DEFAULT).files['local'][1]
     assert calibration.thresholds
     found = json.loads(trials.read_text())
     assert found['relative_loss'] <= found['loss'] == 0.5

@@ -84,4 +84,4 @@ def test_the_robot_is_one_process_or_three(started: Any) -> None:
 
 
 def test_the_cloud_is_the_command_line(started: Any) -> None:
-    assert started('cloud', listen='tcp/0.0.0.0:9') == ['dedelayed cloud --listen tcp/0.0.0.0:9 --model street-v1']
+    assert started('cloud', listen='tcp/0.0.0.0:9') == ['dedelayed cloud --listen tcp/0.0.0.0:9 --model street-v2']

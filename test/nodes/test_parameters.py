@@ -91,7 +91,7 @@ def test_the_table_has_every_parameter_once() -> None:
     names = {name for settings in NODES.values() for name in specs(settings)}
     assert len(lines) == 2 + len(names)
     assert '| all | `autostart` | `true` | true or false |' in '\n'.join(lines)
-    assert any(line.startswith('| perception, bridge | `model` | `street-v1` |') for line in lines)
+    assert any(line.startswith('| perception, bridge | `model` | `street-v2` |') for line in lines)
     for line in lines:
         assert line.count('|') == 6
 

@@ -190,7 +190,7 @@ def test_arguments_are_checked():
     with pytest.raises(InputError, match=r'\[1, C, H, W\]'):
         sparse.compile(conv, (torch.zeros(2, 1, 4, 4),))
     with pytest.raises(InputError, match='dtype'):
-        sparse.compile(conv, (image,), dtype=torch.float16)
+        sparse.compile(conv, (image,), dtype=torch.float64)
     with pytest.raises(InputError, match='there is reference'):
         sparse.compile(conv, (image,), backend='tpu')
     with pytest.raises(InputError, match='unsupported'):
