@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
+
+from dedelayed_ros.cli.output import write_figures
 
 HELP = 'measure the sparse engine beside dense ones'
 
@@ -44,10 +45,7 @@ def run(args: argparse.Namespace) -> int:
     plot = args.out / 'sparse.png'
     sparse_figure(found).savefig(plot)
     print(f'  plot        {plot}')
-    if args.json is not None:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(found, indent=1) + '\n')
-        print(f'  figures     {args.json}')
+    write_figures(found, args.json)
     return 0
 
 

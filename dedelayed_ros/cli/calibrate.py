@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
+
+from dedelayed_ros.cli.output import write_figures
 
 HELP = "find the sparse engine's thresholds and tolerances for a model, within an accuracy budget"
 
@@ -81,8 +82,5 @@ def run(args: argparse.Namespace) -> int:
     plot = args.out / 'calibration.png'
     calibration_figure(found).savefig(plot)
     print(f'  plot        {plot}')
-    if args.json is not None:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(found, indent=1) + '\n')
-        print(f'  figures     {args.json}')
+    write_figures(found, args.json)
     return 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dedelayed_ros.cli.output import write_figures
+
 HELP = 'measure accuracy: over the delay of the cloud, and of the sparse engine'
 
 
@@ -69,8 +71,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _engine(args: argparse.Namespace) -> int:
-    import json
-
     import torch
 
     from dedelayed_ros.eval.delay_command import parse_seeds
@@ -95,16 +95,11 @@ def _engine(args: argparse.Namespace) -> int:
     engine_figure(found).savefig(plot)
     table.write_text(text)
     print(f'  plot        {plot}\n  table       {table}')
-    if args.json is not None:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(found, indent=1) + '\n')
-        print(f'  figures     {args.json}')
+    write_figures(found, args.json)
     return 0
 
 
 def _delay(args: argparse.Namespace) -> int:
-    import json
-
     import torch
 
     from dedelayed_ros.eval.delay_command import DelayCommand, parse_seeds, parse_uplink
@@ -131,10 +126,7 @@ def _delay(args: argparse.Namespace) -> int:
     table.write_text(text)
     sheet.save(pictures, quality=88)
     print(f'  plot        {plot}\n  table       {table}\n  masks       {pictures}')
-    if args.json is not None:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(found, indent=1) + '\n')
-        print(f'  figures     {args.json}')
+    write_figures(found, args.json)
     if args.store:
         print(f'  entry       {command.store(found)}')
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,6 +35,14 @@ def prepare(out: Path) -> None:
         (out / name).unlink(missing_ok=True)
     for name in _FOLDERS:
         shutil.rmtree(out / name, ignore_errors=True)
+
+
+def write_figures(found: dict, path: Path | None) -> None:
+    """Write the figures that the screen shows to ``path``, where one was asked for, and say so."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found, indent=1) + '\n')
+        print(f'  figures     {path}')
 
 
 def finish(
