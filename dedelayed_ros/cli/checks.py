@@ -204,10 +204,14 @@ def weights() -> Finding:
     names = zoo.names()
     if not names:
         return Finding('weights', 'missing', 'no model in the package', 'Install the package again')
-    for name in names:
-        zoo.load_local(name)
-        zoo.load_remote(name)
-    return Finding('weights', 'ok', f'{", ".join(names)}: checksums right, local and remote load')
+    try:
+        for name in names:
+            zoo.load_local(name)
+            if 'remote' in zoo.entry(name).files:
+                zoo.load_remote(name)
+    except DedelayedError as error:
+        return Finding('weights', 'broken', str(error), 'Install the package again')
+    return Finding('weights', 'ok', f'{", ".join(names)}: checksums right, all load')
 
 
 def street() -> Finding:

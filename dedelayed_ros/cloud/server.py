@@ -230,6 +230,8 @@ class CloudServer:
     def _greet(self, queryable: zenoh.Queryable) -> None:
         for query in queryable:
             with query:
+                if self._stopping:
+                    return
                 key = parse_stream_key(str(query.key_expr))
                 payload = query.payload
                 if key is None or payload is None or len(payload) > MAX_RECORD_BYTES:

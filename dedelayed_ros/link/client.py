@@ -251,7 +251,7 @@ class CloudClient:
         for kind, data in events:
             if kind == 'alive':
                 with self._lock:
-                    self._contact.worker_seen(time.monotonic())
+                    self._contact.worker_seen(int(data, 16), time.monotonic())
             elif kind == 'dead':
                 with self._lock:
                     self._contact.worker_gone(int(data, 16), time.monotonic())

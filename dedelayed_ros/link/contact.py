@@ -43,6 +43,7 @@ class Contact:
         self._next_hello_s = 0.0
         self._pause_s = timing.first_retry_s
         self._heard_s = -math.inf
+        self._gone = 0
         self.worker = 0
         """Identity of the server's life that accepted the stream; 0 before the first."""
         self.name = ''
@@ -92,7 +93,7 @@ class Contact:
             if not self.connected:
                 self.refused(reply.reason, now_s)
             return False
-        if self.connected and reply.worker != self.worker:
+        if (self.connected and reply.worker != self.worker) or reply.worker == self._gone:
             return False
         self.worker, self.name = reply.worker, reply.name
         self.round_trip_ms = round_trip_ms
@@ -140,13 +141,16 @@ class Contact:
         self._reachable = False
         self._obstacle = reason
 
-    def worker_seen(self, now_s: float) -> None:
-        """A server came to life: worth a hello at once."""
+    def worker_seen(self, worker: int, now_s: float) -> None:
+        """A server came to life, or the way to it: worth a hello at once."""
+        if worker == self._gone:
+            self._gone = 0
         if self._state not in (_State.SERVED, _State.IDLE):
             self._hasten(now_s)
 
     def worker_gone(self, worker: int, now_s: float) -> None:
-        """A server died, or the way to it."""
+        """A server died, or the way to it; what it may still answer to a hello is its last breath."""
+        self._gone = worker
         if worker == self.worker and self._state in (_State.SERVED, _State.SILENT):
             self.lost(f'the cloud at {self._endpoint} went away; trying again', now_s)
 

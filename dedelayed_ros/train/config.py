@@ -177,7 +177,18 @@ STREET_V2 = TrainConfig(
     carry_split=1,
 )
 
-RECIPES = {config.name: config for config in (STREET_V1, STREET_V2)}
+STREET_V3 = dataclasses.replace(
+    STREET_V2,
+    name='street-v3',
+    local=dataclasses.replace(STREET_V2.local, steps=0),  # as it is in the base
+    remote=dataclasses.replace(STREET_V2.remote, steps=2400, rate=1.5e-3, seed=3),
+    joint=dataclasses.replace(STREET_V2.joint, steps=2400, seed=3),
+    conv=None,
+    base='street-v2',
+    carry_split=None,
+)
+
+RECIPES = {config.name: config for config in (STREET_V1, STREET_V2, STREET_V3)}
 
 
 def recipe(name: str) -> TrainConfig:

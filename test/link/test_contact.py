@@ -72,10 +72,19 @@ def test_a_new_server_is_greeted_at_once(served):
     served.worker_gone(1, 1.0)
     assert served.hello_due(1.0)
     assert not served.hello_due(1.1)
-    served.worker_seen(1.1)
+    served.worker_seen(2, 1.1)
     assert served.hello_due(1.1)
     assert served.replied(reply(2), 1.2, 90.0)
     assert (served.worker, served.name) == (2, 'server-2')
+
+
+def test_what_a_server_says_after_it_went_away_is_not_believed(served):
+    served.worker_gone(1, 1.0)
+    assert not served.replied(reply(1), 1.01, 10.0)
+    assert not served.connected
+    served.worker_seen(1, 1.5)  # only the way to it was lost
+    assert served.replied(reply(1), 1.6, 10.0)
+    assert served.connected
 
 
 def test_a_refusal_is_told_and_retried_seldom(contact):
