@@ -60,15 +60,19 @@ class TemporalBlock(nn.Module):
 
 
 class SegmentationHead(nn.Module):
-    """Logits at stride 4 of the remote input from a map at stride 16: [B, C, h, w] -> [B, classes, 4h, 4w]."""
+    """Logits at stride 4 of the remote input from a map at stride 16: [B, C, h, w] -> [B, classes, 4h, 4w].
 
-    def __init__(self, channels: int, classes: int, inner: int = 128) -> None:
+    ``parts``: the map's channels describe parts × parts pieces of a cell, as in ``pixel_shuffle``.
+    """
+
+    def __init__(self, channels: int, classes: int, inner: int = 128, parts: int = 1) -> None:
         super().__init__()
-        self.conv = ConvUnit(channels, inner)
-        self.out = nn.Conv2d(inner, classes * 16, 1)
+        self._parts, self._scale = parts, 4 // parts
+        self.conv = ConvUnit(channels // parts**2, inner)
+        self.out = nn.Conv2d(inner, classes * self._scale**2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.out(self.conv(x)), 4).float()
+        return F.pixel_shuffle(self.out(self.conv(F.pixel_shuffle(x, self._parts))), self._scale).float()
 
 
 class RemoteModel(nn.Module):
@@ -86,9 +90,15 @@ class RemoteModel(nn.Module):
         temporal_channels: int = 64,
         feature_channels: int = FEATURE_CHANNELS,
         arrival: bool = False,
+        parts: int = 1,
     ) -> None:
-        """``arrival``: whether it also knows to describe a moment after the newest frame, its answer's arrival."""
+        """``arrival``: whether it also knows to describe a moment after the newest frame, its answer's arrival.
+
+        ``parts``: its features describe parts × parts pieces of a cell (1, 2 or 4), each by channels of its own, so
+        that they can be carried piece by piece.
+        """
         super().__init__()
+        self.parts = parts
         self.encoder = FrameEncoder(channels)
         self.image_head = SegmentationHead(channels, classes)
         self.age = ScalarEmbedding(temporal_channels)
@@ -104,7 +114,7 @@ class RemoteModel(nn.Module):
         self.join = ConvUnit(HISTORY * temporal_channels, channels, 1, activation=None)
         self.mix = nn.Sequential(ResidualConv(channels), ResidualConv(channels))
         self.bottleneck = nn.Conv2d(channels, feature_channels, 1)
-        self.feature_head = SegmentationHead(feature_channels, classes)
+        self.feature_head = SegmentationHead(feature_channels, classes, 128 // parts, parts)
 
     def encode(self, image: Tensor) -> Tensor:
         """One frame's map: float [B, 3, H, W] RGB in 0–1, sides multiples of 64 -> [B, C, H/16, W/16], model's dtype.

@@ -33,8 +33,8 @@ class _Weight(nn.Module):
 class CodecTask:
     """Distortion where it matters plus rate, on features of the joint stage's remote model.
 
-    Distortion is measured at the two places that features go to: what the fusion adds inside the local model, relative
-    to its variance, and the classes that the remote head reads from them. The rate's weight follows the rate: it grows
+    Distortion is measured where features go to: what the fusion adds inside the local model at each place, relative to
+    its variance, and the classes that the remote head reads from them. The rate's weight follows the rate: it grows
     while ``stage.bits`` a cell are exceeded and falls below them.
     """
 
@@ -50,14 +50,13 @@ class CodecTask:
         self._weight = _Weight(stage.first_weight)
         # The weight is checkpointed too: a stopped run goes on with the one that it had found.
         self.model: nn.Module = nn.ModuleDict({'codec': self.codec, 'rate': self.rate, 'weight': self._weight})
-        self._expand = local.fusion.expand
+        self._local = local
         self._remote = remote
         self._clips, self._maps = clips
         self._stage = stage
         with torch.no_grad():
             seen = self._features(np.random.default_rng((stage.seed, 2**31)), count=32)
-            added = self._expand(seen)
-            self._variance = added.var()
+            self._variances = [added.var() for added in local.expanded(seen)]
             # Latents of about two steps' spread to begin with.
             spread = self.codec.analyse(seen).std()
             last = cast('nn.Conv2d', self.codec.analysis[-1])
@@ -71,13 +70,14 @@ class CodecTask:
         stage = self._stage
         features = self._features(rng, stage.batch)
         with torch.no_grad():
-            wanted = self._expand(features)
+            wanted = self._local.expanded(features)
             classes = self._remote.logits(features).softmax(1)
         latents = self.codec.analyse(features)
         noisy = latents + (torch.rand_like(latents) - 0.5)
         rounded = latents + (latents.round() - latents).detach()
         decoded = self.codec.decode(rounded.clamp(-LATENT_LIMIT, LATENT_LIMIT))
-        added = F.mse_loss(self._expand(decoded), wanted) / self._variance
+        parts = zip(self._local.expanded(decoded), wanted, self._variances, strict=True)
+        added = torch.stack([F.mse_loss(found, part) / variance for found, part, variance in parts]).mean()
         read = F.kl_div(self._remote.logits(decoded).log_softmax(1), classes, reduction='none').sum(1).mean()
         bits = self.rate(noisy)
         weight = self._weight.value.clone()

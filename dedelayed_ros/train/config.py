@@ -73,8 +73,9 @@ class JointConfig(StageConfig):
     loss without any. ``windows`` is how many answers of the cloud a batch holds, each used at ``batch / windows``
     later frames. A share of ``arrival`` of them is predicted for the moment of arrival, as DeDelayed does, and used
     then without being carried; the others belong to the frame that was seen, and are carried in ``split`` × ``split``
-    parts a cell. ``stills``: how many of the clips of single frames take part; None: all. ``gate`` is the mIoU by
-    which the single-frame remote model must beat the local one before this stage begins.
+    parts a cell. ``fine``: the local model becomes a fine one, and the features' channels are divided among those
+    parts, both learned anew. ``stills``: how many of the clips of single frames take part; None: all. ``gate`` is the
+    mIoU by which the single-frame remote model must beat the local one before this stage begins.
     """
 
     longest_delay_ms: float = 600.0
@@ -84,6 +85,7 @@ class JointConfig(StageConfig):
     windows: int = 4
     arrival: float = 0.0
     split: int = 1
+    fine: bool = False
     stills: int | None = None
     gate: float = 0.08
 
@@ -182,7 +184,7 @@ STREET_V3 = dataclasses.replace(
     name='street-v3',
     local=dataclasses.replace(STREET_V2.local, steps=0),  # as it is in the base
     remote=dataclasses.replace(STREET_V2.remote, steps=2400, rate=1.5e-3, seed=3),
-    joint=dataclasses.replace(STREET_V2.joint, steps=2400, seed=3),
+    joint=dataclasses.replace(STREET_V2.joint, steps=2400, seed=3, fine=True, stills=None),
     conv=None,
     base='street-v2',
     carry_split=None,

@@ -80,8 +80,9 @@ def export_pair(
     ``staleness_s`` and ``measured``.
     """
     writer = EntryWriter(folder, name)
-    writer.add('local', local)
-    writer.add('remote', remote, {'arrival': int(remote.ahead is not None)})
+    writer.add('local', local, {'fine': 1} if local.fine else {})
+    settings = {'arrival': int(remote.ahead is not None)}
+    writer.add('remote', remote, settings | ({'parts': remote.parts} if remote.parts > 1 else {}))
     channels = FEATURE_CHANNELS
     if codec is not None:
         channels = codec[0].latents

@@ -71,7 +71,8 @@ def history_of(newest: int, rate: float, rng: np.random.Generator) -> tuple[int,
 
 
 class JointTask:
-    """Fused loss on carried features, local-only loss of the same frames, and the remote model's own loss.
+    """Fused loss on carried features, local-only loss of the same frames, and the remote model's own loss, both where
+    its features are and where they were carried to.
 
     The remote encoder is frozen (its maps come from ``maps``); everything after it trains. ``stills`` maps single
     frames without motion: they add scenes to the local loss, with answers that have no delay.
@@ -92,6 +93,8 @@ class JointTask:
         for parameter in local.parameters():
             parameter.requires_grad_(True)
         self.local, self.remote = local, remote
+        divided = ('remote.bottleneck.', 'remote.feature_head.') if stage.fine else ()
+        self._begins_anew = ('local.fusion', *divided)
         self.model: nn.Module = nn.ModuleDict({'local': local, 'remote': remote})
         self._clips, self._maps = clips
         self._stills, self._still_maps = stills
@@ -99,8 +102,8 @@ class JointTask:
         self._weights = weights
 
     def rate_factor(self, name: str) -> float:
-        # What is already trained moves slowly; the fusion begins from nothing.
-        return 1.0 if '.fusion.' in name else 0.4
+        # What is already trained moves slowly.
+        return 1.0 if name.startswith(self._begins_anew) else 0.4
 
     def losses(self, rng: np.random.Generator) -> dict[str, Tensor]:
         self.remote.encoder.eval()
@@ -127,12 +130,12 @@ class JointTask:
         described += [self._stills[c].labels[i] for c, i in single]
         images = photometric(_half_size(pictures), rng)
         targets, described_targets = (torch.from_numpy(np.stack(parts)) for parts in (labels, described))
+        own_targets = torch.cat((described_targets, targets[0 : len(uses) : later]))
 
         with autocast():
             features = self.remote.predict(
                 torch.from_numpy(np.stack(history)), torch.tensor(ages), torch.tensor(told), torch.tensor(ahead)
             ).float()
-            own = self.remote.logits(features)
             carried, age_ms = [], []
             for index, now in uses:
                 answer = answers[index]
@@ -141,6 +144,9 @@ class JointTask:
                 age_ms.append(self._age_ms(answer.clip, now, answer.history[-1]))
             carried += list(features[len(answers) :])
             age_ms += [0.0] * len(single)
+            # One use of each answer, as it was carried, beside all answers as they were given.
+            shown = range(0, len(uses), later)
+            own = self.remote.logits(torch.cat((features, torch.stack([carried[use] for use in shown]))))
             mask = torch.stack([_keep(features.shape[-2:], stage.drop, rng) for _ in carried])
             fused_features = torch.stack(carried) * mask
             # One pass over both halves: the batch-norms then see the mixture that their averages are used for.
@@ -153,7 +159,7 @@ class JointTask:
         return {
             'fused': segmentation_loss(fused, targets, self._weights),
             'local': stage.local_weight * segmentation_loss(alone_logits, targets, self._weights),
-            'remote': 0.3 * segmentation_loss(own, described_targets, self._weights),
+            'remote': 0.3 * segmentation_loss(own, own_targets, self._weights),
         }
 
     def _age_ms(self, clip: int, now: int, then: int) -> float:

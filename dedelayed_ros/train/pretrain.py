@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -144,11 +145,26 @@ def new_local(seed: int) -> LocalModel:
     return LocalModel()
 
 
-def remote_for_training() -> RemoteModel:
+def remote_for_training(parts: int = 1) -> RemoteModel:
     """A remote model in the form that the stages train: backbone folded and frozen in part."""
-    model = RemoteModel(arrival=True)
+    model = RemoteModel(arrival=True, parts=parts)
     fold_backbone(model)
     return channels_last(model)
+
+
+def unfolded_local(state: dict[str, Tensor]) -> LocalModel:
+    """The local model that a stage left, in the form that the stages train."""
+    model = LocalModel(fine='fusion4.expand.weight' in state)
+    model.load_state_dict(state)
+    return model
+
+
+def unfolded_remote(state: dict[str, Tensor]) -> RemoteModel:
+    """The remote model that a stage left, in the form that the stages train."""
+    channels, read = state['bottleneck.weight'].shape[0], state['feature_head.conv.conv.weight'].shape[1]
+    model = remote_for_training(math.isqrt(channels // read))
+    model.load_state_dict(state)
+    return model
 
 
 def remote_from_imagenet(seed: int, imagenet: dict[str, Tensor]) -> RemoteModel:
@@ -166,7 +182,7 @@ def local_from(base: str, clips: Sequence[Clip], stage: StageConfig) -> LocalMod
     size = (stage.crop[0] // 2, stage.crop[1] // 2)
     run = (folded(images) for images in _pictures(SingleFrames(clips, stage, size, decoded=False), stage.seed))
     # The fusion's norm-free weights come along; features would only be seen from the joint stage on.
-    return restore(LocalModel(), folded, run)
+    return restore(LocalModel(fine=folded.fine), folded, run)
 
 
 def remote_from(base: str, clips: Sequence[Clip], stage: RemoteConfig) -> RemoteModel:
@@ -178,7 +194,7 @@ def remote_from(base: str, clips: Sequence[Clip], stage: RemoteConfig) -> Remote
             encoded = folded.encode(images)
             yield folded.image_logits(encoded), folded.logits(folded.predict_still(encoded))
 
-    return restore(remote_for_training(), folded, run())
+    return restore(remote_for_training(folded.parts), folded, run())
 
 
 def _pictures(frames: SingleFrames, seed: int) -> Iterator[Tensor]:

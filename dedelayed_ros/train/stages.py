@@ -24,6 +24,7 @@ from dedelayed_ros.train.codec import CodecTask
 from dedelayed_ros.train.config import CodecConfig, StageConfig, TrainConfig
 from dedelayed_ros.train.curves import plot
 from dedelayed_ros.train.export import export_conv, export_pair
+from dedelayed_ros.train.fine import divided, refined
 from dedelayed_ros.train.footage import Clip
 from dedelayed_ros.train.joint import JointTask, encode_clips
 from dedelayed_ros.train.loop import fit
@@ -34,9 +35,10 @@ from dedelayed_ros.train.pretrain import (
     imagenet_weights,
     local_from,
     new_local,
-    remote_for_training,
     remote_from,
     remote_from_imagenet,
+    unfolded_local,
+    unfolded_remote,
 )
 
 
@@ -83,6 +85,8 @@ class Workshop:
         stage, clips = self.config.joint, self._single()
         stage = dataclasses.replace(stage, batch=2 * stage.batch)  # the joint stage sees each picture twice
         model = self._unfolded_local('local')
+        if self.config.joint.fine:
+            model = refined(model)
         self._fit(LocalTask(model, clips, stage, self._weights(clips, stage)), stage, 'alone')
 
     def gate(self) -> dict[str, float]:
@@ -107,8 +111,10 @@ class Workshop:
     def joint(self) -> None:
         """Train prediction, fusion and the local model together, from both single-frame models."""
         stage = self.config.joint
-        local, remote = self._unfolded_local('local'), remote_for_training()
-        remote.load_state_dict(self._trained('remote'))
+        local, remote = self._unfolded_local('local'), unfolded_remote(self._trained('remote'))
+        if stage.fine:
+            torch.manual_seed(stage.seed)
+            local, remote = refined(local), channels_last(divided(remote, stage.split))
         clips = footage.available(self.cache, self.config.clips)
         stills = footage.available(self.cache, self.config.stills)[: stage.stills]
         key = self.config.fingerprint('remote')
@@ -217,24 +223,23 @@ class Workshop:
         return torch.load(path, weights_only=True)
 
     def _unfolded_local(self, name: str) -> LocalModel:
-        model = LocalModel()
-        model.load_state_dict(self._trained(name))
-        return model
+        return unfolded_local(self._trained(name))
 
     def _local(self, name: str) -> LocalModel:
         return _ready(self._unfolded_local(name))
 
     def _remote(self, name: str) -> RemoteModel:
-        model = remote_for_training()
-        model.load_state_dict(self._trained(name))
-        return _ready(model)
+        return _ready(unfolded_remote(self._trained(name)))
 
     def _pair(self, stage: str) -> tuple[LocalModel, RemoteModel]:
         if stage == 'single':
             return self._local('local'), self._remote('remote')
-        local, remote = LocalModel(), remote_for_training()
-        nn.ModuleDict({'local': local, 'remote': remote}).load_state_dict(self._trained('joint'))
-        return _ready(local), _ready(remote)
+        pair = self._trained('joint')
+        local, remote = (
+            {name.removeprefix(part): value for name, value in pair.items() if name.startswith(part)}
+            for part in ('local.', 'remote.')
+        )
+        return _ready(unfolded_local(local)), _ready(unfolded_remote(remote))
 
 
 def _ready(model: Model) -> Model:

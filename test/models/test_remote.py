@@ -40,6 +40,20 @@ def test_features_depend_on_delay_ages_and_every_frame_of_the_history(model: Rem
             assert not torch.equal(features, model.predict(changed, ages, delay)), frame
 
 
+def test_parts_of_a_cell_are_read_each_by_itself() -> None:
+    model = fold_batchnorm(RemoteModel(parts=2)).eval()
+    features = torch.randn(1, 32, 8, 8)
+    other = features.clone()
+    other[:, 3::4, 4, 4] += 1.0  # the lower right quarter of one cell
+    with torch.inference_mode():
+        changed = (model.logits(features) - model.logits(other)).abs().amax((0, 1)) > 0
+    assert changed.shape == (32, 32)
+    rows, columns = changed.nonzero().unbind(1)
+    # Quarter (9, 9) of the map at stride 8, what a 3x3 convolution reaches, two logits each.
+    assert (int(rows.min()), int(rows.max())) == (2 * 8, 2 * 10 + 1)
+    assert (int(columns.min()), int(columns.max())) == (2 * 8, 2 * 10 + 1)
+
+
 def test_a_still_frame_is_a_history_of_repetitions(model: RemoteModel) -> None:
     encoded = torch.randn(2, 128, 8, 8)
     with torch.inference_mode():

@@ -17,6 +17,7 @@ from dedelayed_ros.greeting import feature_format
 from dedelayed_ros.models import zoo
 from dedelayed_ros.models.blocks import fold_batchnorm
 from dedelayed_ros.models.efficientnet import EfficientNetLite0
+from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.models.remote import RemoteModel
 from dedelayed_ros.train import evaluate, stages
 from dedelayed_ros.train.config import (
@@ -29,6 +30,7 @@ from dedelayed_ros.train.config import (
     TrainConfig,
     recipe,
 )
+from dedelayed_ros.train.fine import divided, refined
 from dedelayed_ros.train.footage import Clip, available, class_shares, prepare
 from dedelayed_ros.train.joint import JointTask, encode_clips
 from dedelayed_ros.train.loop import fit
@@ -50,7 +52,7 @@ CONFIG = TrainConfig(
     footage('validation'),
     StageConfig(**STAGE),
     RemoteConfig(**STAGE, through_features=0.5),
-    JointConfig(**STAGE, windows=2, longest_delay_ms=200.0, gate=-1.0, arrival=0.5, split=2),
+    JointConfig(**STAGE, windows=2, longest_delay_ms=200.0, gate=-1.0, arrival=0.5, split=2, fine=True),
     conv=StageConfig(**STAGE),
     codec=CodecConfig(**STAGE, latents=4, bits=20.0),
     single=('stills', 'clips'),
@@ -137,6 +139,7 @@ def test_all_stages_make_an_entry_that_works(tiny_cache: Path, tmp_path: Path, m
     assert (found.carry_split, found.link_channels, found.reduce) == (2, 4, 2)
     local, remote, codec = zoo.load_local(str(path)), zoo.load_remote(str(path)), zoo.load_codec(str(path))
     assert remote.ahead is not None
+    assert (local.fine, remote.parts) == (True, 2)
     features = remote.predict_still(remote.encode(torch.rand(1, 3, 128, 192)))
     latents = codec.encode(features)
     packed = feature_format(str(path)).pack(latents[0].numpy())
@@ -162,6 +165,22 @@ def test_stages_go_on_from_an_entry(tiny_cache: Path) -> None:
     assert torch.allclose(remote.encode(picture), expected, atol=1e-3 * float(expected.abs().max()))
 
 
+def test_a_fine_pair_begins_as_the_coarse_one() -> None:
+    torch.manual_seed(0)
+    coarse, picture = LocalModel().eval(), torch.rand(1, 3, 64, 96)
+    torch.nn.init.normal_(coarse.fusion.expand.weight)
+    fine = refined(coarse).eval()
+    expected = coarse(picture).repeat_interleave(2, -1).repeat_interleave(2, -2)
+    assert torch.allclose(fine(picture, torch.randn(1, 32, 8, 12)), expected, atol=1e-5)
+    assert refined(fine) is fine
+    whole = RemoteModel(arrival=True)
+    fold_backbone(whole)
+    parted = divided(whole, 2)
+    assert parted.parts == 2
+    assert torch.equal(parted.mix[0].unit.conv.weight, whole.mix[0].unit.conv.weight)
+    assert divided(parted, 2) is parted
+
+
 def test_joint_training_reaches_every_part_but_the_encoder(tiny_cache: Path, tmp_path: Path) -> None:
     clips = available(tiny_cache, CONFIG.clips)
     remote = RemoteModel(arrival=True)
@@ -169,7 +188,8 @@ def test_joint_training_reaches_every_part_but_the_encoder(tiny_cache: Path, tmp
     remote.eval()
     maps = encode_clips(remote, clips, tmp_path, 'key', Silent())
     assert maps[0].shape == (12, 128, 4, 8)
-    local = stages.LocalModel()
+    local, remote = refined(LocalModel()), divided(remote, 2)
+    remote.eval()
     task = JointTask(local, remote, (clips, maps), (clips, maps), CONFIG.joint, torch.ones(19))
     losses = task.losses(np.random.default_rng(3))
     torch.stack(list(losses.values())).sum().backward()
@@ -192,7 +212,7 @@ def test_motion_is_composed_in_the_order_of_the_frames(tmp_path: Path) -> None:
 
 
 def test_single_frame_scores_are_those_of_the_counted_pictures(tiny_cache: Path) -> None:
-    model = fold_batchnorm(stages.LocalModel()).eval()
+    model = fold_batchnorm(LocalModel()).eval()
     scores = evaluate.single_frame(model, None, available(tiny_cache, CONFIG.validation))
     assert scores.keys() == {'local'}
     assert 0.0 <= scores['local'] <= 1.0
