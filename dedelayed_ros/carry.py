@@ -33,15 +33,15 @@ def warp_features(
     """Features [..., C, h, w] of an earlier frame moved to now, zero where their source is out of the frame.
 
     ``motion``: from that frame to now, over a picture of any size; None: it is the same frame. ``split``: channels of a
-    cell describe split × split parts of it, as in ``pixel_shuffle``, and each part is carried by itself: motion of
-    less than a cell then moves what is in the cells, which no interpolation between whole cells can do.
+    cell describe split × split parts of it, as in ``pixel_shuffle``, and each part is carried by itself, by the vector
+    under its centre: motion of less than a cell then moves what is in the cells, which no interpolation between whole
+    cells can do.
     """
     if motion is None:
         return features
     h, w = features.shape[-2:]
-    motion = motion.resized((h * cell, w * cell))
-    native_form = features.dtype is torch.float32 and features.shape[-3] % split**2 == 0 and motion.block == cell
-    if native_form and not features.requires_grad:
+    motion = motion.resized((h * cell, w * cell), cell // split)
+    if features.dtype is torch.float32 and features.shape[-3] % split**2 == 0 and not features.requires_grad:
         library = native.library()
         if library is not None:
             return _warp_natively(library, features.contiguous(), motion, split)
@@ -51,8 +51,18 @@ def warp_features(
     return torch.pixel_unshuffle(parts, split)
 
 
+def by_parts(motion: MotionField, grid: tuple[int, int], split: int) -> MotionField:
+    """``motion`` with a vector of its own for each of the split × split parts of a cell of the features' grid (h, w).
+
+    Composed so, each part follows its own way through the blocks that it crosses from frame to frame. Motion on blocks
+    that are no larger than the parts stays as it is.
+    """
+    part = min(motion.size[0] // (grid[0] * split), motion.size[1] // (grid[1] * split))
+    return motion if part >= motion.block else motion.resized(motion.size, max(part, 1))
+
+
 def _warp_natively(library: ctypes.CDLL, features: torch.Tensor, motion: MotionField, split: int) -> torch.Tensor:
-    """The same on the CPU kernels, for one motion vector a cell."""
+    """The same on the CPU kernels, for one motion vector a part."""
     out = torch.empty_like(features)
     h, w = features.shape[-2:]
     status = library.dedelayed_carry(
@@ -61,7 +71,7 @@ def _warp_natively(library: ctypes.CDLL, features: torch.Tensor, motion: MotionF
         h,
         w,
         split,
-        motion.block,
+        motion.block * split,
         ctypes.c_void_p(motion.qpel.ctypes.data),
         ctypes.c_void_p(motion.valid.ctypes.data),
         ctypes.c_void_p(out.data_ptr()),
@@ -151,6 +161,8 @@ class FeatureCarrier:
         """
         if self._steps and sequence <= self._steps[-1].sequence:
             self.reset()  # the camera was restarted and counts anew
+        if motion is not None:
+            motion = by_parts(motion, self._grid, self._split)
         self._steps.append(_Step(sequence, stamp_ns, motion))
         if self._record is None:
             return

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dedelayed_ros import native
-from dedelayed_ros.carry import FeatureCarrier, warp_features
+from dedelayed_ros.carry import FeatureCarrier, by_parts, warp_features
 from dedelayed_ros.frames import MotionField
 from dedelayed_ros.link import FeatureRecord
 
@@ -202,6 +202,32 @@ def test_parts_of_a_cell_are_carried_by_themselves() -> None:
     assert not torch.equal(mixed[..., 1:], parts[..., :-1])
 
 
+def test_parts_follow_their_own_ways() -> None:
+    """Two blocks that part from each other: of the cell between them, half came with each."""
+    first, second = (np.zeros((1, 4, 2), np.int16) for _ in range(2))
+    second[:, 2:, 0] = 4 * 8  # then the right half moves by eight pixels: of block 2, the left part came from block 1
+    first[:, 1, 1] = 4  # where the step before was down by one pixel
+    steps = [by_parts(MotionField((16, 64), field), (1, 4), 2) for field in (first, second)]
+    assert [step.block for step in steps] == [8, 8]
+    composed = steps[0].compose(steps[1])
+    assert composed.qpel[0, :, 1].tolist() == [0, 0, 4, 4, 4, 0, 0, 0]
+    assert composed.qpel[0, :, 0].tolist() == [0, 0, 0, 0, 32, 32, 32, 32]
+    features = torch.pixel_unshuffle(torch.arange(16.0).reshape(1, 1, 2, 8), 2)
+    carrier = FeatureCarrier((1, 4), split=2)
+    carrier.advance(0, 0, None)
+    carrier.offer(answer(0, features[0].numpy()))
+    for number, field in enumerate((first, second), 1):
+        carrier.advance(number, number * PERIOD_NS, MotionField((16, 64), field))
+    carried = carrier.current()
+    assert carried is not None
+    assert torch.equal(carried.features, warp_features(features, composed, split=2))
+
+
+@pytest.mark.parametrize(('size', 'split', 'block'), [((128, 192), 1, 16), ((128, 192), 2, 8), ((256, 384), 2, 16)])
+def test_motion_is_kept_on_blocks_no_larger_than_the_parts(size: tuple[int, int], split: int, block: int) -> None:
+    assert by_parts(MotionField.identity(size), GRID, split).block == block
+
+
 def test_answers_are_decoded_once_and_carried_decoded() -> None:
     decoded = []
 
@@ -230,17 +256,20 @@ def test_answers_are_decoded_once_and_carried_decoded() -> None:
     split=st.sampled_from([1, 2, 4]),
     reach=st.sampled_from([0, 3, 64, 700]),
     whole=st.booleans(),
+    each=st.booleans(),
 )
 def test_the_kernel_carries_as_its_definition_does(
-    seed: int, grid: tuple[int, int], split: int, reach: int, whole: bool
+    seed: int, grid: tuple[int, int], split: int, reach: int, whole: bool, each: bool
 ) -> None:
     if native.library() is None:
         pytest.skip(native.why_missing())
     rng = np.random.default_rng(seed)
-    qpel = rng.integers(-reach, reach + 1, (*grid, 2)).astype(np.int16)
+    parts = split if each else 1
+    blocks = (grid[0] * parts, grid[1] * parts)
+    qpel = rng.integers(-reach, reach + 1, (*blocks, 2)).astype(np.int16)
     if whole:
         qpel = qpel // (64 // split) * (64 // split)
-    motion = MotionField((16 * grid[0], 16 * grid[1]), qpel, rng.random(grid) < 0.8)
+    motion = MotionField((16 * grid[0], 16 * grid[1]), qpel, rng.random(blocks) < 0.8, 16 // parts)
     features = torch.from_numpy(rng.normal(size=(1, 3 * split**2, *grid)).astype(np.float32))
     carried = warp_features(features, motion, split=split)
     expected = warp_features(features.clone().requires_grad_(), motion, split=split).detach()

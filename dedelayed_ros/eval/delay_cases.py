@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dedelayed_ros.carry import warp_features
+from dedelayed_ros.carry import CELL, warp_features
 from dedelayed_ros.models.codec import FeatureCodec
 from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.models.remote import HISTORY, RemoteModel
@@ -64,7 +64,7 @@ class Scene:
         if method in ('remote_predictive', 'fused'):
             features = self.features(seen, told_ms, arrival=True, coded=coded)
         else:
-            motion = self._clip.motion_between(seen, now)
+            motion = self._clip.motion_between(seen, now, CELL // self._pair.split)
             features = warp_features(self.features(seen, told_ms, coded=coded), motion, split=self._pair.split)
         if method in ('remote_predictive', 'remote_warped'):
             return self._pair.remote.logits(features)[0]

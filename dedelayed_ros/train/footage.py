@@ -54,10 +54,14 @@ class Clip:
     def __len__(self) -> int:
         return len(self.images)
 
-    def motion_between(self, earlier: int, later: int) -> MotionField | None:
-        """Motion from frame ``earlier`` to ``later``, composed as on the robot; None when they are the same."""
+    def motion_between(self, earlier: int, later: int, block: int | None = None) -> MotionField | None:
+        """Motion from frame ``earlier`` to ``later``, composed as on the robot, on blocks of ``block`` pixels (default:
+        the codec's); None when they are the same.
+        """
         composed: MotionField | None = None
         for field in self.motions[earlier + 1 : later + 1]:
+            if block is not None:
+                field = field.resized(field.size, block)
             composed = field if composed is None else composed.compose(field)
         return composed
 

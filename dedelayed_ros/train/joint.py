@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dedelayed_ros.carry import warp_features
+from dedelayed_ros.carry import CELL, warp_features
 from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.models.remote import HISTORY, RemoteModel
 from dedelayed_ros.train.augment import photometric
@@ -139,7 +139,7 @@ class JointTask:
             carried, age_ms = [], []
             for index, now in uses:
                 answer = answers[index]
-                motion = self._clips[answer.clip].motion_between(answer.described, now)
+                motion = self._clips[answer.clip].motion_between(answer.described, now, CELL // stage.split)
                 carried.append(warp_features(features[index], motion, split=stage.split))
                 age_ms.append(self._age_ms(answer.clip, now, answer.history[-1]))
             carried += list(features[len(answers) :])

@@ -208,6 +208,7 @@ def test_motion_is_composed_in_the_order_of_the_frames(tmp_path: Path) -> None:
     assert clip.motion_between(1, 1) is None
     assert clip.motion_between(1, 2) == fields[2]
     assert clip.motion_between(0, 3) == fields[1].compose(fields[2]).compose(fields[3])
+    assert clip.motion_between(1, 2, 8) == fields[2].resized(fields[2].size, 8)
     assert clip.motion_between(0, 3) != fields[3].compose(fields[2]).compose(fields[1])
 
 

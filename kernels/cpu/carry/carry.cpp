@@ -39,8 +39,8 @@ struct Between {
 }  // namespace
 }  // namespace dedelayed::carry
 
-// features and out [maps · split², height, width]; qpel int16 [height, width, 2] and valid [height, width]: one vector a
-// cell of `cell` pixels. What has no source becomes 0.
+// features and out [maps · split², height, width], cells of `cell` pixels; qpel int16 [height · split, width · split, 2]
+// and valid [height · split, width · split]: one vector a part of a cell. What has no source becomes 0.
 DEDELAYED_EXPORT int dedelayed_carry(const float* features, int maps, int height, int width, int split, int cell,
                                      const std::int16_t* qpel, const std::uint8_t* valid, float* out) {
   using namespace dedelayed;
@@ -54,7 +54,7 @@ DEDELAYED_EXPORT int dedelayed_carry(const float* features, int maps, int height
   std::memset(out, 0, sizeof(float) * static_cast<std::size_t>(map) * maps);
   for (int row = 0; row < rows; ++row) {
     for (int column = 0; column < columns; ++column) {
-      const std::int64_t block = static_cast<std::int64_t>(row / split) * width + column / split;
+      const std::int64_t block = static_cast<std::int64_t>(row) * columns + column;
       if (!valid[block]) continue;
       const int x = column * unit - qpel[2 * block], y = row * unit - qpel[2 * block + 1];
       if (y < -half || y >= rows * unit - half || x < -half || x >= columns * unit - half) continue;
