@@ -20,6 +20,7 @@ from dedelayed_ros.train.config import JointConfig
 from dedelayed_ros.train.footage import Clip
 from dedelayed_ros.train.losses import segmentation_loss
 from dedelayed_ros.train.precision import autocast
+from dedelayed_ros.train.pretrain import SingleFrames
 
 _GAPS_MS = (33.0, 200.0)  # between the frames that a server finds time for
 
@@ -71,11 +72,12 @@ def history_of(newest: int, rate: float, rng: np.random.Generator) -> tuple[int,
 
 
 class JointTask:
-    """Fused loss on carried features, local-only loss of the same frames, and the remote model's own loss, both where
-    its features are and where they were carried to.
+    """Fused loss on carried features, local-only loss, and the remote model's own loss, both where its features are and
+    where they were carried to.
 
     The remote encoder is frozen (its maps come from ``maps``); everything after it trains. ``stills`` maps single
-    frames without motion: they add scenes to the local loss, with answers that have no delay.
+    frames without motion: they add scenes, with answers that have no delay. The local-only loss is of as many pictures
+    of ``alone``, cut and turned as in the local model's own stage: it must not lose there what it learnt from them.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class JointTask:
         remote: RemoteModel,
         clips: tuple[Sequence[Clip], Sequence[np.ndarray]],
         stills: tuple[Sequence[Clip], Sequence[np.ndarray]],
+        alone: Sequence[Clip],
         stage: JointConfig,
         weights: Tensor,
     ) -> None:
@@ -98,6 +101,8 @@ class JointTask:
         self.model: nn.Module = nn.ModuleDict({'local': local, 'remote': remote})
         self._clips, self._maps = clips
         self._stills, self._still_maps = stills
+        size = (stage.crop[0] // 2, stage.crop[1] // 2)
+        self._alone = SingleFrames(alone, stage, size, decoded=False)
         self._stage = stage
         self._weights = weights
 
@@ -112,8 +117,8 @@ class JointTask:
         later = stage.batch // stage.windows
         answers = [self._answer(rng) for _ in range(stage.windows - 1)]
         uses = [(index, use) for index, answer in enumerate(answers) for use in self._uses(answer, later, rng)]
-        alone = [int(index) for index in rng.integers(len(self._stills), size=later)]
-        single = [(index, int(rng.integers(len(self._stills[index])))) for index in alone]
+        chosen = [int(index) for index in rng.integers(len(self._stills), size=later)]
+        single = [(index, int(rng.integers(len(self._stills[index])))) for index in chosen]
 
         history = [self._maps[a.clip][list(a.history)] for a in answers]
         history += [np.repeat(self._still_maps[c][i : i + 1], HISTORY, 0) for c, i in single]
@@ -129,6 +134,7 @@ class JointTask:
         described = [self._clips[a.clip].labels[a.described] for a in answers]
         described += [self._stills[c].labels[i] for c, i in single]
         images = photometric(_half_size(pictures), rng)
+        alone_images, alone_targets = self._alone.batch(rng)
         targets, described_targets = (torch.from_numpy(np.stack(parts)) for parts in (labels, described))
         own_targets = torch.cat((described_targets, targets[0 : len(uses) : later]))
 
@@ -151,14 +157,14 @@ class JointTask:
             fused_features = torch.stack(carried) * mask
             # One pass over both halves: the batch-norms then see the mixture that their averages are used for.
             logits = self.local(
-                torch.cat((images, images)).contiguous(memory_format=torch.channels_last),
+                torch.cat((images, alone_images)).contiguous(memory_format=torch.channels_last),
                 torch.cat((fused_features, torch.zeros_like(fused_features))),
                 torch.tensor(age_ms + age_ms),
             )
         fused, alone_logits = logits.chunk(2)
         return {
             'fused': segmentation_loss(fused, targets, self._weights),
-            'local': stage.local_weight * segmentation_loss(alone_logits, targets, self._weights),
+            'local': stage.local_weight * segmentation_loss(alone_logits, alone_targets, self._weights),
             'remote': 0.3 * segmentation_loss(own, own_targets, self._weights),
         }
 

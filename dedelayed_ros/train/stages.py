@@ -83,7 +83,7 @@ class Workshop:
     def alone(self) -> None:
         """Go on with the local model by itself for as long as the joint stage does: what that stage is measured by."""
         stage, clips = self.config.joint, self._single()
-        stage = dataclasses.replace(stage, batch=2 * stage.batch)  # the joint stage sees each picture twice
+        stage = dataclasses.replace(stage, batch=2 * stage.batch)  # the joint stage fuses as many as it sees alone
         model = self._unfolded_local('local')
         if self.config.joint.fine:
             model = refined(model)
@@ -123,7 +123,7 @@ class Workshop:
         still_maps = encode_clips(remote, stills, self.runs / 'maps', key, self.say)
         local = channels_last(local)
         weights = self._weights([*clips, *stills], stage)
-        task = JointTask(local, remote, (clips, maps), (stills, still_maps), stage, weights)
+        task = JointTask(local, remote, (clips, maps), (stills, still_maps), self._single(), stage, weights)
         self._fit(task, stage, 'joint')
 
     def codec(self) -> None:

@@ -190,7 +190,7 @@ def test_joint_training_reaches_every_part_but_the_encoder(tiny_cache: Path, tmp
     assert maps[0].shape == (12, 128, 4, 8)
     local, remote = refined(LocalModel()), divided(remote, 2)
     remote.eval()
-    task = JointTask(local, remote, (clips, maps), (clips, maps), CONFIG.joint, torch.ones(19))
+    task = JointTask(local, remote, (clips, maps), (clips, maps), clips, CONFIG.joint, torch.ones(19))
     losses = task.losses(np.random.default_rng(3))
     torch.stack(list(losses.values())).sum().backward()
     assert not any(p.requires_grad for p in remote.encoder.parameters())
