@@ -41,8 +41,9 @@ class StageConfig:
     """One stage: ``steps`` of ``batch`` samples; learning rate warmed up to ``rate``, held, and in the last third
     decayed.
 
-    ``crop`` is the (H, W) in camera pixels that a sample covers before scaling (joint: of the local-only loss; fused are whole frames).
-    ``class_balance``: exponent of inverse class frequency in the loss (0: none). ``seed`` of everything random.
+    ``crop`` is the (H, W) in camera pixels that a sample covers before scaling (joint: of the local-only loss; what is
+    fused are whole frames). ``class_balance``: exponent of inverse class frequency in the loss (0: none). ``seed`` of
+    everything random.
     """
 
     steps: int
