@@ -162,10 +162,11 @@ class JointTask:
                 torch.tensor(age_ms + age_ms),
             )
         fused, alone_logits = logits.chunk(2)
+        quarter = (int(rng.integers(2)), int(rng.integers(2)))
         return {
-            'fused': segmentation_loss(fused, targets, self._weights),
-            'local': stage.local_weight * segmentation_loss(alone_logits, alone_targets, self._weights),
-            'remote': 0.3 * segmentation_loss(own, own_targets, self._weights),
+            'fused': segmentation_loss(fused, targets, self._weights, quarter),
+            'local': stage.local_weight * segmentation_loss(alone_logits, alone_targets, self._weights, quarter),
+            'remote': 0.3 * segmentation_loss(own, own_targets, self._weights, quarter),
         }
 
     def _age_ms(self, clip: int, now: int, then: int) -> float:

@@ -19,17 +19,35 @@ def class_weights(shares: np.ndarray, exponent: float) -> Tensor:
     return torch.from_numpy(np.clip(weights, 1 / 3, 3.0)).float()
 
 
-def segmentation_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+def segmentation_loss(
+    logits: Tensor, labels: Tensor, weights: Tensor, quarter: tuple[int, int] | None = None
+) -> Tensor:
     """Cross-entropy of logits [B, classes, h, w], enlarged twice, to labels [B, H, W] (uint8; 255 is ignored).
 
-    The labels are taken at the centres of the enlarged cells; H/h and W/w must be even.
+    The labels are taken at the centres of the enlarged cells; H/h and W/w must be even. ``quarter`` (row, column), each
+    0 or 1: of the enlarged cells only every second one from there on, on each axis. A random one each time costs a
+    quarter, and their mean is the whole.
     """
-    large = F.interpolate(logits.float(), scale_factor=2, mode='bilinear', align_corners=False)
-    step_h, step_w = labels.shape[-2] // large.shape[-2], labels.shape[-1] // large.shape[-1]
-    picked = labels[:, step_h // 2 :: step_h, step_w // 2 :: step_w].long()
+    step_h, step_w = labels.shape[-2] // logits.shape[-2] // 2, labels.shape[-1] // logits.shape[-1] // 2
+    picked = labels[:, step_h // 2 :: step_h, step_w // 2 :: step_w]
+    if quarter is None:
+        large = F.interpolate(logits.float(), scale_factor=2, mode='bilinear', align_corners=False)
+    else:
+        large = _nearer(_nearer(logits.float(), -2, quarter[0]), -1, quarter[1])
+        picked = picked[:, quarter[0] :: 2, quarter[1] :: 2]
+    picked = picked.long()
     if not bool((picked != UNLABELLED).any()):
         return large.sum() * 0.0
     return F.cross_entropy(large, picked, weights, ignore_index=UNLABELLED)
+
+
+def _nearer(maps: Tensor, axis: int, side: int) -> Tensor:
+    """Maps a quarter of a cell before (0) or after (1) their cells' centres, repeating the border."""
+    length = maps.shape[axis]
+    ends = (maps.narrow(axis, 0, 1), maps.narrow(axis, 0, length - 1))
+    if side:
+        ends = (maps.narrow(axis, 1, length - 1), maps.narrow(axis, length - 1, 1))
+    return torch.lerp(maps, torch.cat(ends, axis), 0.25)
 
 
 class Confusion:

@@ -30,6 +30,19 @@ def test_a_right_answer_costs_less_than_a_wrong_one_and_255_nothing() -> None:
     assert segmentation_loss(elsewhere, labels, ones) == pytest.approx(float(segmentation_loss(right, labels, ones)))
 
 
+def test_the_mean_of_the_quarters_is_the_whole_in_value_and_gradient() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 3, 4, 8, requires_grad=True)
+    labels = torch.randint(0, 3, (2, 32, 64), dtype=torch.uint8)
+    whole = segmentation_loss(logits, labels, torch.ones(3))
+    quarters = [segmentation_loss(logits, labels, torch.ones(3), (row, column)) for row in (0, 1) for column in (0, 1)]
+    mean = torch.stack(quarters).mean()
+    assert float(mean.detach()) == pytest.approx(float(whole.detach()), rel=1e-6)
+    expected, found = (torch.autograd.grad(loss, logits)[0] for loss in (whole, mean))
+    torch.testing.assert_close(found, expected)
+    assert len({float(quarter.detach()) for quarter in quarters}) == 4
+
+
 def test_pictures_without_labels_cost_nothing() -> None:
     logits = torch.randn(1, 3, 4, 4, requires_grad=True)
     loss = segmentation_loss(logits, torch.full((1, 16, 16), 255, dtype=torch.uint8), torch.ones(3))
