@@ -14,7 +14,7 @@ from typing import IO
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-THREADS = 2
+THREADS = 1 if 'PYTEST_XDIST_WORKER' in os.environ else 2
 
 
 def claim_ros_domain() -> IO[str]:
