@@ -68,12 +68,24 @@ class BandwidthEstimator:
     """Bandwidth in kbit/s as an average of real transfers, weighted by their bytes and by how recent they are.
 
     A transfer's weight halves every `half_life_s`. When all that is left weighs less than `min_bytes`, the estimate is
-    None: nothing was sent for so long that the old figure means nothing any more.
+    None: nothing was sent for so long that the old figure means nothing any more. Before that, `probe_due` says when
+    `probe_bytes` should be sent just to know: after `probe_after_s` without a transfer, and without an earlier probe
+    that may still be on its way.
     """
 
-    def __init__(self, *, half_life_s: float = 2.0, min_bytes: float = 2000.0) -> None:
+    def __init__(
+        self,
+        *,
+        half_life_s: float = 2.0,
+        min_bytes: float = 2000.0,
+        probe_after_s: float = 1.0,
+        probe_bytes: int = 4000,
+    ) -> None:
         self._half_life_s = half_life_s
         self._min_bytes = min_bytes
+        self._probe_after_s = probe_after_s
+        self.probe_bytes = probe_bytes
+        self._sent_s = -math.inf  # when something was last measured or sent as a probe
         self._bytes = 0.0
         self._seconds = 0.0
         self._at_s = -math.inf
@@ -85,6 +97,15 @@ class BandwidthEstimator:
         self._age(now_s)
         self._bytes += size
         self._seconds += seconds
+        self._sent_s = max(self._sent_s, now_s)
+
+    def probe_due(self, now_s: float) -> bool:
+        """Whether a probe should be sent now; tell `probing` when it is."""
+        return now_s - self._sent_s >= self._probe_after_s
+
+    def probing(self, now_s: float) -> None:
+        """A probe leaves now; what it measures comes by `observe`, like every transfer."""
+        self._sent_s = max(self._sent_s, now_s)
 
     def predict(self, now_s: float) -> float | None:
         """kbit/s, or None when unknown."""
@@ -96,6 +117,7 @@ class BandwidthEstimator:
     def clear(self) -> None:
         """Forgets everything."""
         self._bytes = self._seconds = 0.0
+        self._sent_s = -math.inf
 
     def _age(self, now_s: float) -> None:
         if now_s > self._at_s:

@@ -101,3 +101,16 @@ def test_rate_meter_counts_its_window_only():
         meter.add(5000, i * 0.04)  # 1 Mbit/s
     assert meter.kbps(4.0) == pytest.approx(1000, rel=0.03)
     assert meter.kbps(7.0) == 0
+
+
+def test_a_probe_is_due_when_nothing_was_sent_for_a_while_and_none_is_on_its_way() -> None:
+    estimator = BandwidthEstimator(probe_after_s=1.0)
+    assert estimator.probe_due(0.0), 'nothing is known'
+    estimator.observe(10_000, 0.1, 0.0)
+    assert not estimator.probe_due(0.9) and estimator.probe_due(1.0)
+    estimator.probing(1.0)
+    assert not estimator.probe_due(1.5) and estimator.probe_due(2.0), 'a stalled link is not flooded'
+    estimator.observe(estimator.probe_bytes, 0.02, 2.2)
+    assert estimator.predict(2.2) is not None and not estimator.probe_due(3.1)
+    estimator.clear()
+    assert estimator.probe_due(2.3)

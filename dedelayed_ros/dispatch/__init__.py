@@ -1,0 +1,8 @@
+"""Where each frame is computed: latency profiles of both ends, and the policy that weighs them (FluxShard, IV-E)."""
+
+from __future__ import annotations
+
+from dedelayed_ros.dispatch.decision import ORDER, AccuracyTable, Choice, Decision, Estimate, Situation, decide
+from dedelayed_ros.dispatch.profile import LatencyProfile
+
+__all__ = ['ORDER', 'AccuracyTable', 'Choice', 'Decision', 'Estimate', 'LatencyProfile', 'Situation', 'decide']
