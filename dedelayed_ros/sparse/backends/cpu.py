@@ -12,7 +12,7 @@ import ctypes
 import math
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,13 +20,10 @@ import torch
 from torch import Tensor
 
 from dedelayed_ros import native
-from dedelayed_ros.errors import InputError
 from dedelayed_ros.sparse.alignment import Alignment
+from dedelayed_ros.sparse.backends.common import PerNode, Vectors, check_motion, results_of, statistics
 from dedelayed_ros.sparse.backends.describe import Lacking, describe
-from dedelayed_ros.sparse.backends.evaluate import evaluate
-from dedelayed_ros.sparse.cache import agrees
-from dedelayed_ros.sparse.ops import Input
-from dedelayed_ros.sparse.plan import Node, Plan
+from dedelayed_ros.sparse.plan import Plan
 from dedelayed_ros.sparse.stats import LayerStats, SparseStats
 
 if TYPE_CHECKING:
@@ -98,7 +95,6 @@ class CpuEngine:
         native.check(status, 'dedelayed_sparse_plan')
         self._handle = handle
         weakref.finalize(self, self._call['free_plan'], handle)
-        self._macs = plan.macs
 
     def new_state(self) -> CpuState:
         return CpuState(self)
@@ -108,14 +104,10 @@ class CpuEngine:
         self, state: CpuState, inputs: Sequence[Tensor | None], motion: MotionField | None
     ) -> tuple[list[Tensor], SparseStats]:
         start = time.perf_counter()
-        if motion is not None and tuple(motion.size) != self.plan.frame:
-            raise InputError(
-                f'motion is given for a frame of {tuple(motion.size)}, the model runs on {self.plan.frame}: use '
-                f'motion.resized({self.plan.frame})'
-            )
+        check_motion(self.plan, motion)
         dense = not state.ready or motion is None
         given = dict(zip(self.plan.inputs, inputs, strict=True))
-        small = _Small(self, state, dense)
+        small = Vectors(self.plan, self.thresholds, state.small, dense)
         for index in self.before:
             small.run(self.plan.nodes[index], given)
         table = np.zeros((len(self.native), 5), np.int64)
@@ -126,16 +118,9 @@ class CpuEngine:
         reports = np.zeros((len(self.native), 5), np.int64)
         self._run(state, table, motion, reports)
         state.small, state.small_dirty = small.values, small.dirty
-        results = [
-            r.constant
-            if r.node is None
-            else r.layout.to_raw(state.values[r.node])
-            if r.layout
-            else state.values[r.node]
-            for r in self.plan.results
-        ]
+        results = results_of(self.plan, state.values)
         layers = self._layers(reports, small)
-        return results, self._stats(layers, dense, (time.perf_counter() - start) * 1e3)
+        return results, statistics(self.plan, layers, dense, (time.perf_counter() - start) * 1e3)
 
     def _run(self, state: CpuState, table: np.ndarray, motion: MotionField | None, reports: np.ndarray) -> None:
         vectors = valid = None
@@ -160,7 +145,7 @@ class CpuEngine:
         native.check(status, 'dedelayed_sparse_step')
         state.ready = True
 
-    def _layers(self, reports: np.ndarray, small: _Small) -> tuple[LayerStats, ...]:
+    def _layers(self, reports: np.ndarray, small: Vectors) -> tuple[LayerStats, ...]:
         counted = reports.tolist()
         layers = []
         for node in self.plan.nodes:
@@ -173,18 +158,6 @@ class CpuEngine:
                 cells = node.grid.cells
                 layers.append(LayerStats(node.name, dirty / cells, computed / cells, *(n / 1e6 for n in nanoseconds)))
         return tuple(layers)
-
-    def _stats(self, layers: tuple[LayerStats, ...], dense: bool, milliseconds: float) -> SparseStats:
-        work = whole = 0.0
-        # A network without multiplications counts its positions instead.
-        unit = 0.0 if self._macs else 1.0
-        for node, layer in zip(self.plan.nodes, layers, strict=True):
-            if not isinstance(node.op, Input):
-                dense_work = (node.macs or unit) * node.grid.cells
-                work += layer.compute_ratio * dense_work
-                whole += dense_work
-        first = layers[self.plan.inputs[0]].recompute_ratio
-        return SparseStats(first, work / whole if whole else first, dense, layers, milliseconds)
 
 
 class CpuState:
@@ -220,12 +193,12 @@ class CpuState:
     @property
     def values(self) -> Sequence[Tensor]:
         """Output of every node for the last frame, [1, C, h, w]; views that the next step writes to."""
-        return _Items(len(self.engine.plan.nodes), self._value) if self.ready else ()
+        return PerNode(len(self.engine.plan.nodes), self._value) if self.ready else ()
 
     @property
     def sets(self) -> Sequence[Tensor]:
         """Recompute set of every node in the last frame, bool [h, w]; views likewise."""
-        return _Items(len(self.engine.plan.nodes), self._set) if self.ready else ()
+        return PerNode(len(self.engine.plan.nodes), self._set) if self.ready else ()
 
     def _value(self, index: int) -> Tensor:
         if index in self.small:
@@ -246,54 +219,6 @@ class CpuState:
         address = self.engine._call['set'](self._handle, self.engine.number[index])
         flat = _borrowed(address, math.prod(size), ctypes.c_bool, self)
         return torch.from_numpy(flat).reshape(size)
-
-
-class _Items(Sequence[Tensor]):
-    """A tensor for each node, made when it is asked for."""
-
-    def __init__(self, count: int, make: Callable[[int], Tensor]) -> None:
-        self._count, self._make = count, make
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        if isinstance(index, slice):
-            return [self._make(i) for i in range(*index.indices(self._count))]
-        return self._make(range(self._count)[index])
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self._make(i) for i in range(self._count))
-
-
-class _Small:
-    """One frame of what is computed before the kernels are called: nodes that depend on vectors alone."""
-
-    def __init__(self, engine: CpuEngine, state: CpuState, dense: bool) -> None:
-        self.engine, self.before, self.dense = engine, state.small, dense
-        self.values: dict[int, Tensor] = {}
-        self.dirty: dict[int, bool] = {}
-        self.ratios: dict[int, tuple[float, float, float]] = {}  # recompute, compute, milliseconds
-
-    def run(self, node: Node, given: dict[int, Tensor | None]) -> None:
-        """The node's value and whether it is another than in the last frame, as the reference finds them."""
-        start = time.perf_counter()
-        i, cached = node.index, self.before.get(node.index)
-        fresh: Tensor | None
-        if isinstance(node.op, Input):
-            asked, fresh = False, given[i]
-            if fresh is None:
-                shape = self.engine.plan.shapes[self.engine.plan.inputs.index(i)]
-                fresh = torch.zeros(shape) if cached is None or self.dense else cached
-        else:
-            asked = self.dense or any(self.dirty[k] for k in node.inputs)
-            fresh = evaluate(node, [self.values[k] for k in node.inputs]) if asked else cached
-        assert fresh is not None
-        threshold = self.engine.thresholds[i]
-        kept = not self.dense and cached is not None and bool(agrees(fresh, cached, threshold, node.grid.size))
-        self.dirty[i] = not kept if asked or isinstance(node.op, Input) else False
-        self.values[i] = cached if kept and cached is not None else fresh.clone()
-        self.ratios[i] = float(self.dirty[i]), float(asked), (time.perf_counter() - start) * 1e3
 
 
 def _borrowed(address: int, count: int, kind: Any, owner: CpuState) -> np.ndarray:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dedelayed_ros.sparse import motion as moving
 from dedelayed_ros.sparse.alignment import Alignment, compacted, first_footprints, misaligned, misaligned_within
+from dedelayed_ros.sparse.backends.common import results_of, statistics
 from dedelayed_ros.sparse.backends.evaluate import evaluate
 from dedelayed_ros.sparse.cache import State, agrees, merged, remapped
 from dedelayed_ros.sparse.geometry import Grid
@@ -82,16 +83,9 @@ class ReferenceEngine:
             cells, milliseconds = node.grid.cells, (time.perf_counter() - begun) * 1e3
             ratio = int(frame.dirty[-1].sum()) / cells
             frame.layers.append(LayerStats(node.name, ratio, int(computed.sum()) / cells, milliseconds))
-        results = [
-            r.constant
-            if r.node is None
-            else r.layout.to_raw(frame.values[r.node])
-            if r.layout
-            else frame.values[r.node]
-            for r in self.plan.results
-        ]
+        results = results_of(self.plan, frame.values)
         state.values, state.remainders, state.sets = frame.values, frame.remainders, frame.dirty
-        return results, self._stats(frame, dense, (time.perf_counter() - start) * 1e3)
+        return results, statistics(self.plan, frame.layers, dense, (time.perf_counter() - start) * 1e3)
 
     def _displacement(self, node: Node, state: State, frame: Frame) -> Displacement:
         """Where each position's cached value is."""
@@ -194,18 +188,6 @@ class ReferenceEngine:
             placed = before.grid.cells > 1 and before.motion != 'none'
             motions.append(frame.motion.on(before.grid) if placed else None)
         return misaligned_within(node, out, inputs, motions, self.alignment.spread)
-
-    def _stats(self, frame: Frame, dense: bool, milliseconds: float) -> SparseStats:
-        work = whole = 0.0
-        # A network without multiplications counts its positions instead.
-        unit = 0.0 if self.plan.macs else 1.0
-        for node, layer in zip(self.plan.nodes, frame.layers, strict=True):
-            if not isinstance(node.op, Input):
-                dense_work = (node.macs or unit) * node.grid.cells
-                work += layer.compute_ratio * dense_work
-                whole += dense_work
-        first = frame.layers[self.plan.inputs[0]].recompute_ratio
-        return SparseStats(first, work / whole if whole else first, dense, tuple(frame.layers), milliseconds)
 
 
 def _remainder(node: Node, state: State) -> Tensor:

@@ -7,23 +7,21 @@ stay on the device; the model's inputs are copied to it, its outputs and two num
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dedelayed_ros.errors import InputError
 from dedelayed_ros.sparse.alignment import Alignment
+from dedelayed_ros.sparse.backends.common import PerNode, Vectors, check_motion, results_of, statistics
 from dedelayed_ros.sparse.backends.cuda import described
 from dedelayed_ros.sparse.backends.cuda.device import Device
 from dedelayed_ros.sparse.backends.cuda.network import DeviceNetwork
 from dedelayed_ros.sparse.backends.cuda.stream import DeviceStream, Given
 from dedelayed_ros.sparse.backends.describe import describe
-from dedelayed_ros.sparse.backends.evaluate import evaluate
 from dedelayed_ros.sparse.backends.unary import Lacking
-from dedelayed_ros.sparse.cache import agrees
 from dedelayed_ros.sparse.ops import Input
 from dedelayed_ros.sparse.plan import Node, Plan
 from dedelayed_ros.sparse.stats import LayerStats, SparseStats
@@ -75,7 +73,6 @@ class CudaEngine:
         self.native, self.before = description.native, description.given
         self.number = {index: k for k, index in enumerate(self.native)}
         self.network = DeviceNetwork(network, _DTYPES[plan.dtype], device)
-        self._macs = plan.macs
 
     def new_state(self) -> CudaState:
         return CudaState(self)
@@ -85,14 +82,10 @@ class CudaEngine:
         self, state: CudaState, inputs: Sequence[Tensor | None], motion: MotionField | None
     ) -> tuple[list[Tensor], SparseStats]:
         start = time.perf_counter()
-        if motion is not None and tuple(motion.size) != self.plan.frame:
-            raise InputError(
-                f'motion is given for a frame of {tuple(motion.size)}, the model runs on {self.plan.frame}: use '
-                f'motion.resized({self.plan.frame})'
-            )
+        check_motion(self.plan, motion)
         dense = not state.ready or motion is None
         tensors = dict(zip(self.plan.inputs, inputs, strict=True))
-        vectors = _Vectors(self, state.vectors, dense)
+        vectors = Vectors(self.plan, self.thresholds, state.vectors, dense)
         for index in self.before:
             vectors.run(self.plan.nodes[index], tensors)
         given: dict[int, Given] = {}
@@ -104,36 +97,20 @@ class CudaEngine:
                 given[number] = Given(None if tensor is None else tensor[0].numpy())
         counts = state.open().step(given, None if dense else self._motion(motion))
         state.ready, state.vectors, state.dirty = True, vectors.values, vectors.dirty
-        values = state.values
-        results = [
-            r.constant if r.node is None else r.layout.to_raw(values[r.node]) if r.layout else values[r.node]
-            for r in self.plan.results
-        ]
+        results = results_of(self.plan, state.values)
         layers = tuple(self._layer(node, counts, vectors) for node in self.plan.nodes)
-        return results, self._stats(layers, dense, (time.perf_counter() - start) * 1e3)
+        return results, statistics(self.plan, layers, dense, (time.perf_counter() - start) * 1e3)
 
     def _motion(self, motion: MotionField | None) -> MotionField | None:
         if motion is None or self.remap:
             return motion
         return type(motion).identity(motion.size, motion.block)
 
-    def _layer(self, node: Node, counts: np.ndarray, vectors: _Vectors) -> LayerStats:
+    def _layer(self, node: Node, counts: np.ndarray, vectors: Vectors) -> LayerStats:
         if node.index in vectors.dirty:
             return LayerStats(node.name, *vectors.ratios[node.index])
         computed, dirty = (int(n) / node.grid.cells for n in counts[self.number[node.index]])
         return LayerStats(node.name, dirty, computed, 0.0)  # the time of one kernel would take waiting for it
-
-    def _stats(self, layers: tuple[LayerStats, ...], dense: bool, milliseconds: float) -> SparseStats:
-        work = whole = 0.0
-        # A network without multiplications counts its positions instead.
-        unit = 0.0 if self._macs else 1.0
-        for node, layer in zip(self.plan.nodes, layers, strict=True):
-            if not isinstance(node.op, Input):
-                dense_work = (node.macs or unit) * node.grid.cells
-                work += layer.compute_ratio * dense_work
-                whole += dense_work
-        first = layers[self.plan.inputs[0]].recompute_ratio
-        return SparseStats(first, work / whole if whole else first, dense, layers, milliseconds)
 
 
 class CudaState:
@@ -162,12 +139,12 @@ class CudaState:
     @property
     def values(self) -> Sequence[Tensor]:
         """Output of every node for the last frame, [1, C, h, w]; copied from the device when asked for."""
-        return _Items(len(self.engine.plan.nodes), self._value) if self.ready else ()
+        return PerNode(len(self.engine.plan.nodes), self._value) if self.ready else ()
 
     @property
     def sets(self) -> Sequence[Tensor]:
         """Recompute set of every node in the last frame, bool [h, w]; likewise."""
-        return _Items(len(self.engine.plan.nodes), self._set) if self.ready else ()
+        return PerNode(len(self.engine.plan.nodes), self._set) if self.ready else ()
 
     def _value(self, index: int) -> Tensor:
         if index in self.vectors:
@@ -178,49 +155,3 @@ class CudaState:
         if index in self.dirty:
             return torch.tensor([[self.dirty[index]]])
         return torch.from_numpy(self.open().recompute_set(self.engine.number[index]))
-
-
-class _Items(Sequence[Tensor]):
-    """A tensor for each node, copied when it is asked for."""
-
-    def __init__(self, count: int, make: Callable[[int], Tensor]) -> None:
-        self._count, self._make = count, make
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        if isinstance(index, slice):
-            return [self._make(i) for i in range(*index.indices(self._count))]
-        return self._make(range(self._count)[index])
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self._make(i) for i in range(self._count))
-
-
-class _Vectors:
-    """One frame of the nodes that depend on vectors alone (the age of features): found here, as the reference does."""
-
-    def __init__(self, engine: CudaEngine, before: dict[int, Tensor], dense: bool) -> None:
-        self.engine, self.before, self.dense = engine, before, dense
-        self.values: dict[int, Tensor] = {}
-        self.dirty: dict[int, bool] = {}
-        self.ratios: dict[int, tuple[float, float, float]] = {}  # recompute, compute, milliseconds
-
-    def run(self, node: Node, given: dict[int, Tensor | None]) -> None:
-        """The node's value, and whether it is another than in the last frame."""
-        start = time.perf_counter()
-        i, cached = node.index, self.before.get(node.index)
-        is_input = isinstance(node.op, Input)
-        asked = not is_input and (self.dense or any(self.dirty[k] for k in node.inputs))
-        fresh = given[i] if is_input else cached
-        if asked:
-            fresh = evaluate(node, [self.values[k] for k in node.inputs])
-        if fresh is None:
-            shape = self.engine.plan.shapes[self.engine.plan.inputs.index(i)]
-            fresh = torch.zeros(shape, dtype=self.engine.plan.dtype) if cached is None or self.dense else cached
-        kept = not self.dense and cached is not None
-        kept = kept and bool(agrees(fresh, cached, self.engine.thresholds[i], node.grid.size))  # type: ignore[arg-type]
-        self.dirty[i] = (asked or is_input) and not kept
-        self.values[i] = cached if kept and cached is not None else fresh.clone()
-        self.ratios[i] = float(self.dirty[i]), float(asked), (time.perf_counter() - start) * 1e3
