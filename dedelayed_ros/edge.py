@@ -46,7 +46,7 @@ class EdgeSettings:
     """
 
     mode: Literal['fused', 'local'] = 'fused'
-    model: str = 'street-v2'
+    model: str = zoo.DEFAULT
     staleness_s: float | None = None
     mask_size: Literal['camera', 'model'] = 'camera'
     threads: int = 1

@@ -3,6 +3,7 @@
 from launch.actions import DeclareLaunchArgument, ExecuteProcess
 from launch.substitutions import LaunchConfiguration
 
+from dedelayed_ros.models.zoo import DEFAULT
 from launch import LaunchDescription
 
 
@@ -11,7 +12,7 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             DeclareLaunchArgument('listen', default_value='tcp/0.0.0.0:7447', description='Zenoh endpoint'),
-            DeclareLaunchArgument('model', default_value='street-v2', description='model of the zoo'),
+            DeclareLaunchArgument('model', default_value=DEFAULT, description='model of the zoo'),
             ExecuteProcess(
                 cmd=[
                     'dedelayed', 'cloud',

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dedelayed_ros.cli.output import write_figures
+from dedelayed_ros.models.zoo import DEFAULT
 
 HELP = 'measure the sparse engine beside dense ones'
 
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('what', choices=['sparse'], help='sparse: milliseconds for a share of the picture that changed')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there')
     parser.add_argument('--out', type=Path, default=Path('out/bench'), metavar='DIR', help='folder of the plot')
-    parser.add_argument('--model', default='street-v2', help='of the zoo (default: street-v2)')
+    parser.add_argument('--model', default=DEFAULT, help='of the zoo (default: %(default)s)')
     parser.add_argument('--size', default='640x320', metavar='WxH', help="the camera's size (default: 640x320)")
     parser.add_argument('--rounds', type=int, default=40, metavar='N', help='measurements of each (default: 40)')
     parser.add_argument(

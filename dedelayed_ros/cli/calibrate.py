@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 
 from dedelayed_ros.cli.output import write_figures
+from dedelayed_ros.models.zoo import DEFAULT
 
 HELP = "find the sparse engine's thresholds and tolerances for a model, within an accuracy budget"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The switches."""
-    parser.add_argument('--model', default='street-v2', help='entry of the zoo, or path of one (default: %(default)s)')
+    parser.add_argument('--model', default=DEFAULT, help='entry of the zoo, or path of one (default: %(default)s)')
     parser.add_argument(
         '--clip', metavar='FILE', help="calibrate on this video and the dense model's masks; default: labelled streets"
     )

@@ -9,6 +9,8 @@ import signal
 import threading
 from pathlib import Path
 
+from dedelayed_ros.models.zoo import DEFAULT
+
 HELP = 'serve the remote model to robots'
 
 
@@ -24,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--connect', action='append', default=[], metavar='ENDPOINT', help='a Zenoh router to connect to'
     )
     parser.add_argument('--config', type=Path, metavar='FILE', help='a Zenoh configuration file (see config/zenoh)')
-    parser.add_argument('--model', default='street-v2', help='model name, or path of its entry (default: street-v2)')
+    parser.add_argument('--model', default=DEFAULT, help='model name, or path of its entry (default: %(default)s)')
     parser.add_argument(
         '--dtype', default='auto', choices=('auto', 'float32', 'bfloat16'), help='number format (default: auto)'
     )

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from dedelayed_ros.errors import InputError
+from dedelayed_ros.models.zoo import DEFAULT
 
 if TYPE_CHECKING:
     from dedelayed_ros.cli.stage import Plan, Played, Robot
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default='fused',
         help='fused: with the cloud; local: without (default: fused)',
     )
-    add('--model', default='street-v2', help='model of the zoo (default: street-v2)')
+    add('--model', default=DEFAULT, help='model of the zoo (default: %(default)s)')
     add('--composed', action='store_true', help='camera, perception and bridge in one process')
     add('--no-ros', action='store_true', help='the core alone, without ROS nodes')
 

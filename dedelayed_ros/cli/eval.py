@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from dedelayed_ros.cli.output import write_figures
+from dedelayed_ros.models.zoo import DEFAULT
 
 HELP = 'measure accuracy: over the delay of the cloud, and of the sparse engine'
 
@@ -14,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-command an evaluation."""
     parsers = parser.add_subparsers(metavar='WHAT', dest='what', required=True)
     delay = parsers.add_parser('delay', help='mIoU of every method over the delay of the cloud, on simulated streets')
-    delay.add_argument('--model', default='street-v2', help='entry of the zoo, or path of one (default: %(default)s)')
+    delay.add_argument('--model', default=DEFAULT, help='entry of the zoo, or path of one (default: %(default)s)')
     delay.add_argument(
         '--seeds', default='800000:800016', metavar='A:B', help='streets A to B-1 (default: %(default)s)'
     )
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     delay.add_argument('--store', action='store_true', help="write the table into the model's entry too")
     engine = parsers.add_parser('engine', help='what the sparse engine computes and what that costs, in every mode')
-    engine.add_argument('--model', default='street-v2', help='entry of the zoo, or path of one (default: %(default)s)')
+    engine.add_argument('--model', default=DEFAULT, help='entry of the zoo, or path of one (default: %(default)s)')
     engine.add_argument(
         '--seeds', default='800000:800008', metavar='A:B', help='streets A to B-1 (default: %(default)s)'
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from dedelayed_ros.errors import InputError
+from dedelayed_ros.models.zoo import DEFAULT
 
 if TYPE_CHECKING:
     from dedelayed_ros.frames import Source
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--seconds', type=float, metavar='S', help='stop after so many seconds of the source')
     add('--masks', choices=('png', 'video', 'none'), default='png', help='masks/*.png of class ids, masks.mkv, or none')
     add('--mode', choices=('fused', 'local'), default='fused', help='local: use no remote features (default: fused)')
-    add('--model', default='street-v2', help='model of the zoo, or the path of an entry (default: street-v2)')
+    add('--model', default=DEFAULT, help='model of the zoo, or the path of an entry (default: %(default)s)')
     add('--loop', action='store_true', help='begin again at the end; stop with --seconds or Ctrl-C')
     add('--record-only', action='store_true', help='write the recording and no report')
 

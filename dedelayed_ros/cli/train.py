@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dedelayed_ros.models.zoo import DEFAULT
+
 HELP = 'train the street models, stage by stage or all stages in order'
 
 _STAGES = ('all', 'footage', 'local', 'remote', 'gate', 'joint', 'codec', 'conv', 'alone', 'export')
@@ -13,7 +15,7 @@ _STAGES = ('all', 'footage', 'local', 'remote', 'gate', 'joint', 'codec', 'conv'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument('stage', choices=_STAGES, help='which stage to run; each goes on where it was stopped')
-    parser.add_argument('--recipe', default='street-v2', help='what to train (default: %(default)s)')
+    parser.add_argument('--recipe', default=DEFAULT, help='what to train (default: %(default)s)')
     parser.add_argument(
         '--data',
         type=Path,

@@ -20,6 +20,7 @@ from dedelayed_ros.cloud.stream import CloudStream
 from dedelayed_ros.errors import DedelayedError, LinkError
 from dedelayed_ros.link import MAX_RECORD_BYTES, PROTOCOL, Code, Hello, HelloReply, Notice, WireError, unpack
 from dedelayed_ros.link.session import ROOT, WORKERS, open_session, parse_stream_key
+from dedelayed_ros.models.zoo import DEFAULT
 
 if TYPE_CHECKING:
     import zenoh
@@ -40,7 +41,7 @@ class CloudSettings:
     """Routers to connect to."""
     config: Path | None = None
     """A Zenoh configuration file, see config/zenoh."""
-    model: str = 'street-v2'
+    model: str = DEFAULT
     dtype: str = 'auto'
     threads: int = 0
     """Threads that the model computes with; 0 leaves the choice to torch."""

@@ -29,7 +29,7 @@ class BenchSettings:
     real motion is measured too, or None; ``device`` of the sparse engine: 'auto', 'cpu' or 'cuda'.
     """
 
-    model: str = 'street-v2'
+    model: str = zoo.DEFAULT
     camera: tuple[int, int] = (320, 640)
     rounds: int = 40
     threads: tuple[int, ...] = (1, 2)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from dedelayed_ros.models.zoo import DEFAULT
 from dedelayed_ros.nodes.parameters import parameter
 
 
@@ -52,7 +53,7 @@ class PerceptionSettings(CommonSettings):
     mode: Literal['fused', 'local'] = parameter(
         'fused', "'fused' adds the cloud's features while they are fresh, 'local' never does"
     )
-    model: str = parameter('street-v2', 'name of a model of the zoo, or the path of an exported entry (.json)')
+    model: str = parameter(DEFAULT, 'name of a model of the zoo, or the path of an exported entry (.json)')
     staleness_s: float = parameter(
         0.0,
         'remote features older than this are not used (s); 0: the age from which they no longer help this model',
@@ -97,7 +98,7 @@ class BridgeSettings(CommonSettings):
     endpoint: str = parameter('', "the cloud's Zenoh endpoint, 'tcp/HOST:PORT'; empty: no cloud")
     robot: str = parameter('robot', 'name of this robot; robots that share a cloud need different ones')
     camera: str = parameter('camera', 'name of this camera; cameras of one robot need different ones')
-    model: str = parameter('street-v2', 'the model that perception runs; the cloud must have the same')
+    model: str = parameter(DEFAULT, 'the model that perception runs; the cloud must have the same')
     zenoh_config: str = parameter('', 'a Zenoh configuration file (certificates, access control); see config/zenoh')
     camera_node: str = parameter('camera', 'name of the camera node, whose service ~/request_keyframe is called')
     max_in_flight: int = parameter(

@@ -11,6 +11,7 @@ import yaml
 
 pytest.importorskip('rclpy', reason='rclpy does not import: no ROS here')
 
+from dedelayed_ros.models import zoo
 from dedelayed_ros.nodes.parameters import specs
 from dedelayed_ros.nodes.settings import NODES
 
@@ -84,4 +85,4 @@ def test_the_robot_is_one_process_or_three(started: Any) -> None:
 
 
 def test_the_cloud_is_the_command_line(started: Any) -> None:
-    assert started('cloud', listen='tcp/0.0.0.0:9') == ['dedelayed cloud --listen tcp/0.0.0.0:9 --model street-v2']
+    assert started('cloud', listen='tcp/0.0.0.0:9') == ['dedelayed cloud --listen tcp/0.0.0.0:9 --model ' + zoo.DEFAULT]

@@ -12,6 +12,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from dedelayed_ros.errors import InputError
+from dedelayed_ros.models import zoo
 from dedelayed_ros.nodes.parameters import declare, parameter, specs, table, unknown
 from dedelayed_ros.nodes.settings import NODES
 
@@ -91,7 +92,7 @@ def test_the_table_has_every_parameter_once() -> None:
     names = {name for settings in NODES.values() for name in specs(settings)}
     assert len(lines) == 2 + len(names)
     assert '| all | `autostart` | `true` | true or false |' in '\n'.join(lines)
-    assert any(line.startswith('| perception, bridge | `model` | `street-v2` |') for line in lines)
+    assert any(line.startswith(f'| perception, bridge | `model` | `{zoo.DEFAULT}` |') for line in lines)
     for line in lines:
         assert line.count('|') == 6
 

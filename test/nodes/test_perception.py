@@ -97,7 +97,7 @@ def test_a_mask_has_the_stamp_frame_and_size_of_its_image_whatever_the_size(
             assert message.step == width * (3 if colour else 1)
             assert len(message.data) == message.step * height
     mask = to_rgb(got['mask'])[..., 0]
-    palette = zoo.entry('street-v2').labels.palette
+    palette = zoo.entry(zoo.DEFAULT).labels.palette
     assert mask.max() < 19
     assert np.array_equal(to_rgb(got['color_mask']), palette[mask])
     expected = (image.astype(int) + palette[mask]) / 2
