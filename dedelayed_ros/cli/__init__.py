@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dedelayed_ros.errors import DedelayedError
 from dedelayed_ros.version import VERSION
 
-COMMANDS = ('demo', 'run', 'cloud', 'relay', 'street', 'train', 'calibrate', 'eval', 'bench', 'doctor')
+COMMANDS = ('demo', 'run', 'cloud', 'relay', 'street', 'train', 'calibrate', 'profile', 'eval', 'bench', 'doctor')
 
 
 def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
