@@ -8,7 +8,7 @@ from pathlib import Path
 from dedelayed_ros.cli.output import write_figures
 from dedelayed_ros.models.zoo import DEFAULT
 
-HELP = 'measure accuracy: over the delay of the cloud, and of the sparse engine'
+HELP = 'measure: accuracy over the delay of the cloud, the sparse engine, latency of every way to share the work'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,11 +64,82 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='DIR',
         help='cache of rendered clips (default: %(default)s)',
     )
+    _add_reuse(parsers.add_parser('reuse', help='latency of every way to share the work between robot and cloud'))
+
+
+def _add_reuse(reuse: argparse.ArgumentParser) -> None:
+    reuse.add_argument('--model', default='street-conv', help='entry of the zoo, or path of one (default: %(default)s)')
+    reuse.add_argument(
+        '--seeds', default='800000:800016', metavar='A:B', help='streets A to B-1 (default: %(default)s)'
+    )
+    reuse.add_argument('--each', type=int, default=4, metavar='N', help='streets in each set (default: %(default)s)')
+    reuse.add_argument('--frames', type=int, default=40, metavar='N', help='frames of each street (default: 40)')
+    reuse.add_argument('--clip', action='append', default=[], metavar='FILE', help='also this video; may be repeated')
+    reuse.add_argument('--clip-frames', type=int, default=60, metavar='N', help='frames judged of it (default: 60)')
+    reuse.add_argument(
+        '--traces', type=Path, metavar='CSV', help='bandwidth (tier, trace, second, mbps); default: made up'
+    )
+    reuse.add_argument('--rounds', type=int, default=24, metavar='N', help='traces of every cell (default: 24)')
+    reuse.add_argument('--quick', action='store_true', help='two short clips a set, three traces: to see that it runs')
+    reuse.add_argument('--json', type=Path, metavar='FILE', help='write the figures there')
+    reuse.add_argument('--out', type=Path, default=Path('out/eval'), metavar='DIR', help='folder of plots and table')
+    reuse.add_argument(
+        '--data',
+        type=Path,
+        default=Path('~/.cache/dedelayed/footage').expanduser(),
+        metavar='DIR',
+        help='cache of rendered clips (default: %(default)s)',
+    )
+    reuse.add_argument(
+        '--records', type=Path, metavar='DIR', help='keep what was computed there, and use what is there already'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one evaluation."""
-    return _engine(args) if args.what == 'engine' else _delay(args)
+    return {'delay': _delay, 'engine': _engine, 'reuse': _reuse}[args.what](args)
+
+
+def _reuse(args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    import torch
+
+    from dedelayed_ros.eval.delay_command import parse_seeds
+    from dedelayed_ros.eval.reuse_figures import details_figure, latency_figure
+    from dedelayed_ros.eval.reuse_markdown import markdown
+    from dedelayed_ros.eval.reuse_methods import ReuseSettings
+    from dedelayed_ros.eval.reuse_table import reuse_table
+
+    torch.set_num_threads(1)
+    settings = ReuseSettings(
+        model=args.model,
+        seeds=parse_seeds(args.seeds),
+        each=args.each,
+        frames=args.frames,
+        clips=tuple(args.clip),
+        clip_frames=args.clip_frames,
+        traces=args.traces,
+        rounds=args.rounds,
+        cache=args.data,
+        records=args.records,
+    )
+    if args.quick:
+        settings = replace(
+            settings, each=1, frames=6, clip_frames=6, rounds=3, tuning_frames=3, profile_rounds=2, clients=(1, 3)
+        )
+    found = reuse_table(settings, lambda text: print(text, flush=True))
+    text = markdown(found)
+    print('\n' + text)
+    args.out.mkdir(parents=True, exist_ok=True)
+    table, plots = args.out / 'reuse.md', (args.out / 'reuse_latency.png', args.out / 'reuse_details.png')
+    table.write_text(text)
+    for draw, plot in zip((latency_figure, details_figure), plots, strict=True):
+        draw(found).savefig(plot)
+        print(f'  plot        {plot}')
+    print(f'  table       {table}')
+    write_figures(found, args.json)
+    return 0
 
 
 def _engine(args: argparse.Namespace) -> int:

@@ -67,7 +67,8 @@ class DelayEstimator:
 class BandwidthEstimator:
     """Bandwidth in kbit/s as an average of real transfers, weighted by their bytes and by how recent they are.
 
-    A transfer's weight halves every `half_life_s`. When all that is left weighs less than `min_bytes`, the estimate is
+    A transfer's weight halves every `half_life_s`, and is that of `most_bytes` for one of more: a probe must be able to
+    correct what a large frame has shown before it. When all that is left weighs less than `min_bytes`, the estimate is
     None: nothing was sent for so long that the old figure means nothing any more. Before that, `probe_due` says when
     `probe_bytes` should be sent just to know: after `probe_after_s` without a transfer, and without an earlier probe
     that may still be on its way.
@@ -78,11 +79,13 @@ class BandwidthEstimator:
         *,
         half_life_s: float = 2.0,
         min_bytes: float = 2000.0,
+        most_bytes: float = math.inf,
         probe_after_s: float = 1.0,
         probe_bytes: int = 4000,
     ) -> None:
         self._half_life_s = half_life_s
         self._min_bytes = min_bytes
+        self._most_bytes = most_bytes
         self._probe_after_s = probe_after_s
         self.probe_bytes = probe_bytes
         self._sent_s = -math.inf  # when something was last measured or sent as a probe
@@ -95,8 +98,9 @@ class BandwidthEstimator:
         if not (math.isfinite(seconds) and seconds > 0 and size > 0):
             raise ValueError(f'transfer of {size} bytes in {seconds} s, expected both above 0')
         self._age(now_s)
-        self._bytes += size
-        self._seconds += seconds
+        weight = min(1.0, self._most_bytes / size)
+        self._bytes += weight * size
+        self._seconds += weight * seconds
         self._sent_s = max(self._sent_s, now_s)
 
     def probe_due(self, now_s: float) -> bool:

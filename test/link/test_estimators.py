@@ -114,3 +114,13 @@ def test_a_probe_is_due_when_nothing_was_sent_for_a_while_and_none_is_on_its_way
     assert estimator.predict(2.2) is not None and not estimator.probe_due(3.1)
     estimator.clear()
     assert estimator.probe_due(2.3)
+
+
+def test_a_probe_corrects_what_a_large_frame_has_shown() -> None:
+    slow, capped = BandwidthEstimator(), BandwidthEstimator(most_bytes=8000)
+    for estimator in (slow, capped):
+        estimator.observe(600_000, 4.8, 0.0)  # 1 Mbit/s
+        estimator.observe(8000, 0.0064, 0.5)  # 10 Mbit/s
+    assert slow.predict(0.5) == pytest.approx(1000, rel=0.05)
+    predicted = capped.predict(0.5)
+    assert predicted is not None and predicted > 1700
