@@ -30,6 +30,18 @@ class Fault:
     choice: str = ''
 
 
+@dataclass(frozen=True)
+class Equivalent:
+    """A change that no test can notice, and why."""
+
+    what: str
+    file: str
+    why: str
+
+
+EQUIVALENT = (
+    Equivalent('positions beyond the list computed', 'conv.cu', 'their sums are not kept: only time is lost'),
+)
 BARRIER = '__syncthreads();'
 FAULTS = (
     Fault('a tie given to the higher class', 'masks.cu', 'if (value > best) best', 'if (value >= best) best', MASKS, 'tie'),
@@ -96,8 +108,8 @@ FAULTS = (
           '      sums.multiply();', OPS, 'convolutions'),
     Fault('barrier before the results are kept dropped', 'conv.cu', f'    sums.store(room);\n    {BARRIER}',
           '    sums.store(room);', OPS, 'convolutions'),
-    Fault('positions beyond the list computed', 'conv.cu', 'start + i < count ? layer.list[start + i] : -1',
-          'layer.list[start + i < count ? start + i : 0]; (void)(-1)', OPS, 'convolutions'),
+    Fault('positions beyond the list kept', 'conv.cu', 'count - start < kTileRows ? count - start : kTileRows',
+          'kTileRows', ENGINE, 'padding and forward'),
     Fault('last step of the depth left out', 'conv.cu', 'depth < layer.depth; depth += Sums::kDepth',
           'depth + Sums::kDepth < layer.depth; depth += Sums::kDepth', OPS, 'convolutions'),
     Fault('fragment from the wrong columns', 'tile.h', 'b + k * kPitchB + column, kPitchB', 'b + k * kPitchB, kPitchB', OPS,
@@ -110,6 +122,8 @@ FAULTS = (
     Fault('padding pooled', 'ops.cu', 'if (taps.col[c] == in.width) continue;\n        const float other',
           'const float other', OPS, 'operations'),
     Fault('mean over the wrong axis', 'ops.cu', 'h = layer.factors[0][y], w = layer.factors[1][x]',
+          'h = layer.factors[0][y], w = layer.factors[0][y]', OPS, 'operations'),
+    Fault('mean over as many columns as the neighbour has', 'ops.cu', 'h = layer.factors[0][y], w = layer.factors[1][x]',
           'h = layer.factors[0][y], w = layer.factors[1][x > 0 ? x - 1 : x]', OPS, 'operations'),
     Fault('weights of the columns used for rows', 'ops.cu', 'layer.factors[0][y * taps.rows + r] * line',
           'layer.factors[1][y * taps.rows + r] * line', OPS, 'operations'),
@@ -121,14 +135,15 @@ FAULTS = (
           'fabsf(fresh - cached) < threshold', ENGINE, 'test_truncation'),
     Fault('channels of several blocks decided apart', 'commit.h', 'if (layer.staged) {', 'if (false) {', ENGINE,
           'several_blocks and forward'),
-    Fault('flags of sticky forgotten', 'commit.h', '&& usable && !flagged', '&& usable', ENGINE, 'test_random_networks_are'),
+    Fault('flags of sticky forgotten', 'commit.h', '&& usable && !flagged', '&& usable', ENGINE,
+          'flags and forward'),
     Fault('position without a cached value kept', 'commit.h', '&& usable && !flagged', '&& !flagged', ENGINE,
           'poison and forward'),
     Fault('remainder not cleared where it is new', 'commit.h',
           'if (layer.remainder) layer.remainder[position] =', 'if (false) layer.remainder[position] =', ENGINE,
           'test_networks_are and forward and mode1'),
     Fault('strays read from the new map', 'maps.cu', 'static_cast<long long>(layer.shift) * layer.channels', '0', ENGINE,
-          'test_networks_are and forward and net0'),
+          'apart and forward'),
     Fault('strays gathered from ahead, not behind', 'maps.cu', 'position - key_rows(key) * layer.width - key_cols(key)',
           'position + key_rows(key) * layer.width + key_cols(key)', ENGINE, 'networks_are'),
     Fault('features of a carried input not zero where nothing comes from', 'maps.cu', ': from_float<T>(0.0f);',

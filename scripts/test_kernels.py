@@ -1,7 +1,8 @@
 """Run the CUDA kernels' tests on the CPU, plain and under sanitizers: `make test-kernels`.
 
-Plain: every test, in three orders of the threads of a block. AddressSanitizer and UBSan: all tests of single kernels,
-and whole networks in one order. ThreadSanitizer: every kernel at its smallest size.
+Plain: every test, in three orders of the threads of a block. AddressSanitizer and UBSan: all tests of single kernels
+and whole networks, in one order, since what they see does not depend on it. ThreadSanitizer: every kernel at its
+smallest size. As many parts run side by side as there are cores; each says at its end what it found.
 """
 
 from __future__ import annotations
@@ -10,88 +11,84 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / 'test' / 'kernels'
-SINGLE = ('test_motion.py', 'test_sets.py', 'test_masks.py', 'test_features.py', 'test_races.py', 'test_ops.py')
-NETWORKS = 'forward and (net0 or several or features or drift)'
-SANITIZERS = {
-    'asan': (('libasan.so', 'libubsan.so'), {'ASAN_OPTIONS': 'detect_leaks=0', 'UBSAN_OPTIONS': 'print_stacktrace=1'}),
-    'tsan': (('libtsan.so',), {'TSAN_OPTIONS': 'halt_on_error=1'}),
-}
+sys.path.insert(0, str(TESTS))
+PYTEST = '-m pytest -q -s --show-capture=no -p no:cacheprovider -o timeout=1800'.split()
 
 
-class Missing(Exception):
-    """The compiler has no such sanitizer."""
+@dataclass(frozen=True)
+class Part:
+    """Tests on one build of the kernels, with pytest's arguments and environment variables."""
+
+    variant: str
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
 
 
-def preloads(variant: str) -> str:
-    """The sanitizer's libraries, to be loaded before Python's own."""
-    paths = []
-    for name in SANITIZERS[variant][0]:
-        found = subprocess.run(['g++', f'-print-file-name={name}'], capture_output=True, text=True, check=True)
-        path = found.stdout.strip()
-        if path == name:
-            raise Missing(
-                f'g++ has no {name}: install its sanitizer library (Debian: libgcc-12-dev, libasan8, libtsan2)'
-            )
-        paths.append(path)
-    return ':'.join(paths)
+SINGLE = tuple(f'test_{name}.py' for name in 'motion sets masks features races ops'.split())
+NETWORKS = 'net0 or several or features or drift or apart'
+PARTS = (
+    Part('tsan', ('test_races.py',), {'TSAN_OPTIONS': 'halt_on_error=1'}),
+    Part(
+        'asan',
+        (*SINGLE, 'test_engine.py', '-k', f'not test_engine or {NETWORKS}'),
+        {
+            'ASAN_OPTIONS': 'detect_leaks=0',
+            'UBSAN_OPTIONS': 'print_stacktrace=1',
+            'DEDELAYED_ORDERS': 'shuffled',
+        },
+    ),
+    Part('plain', ('.',), {}),
+)
 
 
-def run(name: str, arguments: list[str], environment: dict[str, str]) -> int:
-    """pytest with output that a sanitizer's report gets through to."""
-    start = time.monotonic()
-    print(f'== {name}: pytest {" ".join(arguments)}', flush=True)
-    command = [
-        sys.executable,
-        '-m',
-        'pytest',
-        '-q',
-        '-s',
-        '--show-capture=no',
-        '-p',
-        'no:cacheprovider',
-        '-o',
-        'timeout=1800',
-    ]
-    code = subprocess.run([*command, *arguments], env={**os.environ, **environment}, cwd=TESTS, check=False).returncode
-    print(f'== {name}: {"passed" if not code else f"failed ({code})"} in {time.monotonic() - start:.0f} s', flush=True)
-    return code
+def run(part: Part) -> tuple[int, str]:
+    """pytest's status and what it and the sanitizer say. Raises OSError where the compiler has no such sanitizer."""
+    from emulated import build, preloads
 
-
-def sanitized(variant: str, arguments: list[str]) -> int:
-    """pytest on kernels that were built with a sanitizer."""
-    sys.path.insert(0, str(TESTS))
-    from emulated import build
-
-    library = build(variant=variant)  # without the preloads, which would slow the compiler down
-    _, options = SANITIZERS[variant]
-    return run(variant, arguments, {'DEDELAYED_KERNELS': str(library), 'LD_PRELOAD': preloads(variant), **options})
+    # Built without the preloads, which would slow the compiler down.
+    environment = {**os.environ, **part.environment, 'DEDELAYED_KERNELS': str(build(variant=part.variant))}
+    if preloads(part.variant):
+        environment['LD_PRELOAD'] = preloads(part.variant)
+    with tempfile.TemporaryFile('w+') as said:
+        command = [sys.executable, *PYTEST, *part.arguments]
+        code = subprocess.run(
+            command, env=environment, cwd=TESTS, check=False, stdout=said, stderr=subprocess.STDOUT
+        ).returncode
+        said.seek(0)
+        return code, said.read()
 
 
 def main() -> int:
     """Parse the command line and run the chosen parts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--only', choices=['plain', *SANITIZERS], action='append', help='a part; repeatable')
+    names = [part.variant for part in PARTS]
+    parser.add_argument('--only', choices=names, action='append', help='a part; repeatable')
     parser.add_argument('--skip-plain', action='store_true', help='`make test` has run that part')
     args = parser.parse_args()
-    chosen = args.only or ['plain', *SANITIZERS]
-    codes = []
-    try:
-        if 'plain' in chosen and not args.skip_plain:
-            codes.append(run('plain', ['.'], {}))
-        if 'asan' in chosen:
-            codes.append(sanitized('asan', list(SINGLE)))
-            codes.append(sanitized('asan', ['test_engine.py', '-k', NETWORKS]))
-        if 'tsan' in chosen:
-            codes.append(sanitized('tsan', ['test_races.py']))
-    except Missing as error:
-        print(f'test-kernels: {error}', file=sys.stderr)
-        return 2
-    return int(any(codes))
+    chosen = [part for part in PARTS if part.variant in (args.only or names)]
+    if args.skip_plain:
+        chosen = [part for part in chosen if part.variant != 'plain']
+    start, failed = time.monotonic(), False
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        running = {pool.submit(run, part): part for part in chosen}
+        for done in as_completed(running):
+            part = running[done]
+            try:
+                code, said = done.result()
+            except OSError as error:
+                code, said = 1, f'test-kernels: {error}\n'
+            failed |= bool(code)
+            verdict = f'failed ({code})' if code else 'passed'
+            print(f'{said}== {part.variant}: {verdict} after {time.monotonic() - start:.0f} s', flush=True)
+    return int(failed)
 
 
 if __name__ == '__main__':

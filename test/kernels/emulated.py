@@ -15,18 +15,36 @@ from dedelayed_ros.sparse.backends.cuda.device import THREADS
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / 'kernels' / 'cuda'
-ORDERS = ('forward', 'reversed', 'shuffled')
-FLAGS = '-std=c++20 -g -Wall -Wextra -Werror -Wno-unknown-pragmas -ffp-contract=off -fPIC -shared'.split()
+ALL_ORDERS = ('forward', 'reversed', 'shuffled')
+ORDERS = tuple(os.environ.get('DEDELAYED_ORDERS', ' '.join(ALL_ORDERS)).split())  # that tests run in
+FLAGS = '-std=c++20 -g1 -Wall -Wextra -Werror -Wno-unknown-pragmas -ffp-contract=off -fPIC -shared'.split()
 VARIANTS = {
     'plain': ['-O2'],
     'asan': ['-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all', '-fno-omit-frame-pointer'],
     'tsan': ['-O1', '-fsanitize=thread', '-fno-omit-frame-pointer'],
 }
+SANITIZERS = {'asan': ('libasan.so', 'libubsan.so'), 'tsan': ('libtsan.so',)}
+
+
+def preloads(variant: str) -> str:
+    """The libraries of a variant's sanitizers, to be loaded before Python's own; empty where it has none.
+
+    Raises FileNotFoundError where g++ has no such library.
+    """
+    paths = []
+    for name in SANITIZERS.get(variant, ()):
+        found = subprocess.run(['g++', f'-print-file-name={name}'], capture_output=True, text=True, check=True)
+        paths.append(found.stdout.strip())
+        if paths[-1] == name:
+            raise FileNotFoundError(
+                f'g++ has no {name}: install its sanitizer library (Debian: libgcc-12-dev, libasan8, libtsan2)'
+            )
+    return ':'.join(paths)
 
 
 def build(sources: Path = SOURCES, variant: str = 'plain') -> Path:
     """The kernels of a folder as a shared library; built once for the same text."""
-    text = b''.join(file.read_bytes() for file in sorted(sources.iterdir()) if file.is_file())
+    text = b''.join(file.read_bytes() for file in sorted(sources.iterdir()) if file.suffix in ('.h', '.cu'))
     command = ['g++', *FLAGS, *VARIANTS[variant]]
     name = hashlib.sha256(text + ' '.join(command).encode()).hexdigest()[:16]
     library = ROOT / '.cache' / 'kernels' / f'{name}.so'
@@ -57,7 +75,7 @@ def launch(name: str, blocks: tuple[int, ...], threads: int, arguments, order: s
     pointers = (ctypes.c_void_p * max(1, len(held)))(*(h.ctypes.data for h in held))
     grid = (ctypes.c_uint * 3)(*blocks, *[1] * (3 - len(blocks)))
     block = (ctypes.c_uint * 3)(threads, 1, 1)
-    status = library().emulator_launch(name.encode(), grid, block, pointers, ORDERS.index(order), seed)
+    status = library().emulator_launch(name.encode(), grid, block, pointers, ALL_ORDERS.index(order), seed)
     if status:
         raise RuntimeError(f'{name}: ' + {1: 'there is no such kernel', 2: f'{blocks} × {threads} is refused'}[status])
 

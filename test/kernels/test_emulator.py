@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
+import sys
 
 import numpy as np
 import pytest
-from emulated import FLAGS, ORDERS, SOURCES
+from emulated import ALL_ORDERS as ORDERS
+from emulated import FLAGS, SOURCES, VARIANTS, preloads
 
 KERNELS = r"""
 #include "device.h"
@@ -20,6 +23,23 @@ extern "C" __global__ void rotate(int* out, int with_barrier) {
   out[threadIdx.x] = numbers[(threadIdx.x + 1) % kThreads];
 }
 CU_KERNEL(rotate, kThreads)
+
+// Each block counts itself.
+extern "C" __global__ void count(int* out, int atomically) {
+  if (threadIdx.x) return;
+  if (atomically) {
+    atomicAdd(out, 1);
+  } else {
+    ++*out;
+  }
+}
+CU_KERNEL(count, kThreads)
+
+extern "C" __global__ void beyond(int* out, int more) {
+  CU_SHARED(int, numbers, [kThreads]);
+  out[threadIdx.x] = numbers[threadIdx.x + more];
+}
+CU_KERNEL(beyond, kThreads)
 
 extern "C" __global__ void unwritten(float* out, int) {
   CU_SHARED(float, numbers, [kThreads]);
@@ -84,15 +104,55 @@ def test_shared_memory_starts_as_not_a_number(kernels):
     assert np.isnan(launch(kernels, 'unwritten')[1].view(np.float32)).all()
 
 
+def launched_apart(library, name, flag=0, environment=None):
+    """The end of a process that launches a kernel on two blocks."""
+    code = f"""if True:
+        import ctypes
+        out, number, three = (ctypes.c_int * 256)(), ctypes.c_int({flag}), ctypes.c_uint * 3
+        address = ctypes.c_void_p(ctypes.addressof(out))
+        pointers = (ctypes.c_void_p * 2)(ctypes.addressof(address), ctypes.addressof(number))
+        run = ctypes.CDLL({str(library)!r}).emulator_launch
+        run({name.encode()!r}, three(2, 1, 1), three(256, 1, 1), pointers, 0, 1)
+    """
+    command = [sys.executable, '-I', '-S', '-c', code]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})}
+    )
+
+
+@pytest.mark.parametrize(
+    ('variant', 'name', 'right', 'wrong', 'says'),
+    [('tsan', 'count', 1, 0, 'data race'), ('asan', 'beyond', 0, 1, 'buffer-overflow')],
+)
+def test_what_sanitizers_see(variant, name, right, wrong, says, tmp_path):
+    """ThreadSanitizer: an access of two blocks to one place. AddressSanitizer: the end of a shared array."""
+    try:
+        preloaded = preloads(variant)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    source, library = tmp_path / 'kernels.cu', tmp_path / f'{variant}.so'
+    source.write_text(KERNELS)
+    subprocess.run(['g++', *FLAGS, *VARIANTS[variant], f'-I{SOURCES}', '-x', 'c++', source, '-o', library], check=True)
+    environment = {'LD_PRELOAD': preloaded, 'ASAN_OPTIONS': 'detect_leaks=0', 'TSAN_OPTIONS': 'halt_on_error=1'}
+    good = launched_apart(library, name, right, environment)
+    assert good.returncode == 0, good.stderr
+    bad = launched_apart(library, name, wrong, environment)
+    assert bad.returncode != 0 and says in bad.stderr
+
+
 @pytest.mark.parametrize(
     ('name', 'says'), [('leaves_early', 'a barrier that a thread'), ('half_a_warp', 'less than a full warp')]
 )
 def test_what_a_device_would_not_survive_ends_the_process(kernels, name, says):
-    code = f'import sys; sys.path.insert(0, {str(SOURCES.parents[1] / "test" / "kernels")!r})\n'
-    code += f'import test_emulator; test_emulator.launch({str(kernels)!r}, {name!r})'
-    import sys
-
-    ended = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    code = f"""if True:
+        import ctypes
+        out, number, three = (ctypes.c_int * 256)(), ctypes.c_int(0), ctypes.c_uint * 3
+        address = ctypes.c_void_p(ctypes.addressof(out))
+        pointers = (ctypes.c_void_p * 2)(ctypes.addressof(address), ctypes.addressof(number))
+        run = ctypes.CDLL({str(kernels)!r}).emulator_launch
+        run({name.encode()!r}, three(1, 1, 1), three(256, 1, 1), pointers, 0, 1)
+    """
+    ended = subprocess.run([sys.executable, '-I', '-S', '-c', code], capture_output=True, text=True, check=False)
     assert ended.returncode < 0 and says in ended.stderr
 
 

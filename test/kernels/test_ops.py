@@ -62,6 +62,7 @@ EXACT = {
     'max pool, dilated': lambda x: F.max_pool2d(x, 2, 1, 0, 2),
     'mean pool': lambda x: F.avg_pool2d(x, 2, 2),
     'mean pool, padding counted': lambda x: F.avg_pool2d(x, 4, 2, 1),
+    'mean pool, padding not counted': lambda x: F.avg_pool2d(x, 2, 1, 1, count_include_pad=False),
     'sum pool': lambda x: F.avg_pool2d(x, 3, 1, 1, divisor_override=1),
     'global mean': lambda x: x.mean((2, 3), keepdim=True) + x,
     'rows': lambda x: x.amax(2, keepdim=True),

@@ -14,11 +14,15 @@ from fake_driver import FakeDriver
 from plans import traced
 from sparse_nets import ResNetFPN, integers
 from sparse_scenes import scenes
+from torch import nn
 from torch.utils import _pytree as pytree
 
 from dedelayed_ros import sparse
+from dedelayed_ros.cli import main
+from dedelayed_ros.edge import EdgePipeline, EdgeSettings
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import MotionField
+from dedelayed_ros.models import zoo
 from dedelayed_ros.reuse import LocalRunner
 from dedelayed_ros.sparse import Alignment
 from dedelayed_ros.sparse.backends.cuda import CudaEngine, pycuda_device
@@ -36,9 +40,14 @@ def folder(tmp_path):
     return tmp_path
 
 
+def without_pycuda(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pycuda', None)
+    monkeypatch.setitem(sys.modules, 'pycuda.driver', None)
+
+
 def module_on(driver, folder):
     model = integers(ResNetFPN(), 1, -1, 2)
-    plan = traced(model, (torch.zeros(1, 3, *SIZE),))
+    plan = traced(model, (torch.zeros(1, 3, *SIZE),), name='ResNetFPN')
     engine = CudaEngine(plan, Alignment(), (0.0,) * len(plan.nodes), device=PyCudaDevice(driver, 0, folder))
     return model, SparseModule(engine, (True,))
 
@@ -111,8 +120,7 @@ def test_without_a_gpu_or_memory(folder):
 
 
 def test_without_pycuda_or_its_driver(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'pycuda.driver', None)
-    monkeypatch.setitem(sys.modules, 'pycuda', None)
+    without_pycuda(monkeypatch)
     with pytest.raises(Lacking, match='PyCUDA is not installed'):
         open_device()
 
@@ -126,9 +134,8 @@ def test_without_pycuda_or_its_driver(monkeypatch):
 
 def test_backends_by_name(monkeypatch, folder):
     """'cuda' says what is missing; 'auto' goes to the CPU and says the same."""
-    model, image = integers(ResNetFPN(), 1, -1, 2), torch.zeros(1, 3, *SIZE)
-    monkeypatch.setitem(sys.modules, 'pycuda', None)
-    monkeypatch.setitem(sys.modules, 'pycuda.driver', None)
+    model, image = integers(nn.Conv2d(3, 4, 3, 2, 1)), torch.ones(1, 3, *SIZE)
+    without_pycuda(monkeypatch)
     with pytest.raises(InputError, match=r"backend 'cuda' cannot run this plan: PyCUDA is not installed"):
         sparse.compile(model, (image,), backend='cuda')
     module = sparse.compile(model, (image,))
@@ -141,18 +148,29 @@ def test_backends_by_name(monkeypatch, folder):
             assert torch.equal(a, b)
 
 
+def test_the_benchmark_says_why_it_cannot_run(monkeypatch, capsys, tmp_path):
+    without_pycuda(monkeypatch)
+    words = ['bench', 'sparse', '--device', 'cuda', '--size', '64x64', '--rounds', '1', '--out', str(tmp_path)]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "backend 'cuda' cannot run this plan: PyCUDA is not installed" in said and 'Traceback' not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_pipeline_says_why_it_cannot_run(monkeypatch):
+    without_pycuda(monkeypatch)
+    with pytest.raises(InputError, match="backend 'cuda' cannot run this plan: PyCUDA is not installed"):
+        EdgePipeline(EdgeSettings(device='cuda'), (64, 96))
+
+
 def test_the_pipeline_on_a_gpu(monkeypatch, folder):
-    """The robot's model through the driver: the CPU engine's logits; and a plain word where there is no GPU."""
+    """The robot's model through the driver: the CPU engine's logits."""
     size = (64, 96)
     options = {'features': None, 'dtype': torch.float32, 'reuse': 'exact', 'threads': 1}
-    monkeypatch.setitem(sys.modules, 'pycuda', None)
-    monkeypatch.setitem(sys.modules, 'pycuda.driver', None)
-    with pytest.raises(InputError, match="backend 'cuda' cannot run this plan: PyCUDA is not installed"):
-        LocalRunner('street-v1', size, device='cuda', **options)
     with pytest.raises(InputError, match="device 'cuda' runs the sparse engine"):
-        LocalRunner('street-v1', size, device='cuda', **{**options, 'reuse': 'off'})
+        LocalRunner(zoo.DEFAULT, size, device='cuda', **{**options, 'reuse': 'off'})
     monkeypatch.setattr(pycuda_device, 'open_device', lambda: PyCudaDevice(FakeDriver(), 0, Path(folder)))
-    cuda, cpu = (LocalRunner('street-v1', size, device=device, **options) for device in ('cuda', 'cpu'))
+    cuda, cpu = (LocalRunner(zoo.DEFAULT, size, device=device, **options) for device in ('cuda', 'cpu'))
     image = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
     for motion in (None, MotionField.identity(size)):
         image[20:24, 30:36] += 9

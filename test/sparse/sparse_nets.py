@@ -323,3 +323,25 @@ class Fused(nn.Module):
             gate = 1.0 if age is None else self.gate(age.reshape(-1, 1)).clamp(0, 2)[:, :, None, None]
             x = x + gate * self.expand(features)
         return self.head(x.clamp(-8, 8))
+
+
+class FineFused(nn.Module):
+    """Remote features at stride 8 that enter there and, in quarters of a cell, at stride 4; logits at stride 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(conv_bn(3, 4, 3, 2, act=nn.ReLU6), conv_bn(4, 4, 3, 2, act=nn.ReLU6))
+        self.down = conv_bn(4, 4, 3, 2, act=nn.ReLU6)
+        self.expand = nn.Conv2d(2, 4, 3, padding=1, bias=False)
+        self.expand_fine = nn.ConvTranspose2d(2, 4, 2, stride=2, bias=False)
+        self.gate, self.gate_fine = nn.Linear(1, 4), nn.Linear(1, 4)
+        self.lateral = nn.Conv2d(4, 4, 1)
+        self.merge = nn.Conv2d(4, 4, 3, padding=1)
+        self.head = nn.ConvTranspose2d(4, 3, 2, stride=2)
+
+    def forward(self, image, features, age):
+        x = self.stem(image)
+        gate, fine = (g(age.reshape(-1, 1)).clamp(0, 2)[:, :, None, None] for g in (self.gate, self.gate_fine))
+        y = (self.down(x) + gate * self.expand(features)).clamp(-8, 8)
+        x = self.lateral(x) + F.interpolate(y, size=x.shape[-2:], mode='nearest')
+        return self.head(self.merge((x + fine * self.expand_fine(features)).clamp(-8, 8)).clamp(-8, 8))

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from sparse_alike import (
+    assert_alike,
+    check_local_model,
+    check_poison,
+    drift,
+    drifting,
+    engines,
+    local_model,
+    on_the_kernels,
+)
 from sparse_nets import Attention, DeepLab, Fused, MobileNetV3, RandomNet, ResNetFPN, examples, integers, random_nets
 from sparse_scenes import picture, scenes, shift
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from dedelayed_ros import native, sparse
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import MotionField
-from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.sparse import Alignment
-from dedelayed_ros.sparse.alignment import parse
 from dedelayed_ros.sparse.backends.cpu import CpuEngine
-from dedelayed_ros.sparse.backends.reference import ReferenceEngine
 from dedelayed_ros.sparse.graph import trace
-from dedelayed_ros.sparse.runtime import SparseModule
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason=native.why_missing() or 'built')
 BEST = native.instruction_set() or 'portable'
@@ -43,37 +50,8 @@ EXACT = MODES[:2]
 
 def pair(model, example, mode='per_layer', thresholds=None, remap=True, instruction_set=None):
     """The same model on the specification and on the kernels."""
-    plan = trace(model, example)
-    levels = tuple(thresholds or [0.0] * len(plan.nodes))
-    given = tuple(x is not None for x in example)
-    alignment = parse(mode)
-    reference = ReferenceEngine(plan, alignment, levels, remap=remap)
-    cpu = CpuEngine(plan, alignment, levels, remap=remap, instruction_set=instruction_set)
-    return SparseModule(reference, given), SparseModule(cpu, given)
-
-
-def assert_alike(reference, cpu, inputs, motion):
-    """One step on both: equal results, sets, memories and ratios."""
-    wanted, expected = reference.step(*inputs, motion=motion)
-    got, stats = cpu.step(*inputs, motion=motion)
-    for name in reference.layers:
-        assert torch.equal(reference.recompute_set(name), cpu.recompute_set(name)), name
-        if reference.plan.find(name).channels:
-            assert torch.equal(reference.held(name), cpu.held(name)), name
-    for a, b in zip(pytree.tree_leaves(got), pytree.tree_leaves(wanted), strict=True):
-        assert torch.equal(a, b)
-    assert (stats.recompute_ratio, stats.compute_ratio) == (expected.recompute_ratio, expected.compute_ratio)
-    assert [x.compute_ratio for x in stats.layers] == [x.compute_ratio for x in expected.layers]
-    return got, stats
-
-
-def on_the_kernels(steps):
-    """Steps that the kernels have, and bilinear factors whose weights are binary fractions, so that sums are exact."""
-    kept = []
-    for kind, source, p, q, r in steps:
-        kind = 'conv' if kind in ('shuffle', 'position') else kind
-        kept.append((kind, source, p | 1, q, r & ~1) if kind == 'bilinear' else (kind, source, p, q, r))
-    return kept
+    make = partial(CpuEngine, instruction_set=instruction_set)
+    return engines(trace(model, example), example, make, mode, thresholds, remap)
 
 
 @given(random_nets(), st.integers(0, 10**6), st.integers(9, 40), st.integers(9, 40), st.sampled_from(MODES))
@@ -138,18 +116,12 @@ def test_without_remap():
 def test_a_long_drift_stays_in_memory():
     """A global shift moves the maps' origins; they come back to the middle when there is no more room."""
     size = (32, 48)
-    model = integers(nn.Sequential(nn.Conv2d(1, 2, 3, 2, 1), nn.ReLU(), nn.Conv2d(2, 3, 3, 1, 1)))
-    reference, cpu = pair(model, (torch.zeros(1, 1, *size),))
-    world = picture(np.random.default_rng(1), 1, (400, 400))
-    assert_alike(reference, cpu, (world[..., 200:232, 200:248],), None)
-    row, col, spare = 200, 200, cpu.state_bytes
-    for n in range(60):
-        rows, cols = (2, 4) if n < 30 else (-4, -2)
-        row, col = row - rows, col - cols
-        image = world[..., row : row + size[0], col : col + size[1]]
-        _, stats = assert_alike(reference, cpu, (image,), shift(size, rows, cols))
-        assert stats.compute_ratio < 0.5
-    assert cpu.state_bytes == spare
+    reference, cpu = pair(integers(drifting()), (torch.zeros(1, 1, *size),))
+    spare = cpu.state_bytes
+    for image, motion in drift(size, 60):
+        _, stats = assert_alike(reference, cpu, (image,), motion)
+        assert motion is None or (stats.compute_ratio < 0.5 and cpu.state_bytes == spare)
+        spare = cpu.state_bytes
 
 
 def test_padding_wider_than_the_kernel():
@@ -163,31 +135,10 @@ def test_padding_wider_than_the_kernel():
         assert_alike(reference, cpu, (image,), shift(size, 0, cols))
 
 
-def local(size, features):
-    torch.manual_seed(0)
-    model = LocalModel(19, width=32).eval()
-    for parameter in model.parameters():
-        parameter.data += 0.02 * torch.randn_like(parameter)
-    cells = torch.randn(1, 32, size[0] // 8, size[1] // 8)
-    return model, (torch.rand(1, 3, *size), cells, torch.tensor([80.0])) if features else (torch.rand(1, 3, *size),)
-
-
 @pytest.mark.parametrize('features', [False, True])
 def test_the_local_model_runs_on_the_kernels(features):
-    """Real weights: within float32 rounding of torch, and a changed region has the bits of a dense pass."""
-    size = (64, 96)
-    model, inputs = local(size, features)
-    module = sparse.compile(model, inputs, backend='cpu')
-    module.step(*inputs)
-    image = inputs[0].roll((0, 32), (2, 3))
-    image[..., 20:30, 50:57] += 0.25
-    got, stats = module.step(image, *inputs[1:], motion=shift(size, 0, 32))
-    assert 0 < stats.compute_ratio < 1
-    with torch.no_grad():
-        torch.testing.assert_close(got, model(image, *inputs[1:]), rtol=1e-4, atol=1e-4)
-    dense, whole = module.fork().step(image, *inputs[1:])
-    assert whole.compute_ratio == 1
-    assert torch.equal(got, dense)
+    model, inputs = local_model((64, 96), features)
+    check_local_model(sparse.compile(model, inputs, backend='cpu'), model, inputs, 0, 32)
 
 
 @pytest.mark.parametrize('instruction_set', SETS)
@@ -209,7 +160,7 @@ def test_a_pixel_has_the_same_bits_whatever_it_is_computed_with(instruction_set)
 
 def test_any_number_of_threads_gives_the_same_bits():
     size = (96, 160)
-    model, inputs = local(size, True)
+    model, inputs = local_model(size, True)
     streams = [sparse.compile(model, inputs, backend='cpu', threads=n) for n in (1, 2, 5)]
     for n, (image, motion) in enumerate(scenes(5, 3, size, frames=8)):
         wanted, expected = streams[0].step(image, *inputs[1:], motion=motion)
@@ -249,19 +200,9 @@ def test_threads_are_checked():
 
 
 def test_poison_does_not_leak():
-    """Memory that is not a number everywhere but where motion vouches for it: nothing of it is read."""
-    size = (40, 48)
     model = integers(ResNetFPN(), 1, -1, 2)
-    _, cpu = pair(model, (torch.zeros(1, 3, *size),))
-    poison = torch.full((1, 3, *size), torch.nan)
-    for image, motion in scenes(23, 3, size, frames=8):
-        cpu.step(poison)
-        assert all(leaf.isnan().any() for leaf in pytree.tree_leaves(cpu.step(poison)[0]))
-        nowhere = MotionField(size, np.zeros((3, 3, 2), np.int16), np.zeros((3, 3), bool), block=16)
-        for field in (nowhere, motion):
-            got, _ = cpu.step(image, motion=field)
-            for a, b in zip(pytree.tree_leaves(got), pytree.tree_leaves(model(image)), strict=True):
-                assert torch.equal(a, b)
+    _, cpu = pair(model, (torch.zeros(1, 3, 40, 48),))
+    check_poison(cpu, model, (40, 48), 8)
 
 
 def test_auto_takes_the_kernels_where_they_can():
