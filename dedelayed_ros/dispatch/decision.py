@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from dedelayed_ros.dispatch.accuracy import AccuracyTable
+
 Choice = Literal['cloud', 'fused', 'edge', 'local']
 ORDER: tuple[Choice, ...] = ('cloud', 'fused', 'edge', 'local')
 """What a frame can be computed by, the first being preferred where two are equally good.
@@ -18,31 +20,6 @@ ORDER: tuple[Choice, ...] = ('cloud', 'fused', 'edge', 'local')
 'cloud' and 'edge' are the two ends of the offload mode, 'fused' and 'local' the robot's own model with and without
 remote features.
 """
-
-
-@dataclass(frozen=True)
-class AccuracyTable:
-    """What each way of computing a mask is worth, mIoU 0–1, as the model's entry has it measured.
-
-    ``fused``: (age of the features in ms, accuracy), by rising age; past the last age there is no fusing. ``offload``
-    is the accuracy of the offloaded model at its calibration, the same at both ends.
-    """
-
-    local: float
-    offload: float
-    fused: tuple[tuple[float, float], ...] = ()
-
-    def fused_at(self, age_ms: float) -> float | None:
-        """Accuracy with features that are ``age_ms`` old, by linear interpolation; None past the table."""
-        if not self.fused or not age_ms <= self.fused[-1][0]:
-            return None
-        below = self.fused[0]
-        for point in self.fused:
-            if point[0] >= age_ms:
-                share = (age_ms - below[0]) / (point[0] - below[0]) if point[0] > below[0] else 1.0
-                return below[1] + max(share, 0.0) * (point[1] - below[1])
-            below = point
-        return below[1]
 
 
 @dataclass(frozen=True)

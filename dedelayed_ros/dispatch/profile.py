@@ -70,7 +70,7 @@ class LatencyProfile:
         if expected > 0:
             change = min(max(ms / expected, 0.5), 2.0)
             moved = moved * (1 + 0.1 * weight * (1 - near) * (change - 1))
-        return replace(self, ms=moved)
+        return replace(self, ms=np.maximum(moved, 0.0))
 
     def scaled(self, factor: float) -> LatencyProfile:
         """The profile of a machine that takes ``factor`` times as long."""

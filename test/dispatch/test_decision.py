@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dedelayed_ros.dispatch import ORDER, AccuracyTable, Choice, Situation, decide
+from dedelayed_ros.models import zoo
 
 # A frame of 8000 bits on 1000 kbit/s: 8 ms up, 1 ms down, 40 ms of propagation, 20 of computing: 69 ms in the cloud.
 OFFLOAD = Situation(
@@ -143,3 +144,15 @@ def test_accuracy_is_read_between_the_ages_that_were_measured() -> None:
     assert TABLE.fused_at(1000.0) == 0.50
     assert TABLE.fused_at(1000.1) is None and TABLE.fused_at(math.nan) is None
     assert AccuracyTable(0.4, 0.5).fused_at(0.0) is None
+
+
+def test_accuracy_comes_from_what_the_models_entry_has_measured() -> None:
+    entry = zoo.entry(zoo.DEFAULT)
+    table = AccuracyTable.measured(entry.measured, 0.53)
+    assert table is not None and table.offload == 0.53
+    assert len(table.fused) > 3 and [age for age, _ in table.fused] == sorted(age for age, _ in table.fused)
+    fresh, old = table.fused_at(0.0), table.fused_at(table.fused[-1][0])
+    assert fresh is not None and old is not None and fresh > old > 0
+    assert fresh > table.local > 0, 'what fusing is for'
+    assert AccuracyTable.measured({}, 0.5) is None
+    assert AccuracyTable.measured(zoo.entry('street-conv').measured, 0.5) is None
