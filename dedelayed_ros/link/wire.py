@@ -16,40 +16,34 @@ from __future__ import annotations
 
 import math
 import struct
-import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
-from dedelayed_ros.errors import LinkError
-
-MAGIC = b'DDLY'
-PROTOCOL = 1
-MAX_RECORD_BYTES = 8 << 20
-MAX_TEXT_BYTES = 512
-MAX_SIDE = 16384
-"""Largest height or width, in pixels or cells, that a record may state."""
-
-MAX_CLASSES = 256
-MAX_RATE = 1000.0
-MAX_DELAY_MS = 60_000.0
-NO_SEQUENCE = 2**64 - 1
-"""How 'nothing received yet' is written where a sequence is expected."""
-
-_HEADER = struct.Struct('<4sBBHIIQqQQ')
-_CRC_AT = 8
-HEADER_BYTES = _HEADER.size
-
-
-class WireError(LinkError):
-    """A record that cannot be read or written.
-
-    `code` is one of ``short``, ``magic``, ``version``, ``kind``, ``length``, ``too_large``, ``checksum``, ``value``.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+from dedelayed_ros.link.fields import (
+    HEADER,
+    HEADER_BYTES,
+    MAGIC,
+    MAX_CLASSES,
+    MAX_DELAY_MS,
+    MAX_RATE,
+    MAX_RECORD_BYTES,
+    MAX_SIDE,
+    MAX_TEXT_BYTES,
+    NO_SEQUENCE,
+    PROTOCOL,
+    Header,
+    WireError,
+    check_range,
+    checksum_of,
+    join_texts,
+    pack_fields,
+    seal,
+    split_texts,
+    text_of,
+    unpack_fields,
+)
+from dedelayed_ros.link.offload_records import MaskDown, OffloadHello, ShardUp
 
 
 class Code(IntEnum):
@@ -93,7 +87,7 @@ class FrameUp:
     def pack(self) -> bytes:
         """The record as bytes; `WireError` if a field is out of its range."""
         self._check()
-        body = _struct(
+        body = pack_fields(
             self._BODY,
             self.reference,
             self.sent_ns,
@@ -102,12 +96,12 @@ class FrameUp:
             self.height,
             int(self.keyframe),
         )
-        return _seal(self, body, self.data)
+        return seal(self, body, self.data)
 
     def _check(self) -> None:
-        _range('predicted_delay_ms', self.predicted_delay_ms, 0, MAX_DELAY_MS)
-        _range('width', self.width, 1, MAX_SIDE)
-        _range('height', self.height, 1, MAX_SIDE)
+        check_range('predicted_delay_ms', self.predicted_delay_ms, 0, MAX_DELAY_MS)
+        check_range('width', self.width, 1, MAX_SIDE)
+        check_range('height', self.height, 1, MAX_SIDE)
         if self.keyframe != (self.reference == self.sequence):
             raise WireError('value', f'frame {self.sequence}: key frames, and only they, refer to themselves')
         if self.reference > self.sequence:
@@ -116,8 +110,8 @@ class FrameUp:
             raise WireError('value', f'frame {self.sequence} has no data')
 
     @classmethod
-    def _parse(cls, header: _Header, payload: memoryview) -> FrameUp:
-        reference, sent_ns, delay, width, height, flag = _unstruct(cls._BODY, payload)
+    def _parse(cls, header: Header, payload: memoryview) -> FrameUp:
+        reference, sent_ns, delay, width, height, flag = unpack_fields(cls._BODY, payload)
         if flag > 1:
             raise WireError('value', f'key frame flag is {flag}, expected 0 or 1')
         data = bytes(payload[cls._BODY.size :])
@@ -155,7 +149,7 @@ class FeaturesDown:
     def pack(self) -> bytes:
         """The record as bytes; `WireError` if a field is out of its range."""
         self._check()
-        body = _struct(
+        body = pack_fields(
             self._BODY,
             self.sent_ns,
             self.received_sequence,
@@ -164,22 +158,22 @@ class FeaturesDown:
             self.server_ms,
             *self.shape,
         )
-        return _seal(self, body, self.data)
+        return seal(self, body, self.data)
 
     def _check(self) -> None:
-        _range('predicted_delay_ms', self.predicted_delay_ms, 0, MAX_DELAY_MS)
-        _range('queue_ms', self.queue_ms, 0, math.inf)
-        _range('server_ms', self.server_ms, 0, math.inf)
+        check_range('predicted_delay_ms', self.predicted_delay_ms, 0, MAX_DELAY_MS)
+        check_range('queue_ms', self.queue_ms, 0, math.inf)
+        check_range('server_ms', self.server_ms, 0, math.inf)
         if self.received_sequence < self.sequence:
             raise WireError('value', f'answer to frame {self.sequence}, newest received {self.received_sequence}')
         for side in self.shape:
-            _range('shape', side, 1, MAX_SIDE)
+            check_range('shape', side, 1, MAX_SIDE)
         if not self.data:
             raise WireError('value', f'answer to frame {self.sequence} has no data')
 
     @classmethod
-    def _parse(cls, header: _Header, payload: memoryview) -> FeaturesDown:
-        sent_ns, received, delay, queue_ms, server_ms, *shape = _unstruct(cls._BODY, payload)
+    def _parse(cls, header: Header, payload: memoryview) -> FeaturesDown:
+        sent_ns, received, delay, queue_ms, server_ms, *shape = unpack_fields(cls._BODY, payload)
         data = bytes(payload[cls._BODY.size :])
         return cls(
             header.sequence, header.stamp_ns, sent_ns, delay, received, queue_ms, server_ms,
@@ -209,21 +203,21 @@ class Notice:
         """The record as bytes; a text beyond `MAX_TEXT_BYTES` is cut."""
         received = NO_SEQUENCE if self.received_sequence is None else self.received_sequence
         text = self.text.encode()[:MAX_TEXT_BYTES].decode(errors='ignore').encode()
-        return _seal(self, _struct(self._BODY, received, int(self.code)), text)
+        return seal(self, pack_fields(self._BODY, received, int(self.code)), text)
 
     def _check(self) -> None:
         pass
 
     @classmethod
-    def _parse(cls, header: _Header, payload: memoryview) -> Notice:
-        received, number = _unstruct(cls._BODY, payload)
+    def _parse(cls, header: Header, payload: memoryview) -> Notice:
+        received, number = unpack_fields(cls._BODY, payload)
         if header.stamp_ns:
             raise WireError('value', 'a notice has no stamp')
         try:
             code = Code(number)
         except ValueError:
             raise WireError('value', f'notice of unknown code {number}') from None
-        text = _text('text', bytes(payload[cls._BODY.size :]))
+        text = text_of('text', bytes(payload[cls._BODY.size :]))
         return cls(
             code, header.sequence, text, None if received == NO_SEQUENCE else received, header.session, header.worker
         )
@@ -256,7 +250,7 @@ class Hello:
     def pack(self) -> bytes:
         """The record as bytes; `WireError` if a field is out of its range."""
         self._check()
-        body = _struct(
+        body = pack_fields(
             self._BODY,
             self.protocol,
             self.classes,
@@ -265,19 +259,19 @@ class Hello:
             *self.camera_size,
             self.rate,
         )
-        return _seal(self, body, _join(self.model, self.model_checksum))
+        return seal(self, body, join_texts(self.model, self.model_checksum))
 
     def _check(self) -> None:
-        _range('classes', self.classes, 1, MAX_CLASSES)
+        check_range('classes', self.classes, 1, MAX_CLASSES)
         for side in (*self.feature_shape, *self.remote_size, *self.camera_size):
-            _range('size', side, 1, MAX_SIDE)
+            check_range('size', side, 1, MAX_SIDE)
         if not 0 < self.rate <= MAX_RATE:
             raise WireError('value', f'rate is {self.rate}, expected above 0 and at most {MAX_RATE:g} frames a second')
 
     @classmethod
-    def _parse(cls, header: _Header, payload: memoryview) -> Hello:
-        protocol, classes, c, fh, fw, rh, rw, ch, cw, rate = _unstruct(cls._BODY, payload)
-        model, checksum = _split(payload[cls._BODY.size :], 2)
+    def _parse(cls, header: Header, payload: memoryview) -> Hello:
+        protocol, classes, c, fh, fw, rh, rw, ch, cw, rate = unpack_fields(cls._BODY, payload)
+        model, checksum = split_texts(payload[cls._BODY.size :], 2)
         if header.sequence:
             raise WireError('value', 'a hello has no sequence')
         return cls(
@@ -311,16 +305,16 @@ class HelloReply:
 
     def pack(self) -> bytes:
         """The record as bytes; texts beyond `MAX_TEXT_BYTES` are cut."""
-        body = _struct(self._BODY, self.protocol, int(self.accepted), int(self.resumed))
-        return _seal(self, body, _join(self.reason, self.name, self.model, self.model_checksum))
+        body = pack_fields(self._BODY, self.protocol, int(self.accepted), int(self.resumed))
+        return seal(self, body, join_texts(self.reason, self.name, self.model, self.model_checksum))
 
     def _check(self) -> None:
         pass
 
     @classmethod
-    def _parse(cls, header: _Header, payload: memoryview) -> HelloReply:
-        protocol, accepted, resumed = _unstruct(cls._BODY, payload)
-        reason, name, model, checksum = _split(payload[cls._BODY.size :], 4)
+    def _parse(cls, header: Header, payload: memoryview) -> HelloReply:
+        protocol, accepted, resumed = unpack_fields(cls._BODY, payload)
+        reason, name, model, checksum = split_texts(payload[cls._BODY.size :], 4)
         if accepted > 1 or resumed > 1 or header.sequence:
             raise WireError('value', 'hello reply with impossible flags')
         return cls(
@@ -329,17 +323,9 @@ class HelloReply:
         )  # fmt: skip
 
 
-Record = FrameUp | FeaturesDown | Notice | Hello | HelloReply
-_KINDS = {record.KIND: record for record in (FrameUp, FeaturesDown, Notice, Hello, HelloReply)}
-
-
-@dataclass(frozen=True)
-class _Header:
-    kind: int
-    sequence: int
-    stamp_ns: int
-    session: int
-    worker: int
+Record = FrameUp | FeaturesDown | Notice | Hello | HelloReply | OffloadHello | ShardUp | MaskDown
+_TYPES = (FrameUp, FeaturesDown, Notice, Hello, HelloReply, OffloadHello, ShardUp, MaskDown)
+_KINDS: dict[int, type[Record]] = {record.KIND: record for record in _TYPES}
 
 
 def unpack(data: bytes | bytearray | memoryview) -> Record:
@@ -349,7 +335,7 @@ def unpack(data: bytes | bytearray | memoryview) -> Record:
         raise WireError('too_large', f'record of {len(view)} bytes, at most {MAX_RECORD_BYTES} are allowed')
     if len(view) < HEADER_BYTES:
         raise WireError('short', f'record of {len(view)} bytes, a header alone has {HEADER_BYTES}')
-    magic, version, kind, flags, crc, length, sequence, stamp_ns, session, worker = _HEADER.unpack_from(view)
+    magic, version, kind, flags, crc, length, sequence, stamp_ns, session, worker = HEADER.unpack_from(view)
     if magic != MAGIC:
         raise WireError('magic', f'record begins with {magic!r}, expected {MAGIC!r}')
     if version != PROTOCOL:
@@ -360,92 +346,13 @@ def unpack(data: bytes | bytearray | memoryview) -> Record:
     payload = view[HEADER_BYTES:]
     if length != len(payload):
         raise WireError('length', f'header announces {length} payload bytes, {len(payload)} came')
-    if crc != _checksum(view):
+    if crc != checksum_of(view):
         raise WireError('checksum', 'checksum does not match: the record was damaged on the way')
     if flags:
         raise WireError('value', f'flags {flags:#06x} are reserved and must be 0')
     record_type = _KINDS.get(kind)
     if record_type is None:
         raise WireError('kind', f'record of unknown kind {kind}')
-    record = record_type._parse(_Header(kind, sequence, stamp_ns, session, worker), payload)
+    record = record_type._parse(Header(kind, sequence, stamp_ns, session, worker), payload)
     record._check()
     return record
-
-
-def _seal(record: Record, body: bytes, data: bytes) -> bytes:
-    length = len(body) + len(data)
-    if HEADER_BYTES + length > MAX_RECORD_BYTES:
-        raise WireError('too_large', f'record of {HEADER_BYTES + length} bytes, at most {MAX_RECORD_BYTES} are allowed')
-    header = _struct(
-        _HEADER,
-        MAGIC,
-        PROTOCOL,
-        record.KIND,
-        0,
-        0,
-        length,
-        record.sequence,
-        record.stamp_ns,
-        record.session,
-        record.worker,
-    )
-    packed = bytearray(header + body + data)
-    struct.pack_into('<I', packed, _CRC_AT, _checksum(memoryview(packed)))
-    return bytes(packed)
-
-
-def _checksum(view: memoryview) -> int:
-    return zlib.crc32(view[_CRC_AT + 4 :], zlib.crc32(view[:_CRC_AT]))
-
-
-def _struct(layout: struct.Struct, *values: object) -> bytes:
-    try:
-        return layout.pack(*values)
-    except (struct.error, OverflowError) as error:
-        raise WireError('value', f'a field does not fit its place in the record: {error}') from None
-
-
-def _unstruct(layout: struct.Struct, payload: memoryview) -> tuple:
-    if len(payload) < layout.size:
-        raise WireError('length', f'payload of {len(payload)} bytes, expected at least {layout.size}')
-    return layout.unpack_from(payload)
-
-
-def _range(name: str, value: float, low: float, high: float) -> None:
-    if not (low <= value <= high and math.isfinite(value)):
-        raise WireError('value', f'{name} is {value}, expected {low:g} to {high:g}')
-
-
-def _text(name: str, raw: bytes) -> str:
-    if len(raw) > MAX_TEXT_BYTES:
-        raise WireError('value', f'{name} of {len(raw)} bytes, at most {MAX_TEXT_BYTES} are allowed')
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        raise WireError('value', f'{name} is not UTF-8') from None
-
-
-def _join(*texts: str) -> bytes:
-    parts = []
-    for text in texts:
-        raw = text.encode(errors='replace')[:MAX_TEXT_BYTES].decode(errors='ignore').encode()
-        parts.append(struct.pack('<H', len(raw)) + raw)
-    return b''.join(parts)
-
-
-def _split(payload: memoryview, count: int) -> list[str]:
-    """`count` texts, each after its length as u16, and nothing behind them."""
-    texts = []
-    at = 0
-    for _ in range(count):
-        if len(payload) < at + 2:
-            raise WireError('length', 'record ends within a text')
-        (size,) = struct.unpack_from('<H', payload, at)
-        at += 2
-        if len(payload) < at + size:
-            raise WireError('length', 'record ends within a text')
-        texts.append(_text('text', bytes(payload[at : at + size])))
-        at += size
-    if at != len(payload):
-        raise WireError('length', f'{len(payload) - at} bytes too many behind the last text')
-    return texts
