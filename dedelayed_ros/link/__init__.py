@@ -8,8 +8,11 @@ from dedelayed_ros.link.estimators import BandwidthEstimator, DelayEstimator, Ra
 from dedelayed_ros.link.features import pack_features, unpack_features
 from dedelayed_ros.link.formats import FeatureFormat, PlainFormat
 from dedelayed_ros.link.latents import LatentCoder, code_lengths
+from dedelayed_ros.link.mask_bytes import pack_mask, unpack_mask
+from dedelayed_ros.link.prediction import predict
 from dedelayed_ros.link.records import FeatureRecord, LinkStatus, Quantiles
 from dedelayed_ros.link.settings import LinkSettings
+from dedelayed_ros.link.shard import Shard, pack_dense, pack_shard, unpack_shard
 from dedelayed_ros.link.wire import (
     MAX_RECORD_BYTES,
     PROTOCOL,
@@ -18,8 +21,11 @@ from dedelayed_ros.link.wire import (
     FrameUp,
     Hello,
     HelloReply,
+    MaskDown,
     Notice,
+    OffloadHello,
     Record,
+    ShardUp,
     WireError,
     unpack,
 )
@@ -40,15 +46,25 @@ __all__ = [
     'LatentCoder',
     'LinkSettings',
     'LinkStatus',
+    'MaskDown',
     'Notice',
+    'OffloadHello',
     'PlainFormat',
     'Quantiles',
     'RateMeter',
     'Record',
+    'Shard',
+    'ShardUp',
     'Timing',
     'WireError',
     'code_lengths',
+    'pack_dense',
     'pack_features',
+    'pack_mask',
+    'pack_shard',
+    'predict',
     'unpack',
     'unpack_features',
+    'unpack_mask',
+    'unpack_shard',
 ]
