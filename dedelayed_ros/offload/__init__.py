@@ -1,0 +1,22 @@
+"""Offload mode: one model on robot and server, each with a cache of its own; per frame one of them computes.
+
+``Endpoint`` is either end's model with what it remembers; ``Sender`` and ``Receiver`` keep the picture that the server
+holds the same on both sides (FluxShard, sections III and IV-E).
+"""
+
+from __future__ import annotations
+
+from dedelayed_ros.offload.endpoint import Endpoint, MotionSince
+from dedelayed_ros.offload.model import OffloadModel, load_model
+from dedelayed_ros.offload.replica import OutOfStep, Plan, Receiver, Sender
+
+__all__ = [
+    'Endpoint',
+    'MotionSince',
+    'OffloadModel',
+    'OutOfStep',
+    'Plan',
+    'Receiver',
+    'Sender',
+    'load_model',
+]

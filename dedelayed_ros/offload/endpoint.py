@@ -1,0 +1,119 @@
+"""One end of a stream: the model, what it remembers of the last frame it computed, and the motion since."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dedelayed_ros.link import predict
+from dedelayed_ros.link.shard import changed
+from dedelayed_ros.reuse import at_input
+
+if TYPE_CHECKING:
+    from dedelayed_ros import sparse
+    from dedelayed_ros.frames import MotionField
+
+
+class MotionSince:
+    """Motion from one remembered frame to the newest, composed frame by frame (Eq. 15)."""
+
+    def __init__(self) -> None:
+        self._field: MotionField | None = None
+        self._known = False
+        self._same = False
+
+    def begin(self) -> None:
+        """The newest frame is the one that is remembered from now on."""
+        self._field, self._known, self._same = None, True, True
+
+    def lose(self) -> None:
+        """How the remembered frame relates to the newest is not known."""
+        self._field, self._known, self._same = None, False, False
+
+    def observe(self, motion: MotionField | None) -> None:
+        """``motion`` from the frame before to a new one; None: not known, or another scene."""
+        if motion is None:
+            self.lose()
+        elif self._known:
+            self._field = motion if self._field is None else self._field.compose(motion)
+            self._same = False
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a way from the remembered frame to the newest."""
+        return self._known
+
+    def field(self, size: tuple[int, int]) -> MotionField | None:
+        """The motion on a picture of ``size`` (H, W); None where it is not known, or nothing was observed yet."""
+        return None if self._field is None else at_input(self._field, size)
+
+
+class Endpoint:
+    """The model of one stream at one end. One thread at a time.
+
+    ``module`` takes one picture, float [1, 3, H, W] in 0–1; ``bound`` (0–255) is what its input's threshold puts up
+    with. The first frame, one after :meth:`reset` and one after a break of the motion are computed densely.
+    """
+
+    def __init__(self, module: sparse.SparseModule, *, bound: int = 0) -> None:
+        self._module = module
+        self._bound = bound
+        self._size = (int(module.plan.frame[0]), int(module.plan.frame[1]))
+        self._since = MotionSince()
+        self._picture: np.ndarray | None = None
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes that this end remembers."""
+        return self._module.state_bytes + (0 if self._picture is None else self._picture.nbytes)
+
+    def reset(self) -> None:
+        """Forget everything: the next frame is computed densely."""
+        self._module.reset()
+        self._picture = None
+        self._since.lose()
+
+    def observe(self, motion: MotionField | None) -> None:
+        """A new frame of the stream, whether or not it is computed here: ``motion`` from the one before to it."""
+        self._since.observe(motion)
+
+    def expected_ratio(self, picture: np.ndarray) -> float:
+        """The share of ``picture`` uint8 [H, W, 3] that would be recomputed here, 0–1, without computing it.
+
+        It is the recompute set of the engine's input where reuse is exact; with tolerances it is an estimate.
+        """
+        if self._picture is None or not self._since.known:
+            return 1.0
+        motion = self._since.field(self._size)
+        if motion is None:
+            return float(changed(picture, self._picture, self._bound).mean())
+        return ratio_of_new(picture, predict(self._picture, motion), motion, bound=self._bound)
+
+    @torch.inference_mode()
+    def infer(self, picture: np.ndarray) -> tuple[Tensor, sparse.SparseStats]:
+        """Logits float32 [C, h, w] of the newest frame, uint8 [H, W, 3], and what they took.
+
+        The frame is remembered. Raises InputError for another size; what was remembered is then as it was.
+        """
+        image = torch.from_numpy(picture).permute(2, 0, 1)[None].to(torch.float32) / 255
+        motion = self._since.field(self._size) if self._picture is not None and self._since.known else None
+        logits, stats = self._module.step(image, motion=motion)
+        self._picture = picture
+        self._since.begin()
+        return logits[0], stats
+
+
+def ratio_of_new(picture: np.ndarray, prediction: np.ndarray, motion: MotionField, *, bound: int) -> float:
+    """Share of ``picture`` uint8 [H, W, 3] that neither motion nor the bound explains, 0–1.
+
+    Without a bound only whole pixels can be reused, as the exact modes of the engine have it.
+    """
+    new = changed(picture, prediction, bound)
+    valid = motion.at_stride(1).usable
+    if bound == 0:
+        vectors = np.repeat(np.repeat(motion.qpel, motion.block, 0), motion.block, 1)[: new.shape[0], : new.shape[1]]
+        valid = valid & (vectors % 4 == 0).all(-1)
+    return float((new | ~valid).mean())

@@ -1,0 +1,76 @@
+"""The model that both ends run: loaded once, compiled once for each size, and a memory of its own for each stream."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from dedelayed_ros import sparse
+from dedelayed_ros.offload.endpoint import Endpoint
+from dedelayed_ros.reuse import load_calibration
+
+if TYPE_CHECKING:
+    from dedelayed_ros.sparse import Calibration
+
+_SIZES = 4  # compiled plans that are kept; cameras of more sizes than that are rare
+
+
+@dataclass
+class OffloadModel:
+    """A network [1, 3, H, W] in 0–1 -> logits [1, C, h, w], and how the engine runs it.
+
+    ``calibration``: the tolerances of its reuse; None: only what is exact. Not thread-safe.
+    """
+
+    network: nn.Module
+    calibration: Calibration | None = None
+    device: str = 'auto'
+    threads: int = 1
+    _compiled: OrderedDict[tuple[int, int], sparse.SparseModule] = field(default_factory=OrderedDict)
+
+    @property
+    def tolerance(self) -> str:
+        """A checksum of the tolerances, which both ends compare; empty where reuse is exact."""
+        if self.calibration is None:
+            return ''
+        card = {key: value for key, value in asdict(self.calibration).items() if key != 'measured'}
+        return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
+
+    def endpoint(self, size: tuple[int, int]) -> Endpoint:
+        """One stream's end, for pictures of ``size`` (H, W). Raises InputError where the engine cannot run it."""
+        module = self._compiled.pop(size, None)
+        if module is None:
+            example = (torch.zeros(1, 3, *size),)
+            module = sparse.compile(
+                self.network, example, backend=self.device, calibration=self.calibration, threads=self.threads
+            )
+        self._compiled[size] = module
+        while len(self._compiled) > _SIZES:
+            self._compiled.popitem(last=False)
+        return Endpoint(module.fork(), bound=self.bound(size))
+
+    def bound(self, size: tuple[int, int]) -> int:
+        """What the threshold of the input puts up with, in levels of 0–255, for pictures of ``size``."""
+        if self.calibration is None or size not in self._compiled:
+            return 0
+        plan = self._compiled[size].plan
+        level = self.calibration.on(plan).get(plan.nodes[plan.inputs[0]].name, 0.0)
+        return min(127, int(level * 255))
+
+
+def load_model(name: str, *, reuse: str = 'exact', device: str = 'auto', threads: int = 1) -> OffloadModel:
+    """A model of the zoo. ``reuse`` 'calibrated' takes its calibration, where there is one.
+
+    Raises:
+        WeightsError: it is unknown, missing or damaged. InputError: its calibration is.
+    """
+    from dedelayed_ros.models import zoo
+
+    calibration = load_calibration(name) if reuse == 'calibrated' else None
+    return OffloadModel(zoo.load_local(name, dtype=torch.float32), calibration, device, threads)
