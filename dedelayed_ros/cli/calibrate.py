@@ -20,6 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--seeds', default='700000:700006', metavar='A:B', help='streets A to B-1 (default: %(default)s)'
     )
+    parser.add_argument('--clips', type=Path, metavar='DIR', help='folder of rendered clips, in place of --seeds')
+    parser.add_argument('--count', type=int, default=24, metavar='N', help='how many of them (default: 24)')
+    parser.add_argument(
+        '--tile',
+        type=int,
+        default=32,
+        metavar='PIXELS',
+        help="side of a tile (default: 32); 0: thresholds and tolerances for every layer, the mode 'calibrated'",
+    )
     parser.add_argument('--frames', type=int, default=24, metavar='N', help='frames of each clip (default: 24)')
     parser.add_argument(
         '--loss', type=float, default=0.03, metavar='SHARE', help='accuracy to give up, relative (default: 0.03)'
@@ -29,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=2 / 3,
         metavar='SHARE',
-        help="part of it for the input's threshold (default: 2/3)",
+        help="with --tile 0: part of it for the input's threshold (default: 2/3)",
     )
     parser.add_argument(
         '--data',
@@ -69,6 +78,9 @@ def run(args: argparse.Namespace) -> int:
         loss=args.loss,
         share=args.share,
         cache=args.data,
+        tile=args.tile,
+        clips=args.clips,
+        count=args.count,
     )
     calibration, found = calibrate(settings, lambda text: print(text, flush=True))
     print(

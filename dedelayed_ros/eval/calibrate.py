@@ -12,15 +12,16 @@ import torch
 
 from dedelayed_ros import sparse
 from dedelayed_ros.errors import InputError
-from dedelayed_ros.eval.sequences import Sequences, judge, recorded, streets
+from dedelayed_ros.eval.sequences import Judged, Sequences, judge, recorded, rendered, streets
 from dedelayed_ros.models import model_sizes, zoo
-from dedelayed_ros.sparse.calibration import Calibration, Search, Trial, search, stable_names
+from dedelayed_ros.sparse.calibration import Calibration, Search, Trial, search, search_tiles, stable_names
 from dedelayed_ros.sparse.ops import Input
 from dedelayed_ros.sparse.plan import Plan
 
 _LEVELS = (0.25, 0.5, 1.0, 2.0, 3.0)  # of a layer's threshold, in standard deviations of its values
 _GREY = (2, 4, 8, 12, 16, 24)  # of the input's threshold, in grey levels of 0–255
 _TOLERANCES = ((0.25, 0.25), (0.5, 1.0))
+_OWED = (4, 6, 9, 12, 16, 20, 25, 32, 40, 50)  # of the input's threshold with tiles, in grey levels of 0–255
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class CalibrateSettings:
     """``model`` of the zoo; ``clip``: a video, whose truth is the dense model's mask, or None: streets of ``seeds``.
 
     ``camera`` (H, W) of the streets; ``frames`` of each clip; ``loss``: accuracy to give up, relative; ``share``: part
-    of it for the input's threshold; ``cache`` of rendered clips.
+    of it for the input's threshold; ``cache`` of rendered clips; ``tile``: side of a tile in input pixels, 0: the
+    mode 'calibrated'; ``clips``: a folder of rendered clips of which ``count`` are taken, not ``seeds``.
     """
 
     model: str
@@ -39,6 +41,9 @@ class CalibrateSettings:
     share: float
     cache: Path
     camera: tuple[int, int] = (320, 640)
+    tile: int = 32
+    clips: Path | None = None
+    count: int = 24
 
 
 def profiled(plan: Plan) -> list[str]:
@@ -77,7 +82,9 @@ def calibrate(settings: CalibrateSettings, say: Callable[[str], None] = print) -
             camera = source.size
     sizes = model_sizes(camera)
     size = sizes.remote if entry.reduce == 1 else sizes.local
-    if settings.clip is None:
+    if settings.clips is not None:
+        footage = rendered(model, size, settings.clips, settings.count, settings.frames)
+    elif settings.clip is None:
         footage = streets(model, size, settings.cache, settings.seeds, settings.frames, say)
     else:
         footage = recorded(model, size, settings.clip, settings.frames)
@@ -94,6 +101,9 @@ def calibrate(settings: CalibrateSettings, say: Callable[[str], None] = print) -
         found = judge(tried, footage, quick=True)
         return Trial(calibration, found.miou, found.compute_ratio, found.recompute_ratio)
 
+    if settings.tile:
+        exact, best, trials = _tiles(module, footage, frame, settings, say)
+        return _found(settings, entry, footage, size, exact, best, trials)
     exact = evaluate(Calibration())
     plan_of_search = Search(
         loss=settings.loss,
@@ -108,6 +118,51 @@ def calibrate(settings: CalibrateSettings, say: Callable[[str], None] = print) -
         f'{exact.accuracy:.4f}, exact compute ratio {exact.compute_ratio:.3f}; {len(plan_of_search.layers)} layers'
     )
     best, trials = search(plan_of_search, exact.accuracy, evaluate, say)
+    return _found(settings, entry, footage, size, exact, best, trials)
+
+
+def _tiles(
+    module: sparse.SparseModule,
+    footage: Sequences,
+    frame: str,
+    settings: CalibrateSettings,
+    say: Callable[[str], None],
+) -> tuple[Trial, Trial, list[Trial]]:
+    """The exact model's trial, the one to use, and all. The budget holds on each half of the clips for itself."""
+    halves = footage.halves()
+
+    def run(calibration: Calibration) -> tuple[Trial, list[Judged]]:
+        tried = module.with_tolerance(calibration.alignment, calibration.on(module.plan))
+        found = [judge(tried, half, quick=True) for half in halves]
+        means = [
+            float(np.mean([getattr(f, key) for f in found])) for key in ('miou', 'compute_ratio', 'recompute_ratio')
+        ]
+        return Trial(calibration, *means), found
+
+    exact, bounds = run(Calibration())
+    say(
+        f'{settings.model}, {len(footage.clips)} clips of {footage.name} in two halves: dense mIoU {exact.accuracy:.4f}'
+    )
+
+    def evaluate(calibration: Calibration) -> tuple[Trial, list[float]]:
+        trial, found = run(calibration)
+        return trial, [1 - f.miou / bound.miou for f, bound in zip(found, bounds, strict=True)]
+
+    levels = [grey / 255 for grey in _OWED]
+    best, trials = search_tiles(settings.loss, frame, settings.tile, levels, evaluate, say)
+    return exact, best or exact, [exact, *trials]
+
+
+def _found(
+    settings: CalibrateSettings,
+    entry: zoo.ZooEntry,
+    footage: Sequences,
+    size: tuple[int, int],
+    exact: Trial,
+    best: Trial,
+    trials: list[Trial],
+) -> tuple[Calibration, dict[str, Any]]:
+    """The calibration, and what the figures' file holds."""
     measured = {
         'footage': footage.name,
         'labelled': footage.labelled,
@@ -130,6 +185,7 @@ def calibrate(settings: CalibrateSettings, say: Callable[[str], None] = print) -
         {name: round(value, 6) for name, value in chosen.thresholds.items()},
         entry.files['local'][1],
         measured,
+        chosen.tile,
     )
     rows = [
         {

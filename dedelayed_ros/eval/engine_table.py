@@ -17,6 +17,7 @@ from dedelayed_ros.reuse import load_calibration
 from dedelayed_ros.sparse import Alignment, Calibration
 
 _CAMERA = (320, 640)
+_GREY = 12  # the input's threshold of the modes that calibration is compared with, in grey levels of 0–255
 
 
 @dataclass(frozen=True)
@@ -89,16 +90,15 @@ def _rows(
     module = sparse.compile(model, (footage.clips[0][0].image,))
     thresholds = calibration.on(module.plan)
     frame = module.layers[0]
-    only_input = {frame: thresholds[frame]} if frame in thresholds else {}
+    changed = {frame: _GREY / 255}
     modes = (
         _Mode('exact, per layer', Alignment('per_layer'), {}),
         _Mode('exact, sticky', Alignment('sticky'), {}),
         _Mode('calibrated', calibration.alignment, thresholds),
-        _Mode("calibrated, input's threshold only", calibration.alignment, only_input),
         _Mode('calibrated, without remap', calibration.alignment, thresholds, remap=False),
-        _Mode('thresholds, without alignment', Alignment('off'), thresholds),
-        _Mode('thresholds, exact alignment', Alignment('per_layer'), thresholds),
-        _Mode('paper', Alignment('paper'), thresholds),
+        _Mode("paper, input's threshold", Alignment('paper'), changed),
+        _Mode("tolerant, input's threshold", Alignment('calibrated', remainder=0.5, spread=1.0), changed),
+        _Mode("without alignment, input's threshold", Alignment('off'), changed),
     )
     dense = footage.dense_accuracy() if footage.labelled else 1.0
     rows = []

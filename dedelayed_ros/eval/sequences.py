@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import EncoderSettings, H264Encoder, MotionField, open_source, resize
 from dedelayed_ros.models.labels import CITYSCAPES
 from dedelayed_ros.reuse import at_input
@@ -47,6 +48,11 @@ class Sequences:
     def classes(self) -> int:
         return len(CITYSCAPES)
 
+    def halves(self) -> tuple[Sequences, Sequences]:
+        """Every second clip, and the others; of a single clip, the same twice."""
+        first, second = self.clips[::2], self.clips[1::2] or self.clips
+        return Sequences(self.name, first, self.labelled), Sequences(self.name, second, self.labelled)
+
     def dense_accuracy(self) -> float:
         """mIoU of the dense model, 0–1; 1 where it is the truth itself."""
         counts = Confusion(self.classes)
@@ -82,6 +88,23 @@ def streets(
         labels = [np.asarray(clip.labels[i]) for i in range(frames)]
         clips.append(_steps(model, pictures, clip.motions[:frames], labels, size))
     return Sequences('street', clips, True)
+
+
+def rendered(model: nn.Module, size: tuple[int, int], folder: Path, count: int, frames: int) -> Sequences:
+    """``count`` clips of a folder of rendered ones (`dedelayed train footage`), spread over it, with exact labels.
+
+    Raises InputError for a folder without clips.
+    """
+    found = sorted(path.parent for path in folder.glob('*/clip.json'))
+    if not found:
+        raise InputError(f'{folder} has no rendered clips; `dedelayed train footage` makes them')
+    clips = []
+    for number in range(min(count, len(found))):
+        clip = footage.open_clip(found[number * len(found) // min(count, len(found))])
+        pictures = [resize(np.ascontiguousarray(image), size) for image in clip.images[:frames]]
+        labels = [np.asarray(label) for label in clip.labels[:frames]]
+        clips.append(_steps(model, pictures, clip.motions[:frames], labels, size))
+    return Sequences(folder.name, clips, True)
 
 
 def recorded(model: nn.Module, size: tuple[int, int], uri: str, frames: int) -> Sequences:

@@ -19,8 +19,9 @@ from dedelayed_ros.sparse.geometry import AxisMap, Grid, Window, sliding
 from dedelayed_ros.sparse.motion import QPEL, CellMotion, Displacement, FrameMotion
 from dedelayed_ros.sparse.plan import Node, Plan
 
-Mode = Literal['per_layer', 'sticky', 'paper', 'calibrated', 'off']
-MODES: tuple[Mode, ...] = ('per_layer', 'sticky', 'paper', 'calibrated', 'off')
+Mode = Literal['per_layer', 'sticky', 'paper', 'calibrated', 'off', 'tiles']
+MODES: tuple[Mode, ...] = ('per_layer', 'sticky', 'paper', 'calibrated', 'off', 'tiles')
+UNIT = 8  # frame pixels a side of the squares that 'tiles' keeps account of
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,15 @@ class Alignment:
     """How reuse is checked against motion.
 
     mode:      'per_layer' and 'sticky' are exact where no threshold is set; 'calibrated' is 'per_layer' with the two
-               tolerances below; 'paper' is the compacted check of section IV-C; 'off' checks nothing.
+               tolerances below; 'paper' is the compacted check of section IV-C; 'off' checks nothing. 'tiles' decides
+               once a frame which tiles every layer computes, and interpolates caches elsewhere (backends/tiled.py).
     remainder: 'calibrated': the largest part of a cell, 0 to 0.5, by which a displacement may differ from whole cells
                of a layer's grid. It is kept, and added to the next frame's motion.
     spread:    'calibrated': how much vectors may differ within a footprint, in cells of the layer's grid.
     r_max:     'paper': side of the neighbourhood (frame pixels) that has to share one vector. None: the largest
                receptive field of the model's convolutions and pools (Global operations left out).
     s_max:     'paper': frame pixels that a vector has to be divisible by. None: the largest cumulative stride.
+    tile:      'tiles': side of a tile in frame pixels, a multiple of 8.
     """
 
     mode: Mode = 'per_layer'
@@ -42,6 +45,7 @@ class Alignment:
     spread: float = 0.0
     r_max: int | None = None
     s_max: int | None = None
+    tile: int = 32
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -54,6 +58,8 @@ class Alignment:
             raise InputError(f"alignment tolerances are for mode 'calibrated', not {self.mode!r}")
         if (self.r_max is not None and self.r_max < 1) or (self.s_max is not None and self.s_max < 1):
             raise InputError('alignment r_max and s_max: expected 1 pixel or more')
+        if self.tile < UNIT or self.tile % UNIT:
+            raise InputError(f'alignment tile {self.tile}: expected a multiple of {UNIT} pixels')
 
     @property
     def tolerant(self) -> bool:

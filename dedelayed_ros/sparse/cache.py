@@ -17,11 +17,13 @@ class State:
     values:     output of every node for the last frame, in that frame's coordinates; empty before the first one.
     remainders: by node, int64 [2, h, w], how far cached values are behind where they belong (quarter pixels).
     sets:       recompute set of every node in the last frame, bool [h, w].
+    debts:      'tiles': float32 [units], what motion has left unexplained since each was computed (backends/tiled.py).
     """
 
     values: list[Tensor] = field(default_factory=list)
     remainders: dict[int, Tensor] = field(default_factory=dict)
     sets: list[Tensor] = field(default_factory=list)
+    debts: Tensor | None = None
 
     @property
     def ready(self) -> bool:
@@ -30,7 +32,7 @@ class State:
     @property
     def bytes(self) -> int:
         """Bytes of all that is remembered."""
-        tensors = [*self.values, *self.remainders.values(), *self.sets]
+        tensors = [*self.values, *self.remainders.values(), *self.sets, *([] if self.debts is None else [self.debts])]
         return sum(t.element_size() * t.nelement() for t in tensors)
 
 

@@ -1,6 +1,7 @@
 """How far a model may be from exact: tolerances and thresholds found within an accuracy budget, and their file.
 
-The search is FluxShard's (section IV-D1): the larger part of the budget goes to the input's threshold, the rest evenly
+``search_tiles`` finds the one threshold of the alignment mode 'tiles', on footage and on footage that is held out.
+``search`` is FluxShard's (section IV-D1): the larger part of the budget goes to the input's threshold, the rest evenly
 to the profiled layers, in the order of the network; each gets the largest candidate with which the accuracy that is
 lost so far stays within what has been given out so far.
 """
@@ -31,6 +32,7 @@ class Calibration:
     thresholds:        by stable layer name (see ``stable_names``), in the units of that layer's values.
     model:             checksum of the weights that it was found for.
     measured:          what the search found: accuracies, ratios, footage.
+    tile:              side of a tile for the mode 'tiles', in frame pixels; 0: the mode 'calibrated'.
     """
 
     remainder: float = 0.0
@@ -38,9 +40,12 @@ class Calibration:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     model: str = ''
     measured: Mapping[str, Any] = field(default_factory=dict)
+    tile: int = 0
 
     @property
     def alignment(self) -> Alignment:
+        if self.tile:
+            return Alignment('tiles', tile=self.tile)
         return Alignment('calibrated', remainder=self.remainder, spread=self.spread)
 
     def on(self, plan: Plan) -> dict[str, float]:
@@ -126,6 +131,39 @@ class Search:
     def __post_init__(self) -> None:
         if not 0 < self.loss < 1 or not 0 < self.share <= 1:
             raise InputError(f'a loss of {self.loss} and a share of {self.share}: expected numbers between 0 and 1')
+
+
+def search_tiles(
+    loss: float,
+    frame: str,
+    tile: int,
+    levels: Sequence[float],
+    evaluate: Callable[[Calibration], tuple[Trial, Sequence[float]]],
+    say: Callable[[str], None] = print,
+) -> tuple[Trial | None, list[Trial]]:
+    """The largest threshold of the frame in the mode 'tiles' that is within the budget on every part of the footage.
+
+    loss:     accuracy that may be given up, relative to the dense model, by each part for itself.
+    frame:    stable name of the input; ``levels`` candidates of its threshold, ascending, in the input's units.
+    evaluate: a setting's trial on all footage, and the relative loss on each part of it.
+
+    Returns the one to use (None: no candidate is within the budget) and every trial. Candidates are tried from the
+    smallest up, until two in a row cost too much: one that happens to is no trap.
+    """
+    if not 0 < loss < 1:
+        raise InputError(f'a loss of {loss}: expected a number between 0 and 1')
+    best, trials, failed = None, [], 0
+    for level in levels:
+        trial, losses = evaluate(Calibration(thresholds={frame: level}, tile=tile))
+        trials.append(trial)
+        within = max(losses) <= loss
+        told = ', '.join(f'{lost:+.2%}' for lost in losses)
+        verdict = '' if within else ' (too much)'
+        say(f'  {frame} {level:.4g}: loses {told}, compute ratio {trial.compute_ratio:.3f}{verdict}')
+        best, failed = (trial, 0) if within else (best, failed + 1)
+        if failed == 2:
+            break
+    return best, trials
 
 
 def search(

@@ -121,6 +121,10 @@ class Window:
         """The greatest value that each output reads."""
         return self._reduce(values, torch.iinfo(torch.int64).min, lambda x, dim: x.amax(dim))
 
+    def total(self, values: Tensor) -> Tensor:  # int64 [..., h, w] -> int64 [..., h', w']
+        """The sum of what each output reads."""
+        return self._reduce(values, 0, lambda x, dim: x.sum(dim))
+
     def _reduce(self, values: Tensor, neutral: int | bool, function: Callable[[Tensor, int], Tensor]) -> Tensor:
         rows = self.rows.reduce(values, values.ndim - 2, neutral, function)
         return self.cols.reduce(rows, values.ndim - 1, neutral, function)

@@ -116,6 +116,38 @@ class FrameMotion:
         motion = self.on(grid)
         return displacement(in_cells(motion.centre, grid), motion.centre_valid)
 
+    def mean(self, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Displacement by the mean of the vectors under each cell, and whether all of them are valid.
+
+        float32 [2, h, w] in cells, parts of a cell among them; 0 on an axis without positions. bool [h, w].
+        """
+        displaced = torch.zeros(2, *grid.size)
+        if self.still or grid.cells == 1:
+            return displaced, torch.ones(grid.size, dtype=torch.bool)
+        window = self._covering(grid).window
+        counts = window.total(torch.ones_like(self._vectors[:1]))[0]
+        totals = window.total(self._vectors)
+        for axis, stride in enumerate(grid.stride):
+            if stride is not None:
+                whole = (counts * QPEL * stride.numerator).float()
+                displaced[axis] = (totals[axis] * stride.denominator).float() / whole
+        return displaced, ~window.dilate(~self._valid)
+
+    def sources(self, rows: Tensor, cols: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where the content of pixels was: pixel rows, columns (rounded down) and whether that is known.
+
+        rows, cols: int64, pixels of the frame, broadcast together.
+        """
+        rows, cols = torch.broadcast_tensors(rows, cols)
+        if self.still:
+            return rows, cols, torch.ones(rows.shape, dtype=torch.bool)
+        r, c = rows // self._block, cols // self._block
+        found = [
+            torch.div(QPEL * p - self._vectors[axis][r, c], QPEL, rounding_mode='floor')
+            for axis, p in enumerate((rows, cols))
+        ]
+        return found[0], found[1], self._valid[r, c]
+
     def _find_exact(self, grid: Grid) -> Displacement:
         if self.still or grid.cells == 1:
             return unmoved(grid)
@@ -132,9 +164,7 @@ class FrameMotion:
         return displacement(cells, valid)
 
     def _cover(self, grid: Grid) -> CellMotion:
-        cover = self._covers.get((grid, self._block))
-        if cover is None:
-            cover = self._covers[grid, self._block] = Cover(grid, self._block, self.frame)
+        cover = self._covering(grid)
         rows, cols = cover.centres
         return CellMotion(
             low=cover.window.lowest(self._vectors),
@@ -144,6 +174,12 @@ class FrameMotion:
             centre_valid=self._valid[rows, cols],
         )
 
+    def _covering(self, grid: Grid) -> Cover:
+        cover = self._covers.get((grid, self._block))
+        if cover is None:
+            cover = self._covers[grid, self._block] = Cover(grid, self._block, self.frame)
+        return cover
+
 
 class Cover:
     """Which blocks of a motion field lie under each cell of a grid, and which one under its centre."""
@@ -151,7 +187,7 @@ class Cover:
     def __init__(self, grid: Grid, block: int, frame: tuple[int, int]) -> None:
         axes, centres = [], []
         for axis in (0, 1):
-            pixels = [_pixels(p, grid.stride[axis], frame[axis]) for p in range(grid.size[axis])]
+            pixels = [pixels_under(p, grid.stride[axis], frame[axis]) for p in range(grid.size[axis])]
             axes.append(spans([(a // block, -(-b // block)) for a, b in pixels], -(-frame[axis] // block)))
             centres.append(torch.tensor([(a + b) // 2 // block for a, b in pixels]))
         self.window = Window(axes[0], axes[1])
@@ -276,7 +312,7 @@ def _positions(size: torch.Size, cells: Tensor) -> tuple[Tensor, Tensor]:
     return rows, cols
 
 
-def _pixels(p: int, stride: Stride | None, frame: int) -> tuple[int, int]:
+def pixels_under(p: int, stride: Stride | None, frame: int) -> tuple[int, int]:
     """Half-open range of the frame's pixels under cell p; of the last ones, for a cell over the border."""
     if stride is None:
         return 0, frame

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.sparse.alignment import Alignment, parse
 from dedelayed_ros.sparse.backends import Engine, make_engine
+from dedelayed_ros.sparse.backends.describe import of_vectors
 from dedelayed_ros.sparse.calibration import Calibration
 from dedelayed_ros.sparse.graph import trace
 from dedelayed_ros.sparse.plan import Plan
@@ -82,6 +83,8 @@ class _How:
 
     def engine(self, plan: Plan, alignment: Alignment, thresholds: Mapping[str, float]) -> Engine:
         levels = _by_node(plan, thresholds)
+        if alignment.mode == 'tiles':
+            _check_debts(plan, levels)
         return make_engine(
             self.backend,
             plan,
@@ -216,6 +219,16 @@ def _by_node(plan: Plan, thresholds: Mapping[str, float]) -> list[float]:
             raise InputError(f"threshold of '{name}' is {threshold}; expected 0 or more")
         result[node.index] = float(threshold)
     return result
+
+
+def _check_debts(plan: Plan, levels: Sequence[float]) -> None:
+    """Raises InputError for thresholds that 'tiles' does not look at."""
+    seen = {*plan.inputs, *of_vectors(plan)}
+    for node in plan.nodes:
+        if levels[node.index] and node.index not in seen:
+            raise InputError(
+                f"alignment 'tiles' has thresholds for the model's inputs, and '{node.name}' is a layer: leave it out"
+            )
 
 
 def _unknown(name: str, plan: Plan) -> str:

@@ -37,7 +37,7 @@ from dedelayed_ros.sparse.ops import (
 )
 from dedelayed_ros.sparse.plan import Node, Plan
 
-_MODES = {'per_layer': 0, 'sticky': 1, 'paper': 2, 'calibrated': 3, 'off': 4}
+_MODES = {'per_layer': 0, 'sticky': 1, 'paper': 2, 'calibrated': 3, 'off': 4, 'tiles': 5}
 _MOTION = {'none': 0, 'frame': 1, 'carried': 2}
 _INPUT, _GIVEN, _CONV, _TAPS, _DEPTHWISE, _POOL, _RESIZE, _MOVE, _BINARY = range(9)
 _POOLS = {'amax': 0, 'amin': 1, 'sum': 2, 'mean': 3, 'mean twice': 4}
@@ -73,6 +73,23 @@ def of_vectors(plan: Plan) -> list[int]:
         if node.grid.cells == 1 and node.motion == 'none' and (vector or computed):
             found.append(node.index)
     return found
+
+
+def tile_roles(plan: Plan) -> list[tuple[bool, bool]]:
+    """What the alignment mode 'tiles' does with each node: (always, kept).
+
+    always: it is an input, or computed from inputs position by position without multiplying: computing all of it costs
+            less than to keep it.
+    kept:   its last value is needed outside of what is computed: by a reader that looks at neighbours, or as a result.
+    """
+    always: list[bool] = []
+    for node in plan.nodes:
+        simple = bool(node.inputs) and node.is_point and not node.macs and node.grid.cells > 1
+        always.append(isinstance(node.op, Input) or (simple and all(always[i] for i in node.inputs)))
+    kept = {r.node for r in plan.results}
+    for node in plan.nodes:
+        kept |= {i for i, window in zip(node.inputs, node.windows, strict=True) if not window.is_point}
+    return [(first, node.index in kept) for first, node in zip(always, plan.nodes, strict=True)]
 
 
 @dataclass
@@ -118,7 +135,12 @@ class _Writer:
         assert alignment.r_max is not None and alignment.s_max is not None
         mode = _MODES[alignment.mode if alignment.mode != 'calibrated' or alignment.tolerant else 'per_layer']
         tolerances = np.array([alignment.remainder, alignment.spread], np.float64).view(np.int64)
-        self.out.put(*self.plan.frame, mode, alignment.r_max, alignment.s_max, *tolerances, len(self.axes))
+        self.out.put(*self.plan.frame, mode, alignment.r_max, alignment.s_max, *tolerances)
+        if alignment.mode == 'tiles':
+            roles = tile_roles(self.plan)
+            flags = [roles[index][0] + 2 * roles[index][1] for index in native]
+            self.out.put(alignment.tile, len(flags), *flags)
+        self.out.put(len(self.axes))
         for _, axis in self.axes.values():
             self._axis(axis)
         self.out.put(len(self.windows))
@@ -301,7 +323,11 @@ class _Operation:
             raise Lacking(name)
         if name == 'rsub':
             name, args = 'sub', [args[1], args[0]]
-        both = name in _BINARIES and len(args) == 2
+        # With a number it is a function of each value, which takes whole rows at once.
+        scaled = (
+            name in ('add', 'sub', 'mul', 'div') and isinstance(args[0], Slot) and isinstance(args[1], (int, float))
+        )
+        both = name in _BINARIES and len(args) == 2 and not scaled
         if not both:
             args, rest = args[:1], args[1:]
             if name != 'expand':

@@ -18,6 +18,7 @@ from dedelayed_ros.sparse import motion as moving
 from dedelayed_ros.sparse.alignment import Alignment, compacted, first_footprints, misaligned, misaligned_within
 from dedelayed_ros.sparse.backends.common import results_of, statistics
 from dedelayed_ros.sparse.backends.evaluate import evaluate
+from dedelayed_ros.sparse.backends.tiled import TiledReference
 from dedelayed_ros.sparse.cache import State, agrees, merged, remapped
 from dedelayed_ros.sparse.geometry import Grid
 from dedelayed_ros.sparse.motion import Cover, Displacement, FrameMotion
@@ -55,6 +56,7 @@ class ReferenceEngine:
         self.remap = remap
         self._entries = first_footprints(plan)
         self._covers: dict[tuple[Grid, int], Cover] = {}
+        self._tiled = TiledReference(plan, alignment, thresholds) if alignment.mode == 'tiles' else None
 
     def new_state(self) -> State:
         return State()
@@ -70,6 +72,8 @@ class ReferenceEngine:
             field = FrameMotion.at_rest(self.plan.frame)
         frame = Frame(field, [], {}, [], [], [], [])
         given = dict(zip(self.plan.inputs, inputs, strict=True))
+        if self._tiled is not None:
+            return self._tiled.step(state, given, field, dense)
         for node in self.plan.nodes:
             begun = time.perf_counter()
             moved = moving.unknown(node.grid) if dense else self._displacement(node, state, frame)

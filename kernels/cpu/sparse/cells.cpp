@@ -59,9 +59,11 @@ void Cells::find(const Plan& plan, const Field& field, const Grid& grid) {
         for (int c = cols.first[x]; c < cols.last[x]; ++c) {
           const int block = r * field.cols + c;
           v.valid &= field.valid[block] != 0;
+          ++v.count;
           const bool is_first = r == rows.first[y] && c == cols.first[x];
           for (int axis = 0; axis < 2; ++axis) {
             const int vector = vector_of(field, block, axis);
+            v.total[axis] += vector;
             v.low[axis] = is_first ? vector : std::min(v.low[axis], vector);
             v.high[axis] = is_first ? vector : std::max(v.high[axis], vector);
           }

@@ -23,6 +23,8 @@ struct Cover {
 // Vectors under a cell, in quarter pixels; rows, then columns.
 struct Vectors {
   int low[2], high[2], centre[2];
+  std::int64_t total[2];
+  int count;                 // of blocks that `total` is taken over
   bool valid, centre_valid;  // all of them, and the one under the centre
 };
 

@@ -21,14 +21,19 @@ class Map {
   const float* at(int y, int x) const { return origin() + (y * pitch + x) * channels; }
   float* cell(std::int32_t position) { return at(position / width, position % width); }
   const float* cell(std::int32_t position) const { return at(position / width, position % width); }
-  std::int64_t bytes() const { return static_cast<std::int64_t>(storage_.size() * sizeof(float)); }
+  std::int64_t bytes() const { return static_cast<std::int64_t>((storage_.size() + spare_.size()) * sizeof(float)); }
 
   // Bring each valid position its cached value, read backwards (Eq. 13); what the others hold is undefined. `copy` is
   // scratch.
   void remap(const Moved& moved, std::vector<float>& copy);
 
+  // A second copy, with the same border, that the next frame's values are written to; `turn` makes it the map.
+  void make_spare() { spare_ = storage_; }
+  float* spare(int y, int x) { return spare_.data() + (origin_ + y * pitch + x) * channels; }
+  void turn() { storage_.swap(spare_); }
+
  private:
-  std::vector<float> storage_;
+  std::vector<float> storage_, spare_;
   Border border_;
   std::int64_t origin_ = 0, least_ = 0, most_ = 0, middle_ = 0;  // cells from the start of the storage
 

@@ -240,6 +240,12 @@ void each(float* values, std::int64_t count, F function) {
 
 }  // namespace
 
+bool is_copy(const Plan& plan, const Node& node, const std::vector<Map>& maps) {
+  return node.kind == Kind::kMove && node.parts.size() == 1 && node.parts[0].input == 0 && node.inputs.size() == 1 &&
+         node.parts[0].channels.size() == static_cast<std::size_t>(node.channels) && node.parts[0].channels[0] == 0 &&
+         is_whole(plan, node, maps, node.parts[0]);
+}
+
 void compute(const Plan& plan, const Node& node, const std::vector<Map>& maps, const std::int32_t* positions, int count,
              Workspace& work, float* out) {
   const Map& in = maps[node.inputs[0]];

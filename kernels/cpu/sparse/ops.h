@@ -24,6 +24,9 @@ struct Workspace {
 void compute(const Plan& plan, const Node& node, const std::vector<Map>& maps, const std::int32_t* positions, int count,
              Workspace& work, float* out);
 
+// Whether a node is its only input with the epilogue applied, position by position.
+bool is_copy(const Plan& plan, const Node& node, const std::vector<Map>& maps);
+
 // How many of the positions, from the first on, are neighbours in one row.
 inline int run_length(const std::int32_t* positions, int count, int width) {
   const int most = std::min(count, width - positions[0] % width);

@@ -235,7 +235,7 @@ void number_displacements(Plan& plan) {
   for (std::size_t n = 0; n < plan.nodes.size(); ++n) {
     Node& node = plan.nodes[n];
     const Grid& grid = plan.grids[node.grid];
-    if (node.motion == Motion::kNone || grid.cells() == 1) {
+    if (node.motion == Motion::kNone || grid.cells() == 1 || plan.mode == Mode::kTiles) {
       node.moved = 0;
     } else if (node.motion == Motion::kFrame && plan.mode != Mode::kTolerant) {
       if (of_grid[node.grid] < 0) {
@@ -276,11 +276,16 @@ Plan read_plan(const std::int64_t* words, std::int64_t word_count, const float* 
   plan.instruction_set = instruction_set;
   plan.frame_height = read.number(1, kLargest);
   plan.frame_width = read.number(1, kLargest);
-  plan.mode = static_cast<Mode>(read.number(0, 4));
+  plan.mode = static_cast<Mode>(read.number(0, 5));
   plan.r_max = read.number(1, 1 << 30);
   plan.s_max = read.number(1, 1 << 30);
   plan.remainder = read.wide_real();
   plan.spread = read.wide_real();
+  std::vector<int> roles;
+  if (plan.mode == Mode::kTiles) {
+    plan.tile = read.number(1, kLargest);
+    roles = read.numbers<int>(read.size(), 0, 3);
+  }
   const int axes = read.size();
   for (int k = 0; k < axes; ++k) plan.axes.push_back(read_axis(read));
   const int windows = read.size();
@@ -290,6 +295,8 @@ Plan read_plan(const std::int64_t* words, std::int64_t word_count, const float* 
   const int nodes = read.size();
   plan.borders.resize(static_cast<std::size_t>(nodes));
   for (int k = 0; k < nodes; ++k) plan.nodes.push_back(read_node(read, plan));
+  Reader::require(plan.mode != Mode::kTiles || roles.size() == plan.nodes.size());
+  for (std::size_t k = 0; k < roles.size(); ++k) plan.nodes[k].always = roles[k] & 1, plan.nodes[k].kept = roles[k] & 2;
   read.finish();
   number_displacements(plan);
   return plan;

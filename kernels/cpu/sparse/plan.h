@@ -46,7 +46,7 @@ struct Grid {
 
 // How reuse is checked against motion; dedelayed_ros/sparse/alignment.py says what each mode means. kTolerant is
 // 'calibrated' with a tolerance that is not zero.
-enum class Mode : int { kPerLayer, kSticky, kPaper, kTolerant, kOff };
+enum class Mode : int { kPerLayer, kSticky, kPaper, kTolerant, kOff, kTiles };
 
 enum class Motion : int { kNone = 0, kFrame = 1, kCarried = 2 };
 
@@ -92,6 +92,7 @@ struct Node {
   int moved;      // slot of its displacement
   int alignment;  // class of its misaligned set
   float threshold;
+  bool always, kept;  // kTiles: all of it is computed; its last value is needed outside of what is computed
 
   std::array<int, 2> kernel, stride, before, dilation;  // convolutions: rows, columns
   int groups;
@@ -130,6 +131,7 @@ struct Plan {
   Mode mode;
   int r_max, s_max;          // kPaper: side of the neighbourhood with one vector, divisor of vectors; frame pixels
   double remainder, spread;  // kTolerant: cells
+  int tile;                  // kTiles: frame pixels
   std::vector<Axis> axes;
   std::vector<Window> windows;
   std::vector<Grid> grids;

@@ -21,19 +21,6 @@ bool agree(const float* fresh, const float* cached, int channels, float threshol
   return !unlike;
 }
 
-// A row of what the caller gives, channels-last.
-void gather_row(const Given& given, int y, int channels, int width, float* row) {
-  for (int c = 0; c < channels; ++c) {
-    const float* from = given.data + y * given.row + c * given.channel;
-    float* to = row + c;
-    if (given.col == 1 && channels == 3) {
-      for (int x = 0; x < width; ++x) to[3 * x] = from[x];
-    } else {
-      for (int x = 0; x < width; ++x) to[static_cast<std::ptrdiff_t>(x) * channels] = from[x * given.col];
-    }
-  }
-}
-
 // Cells of a row of which any channel differs from the cached one by more than the threshold.
 void differ_row(const float* fresh, const float* cached, int channels, int width, float threshold, std::uint8_t* on) {
   if (threshold == 0.0f && channels == 3) {  // a picture, the largest map of all
@@ -52,8 +39,24 @@ double cost_of(const Node& node) {
 
 }  // namespace
 
+void gather_row(const Given& given, int y, int channels, int width, float* row) {
+  if (given.channel == 1 && given.col == channels) {
+    std::copy_n(given.data + y * given.row, static_cast<std::ptrdiff_t>(width) * channels, row);
+    return;
+  }
+  for (int c = 0; c < channels; ++c) {
+    const float* from = given.data + y * given.row + c * given.channel;
+    float* to = row + c;
+    if (given.col == 1 && channels == 3) {
+      for (int x = 0; x < width; ++x) to[3 * x] = from[x];
+    } else {
+      for (int x = 0; x < width; ++x) to[static_cast<std::ptrdiff_t>(x) * channels] = from[x * given.col];
+    }
+  }
+}
+
 Stream::Stream(const Plan& plan, int threads, int frame, double dense_above)
-    : plan_(plan), frame_(static_cast<std::size_t>(frame)), dense_above_(dense_above), pool_(threads) {
+    : plan_(plan), frame_(static_cast<std::size_t>(frame)), dense_above_(dense_above), tiles_(plan), pool_(threads) {
   const std::size_t nodes = plan.nodes.size();
   maps_.resize(nodes), dirty_.resize(nodes), remainders_.resize(nodes), flags_.resize(sticky() ? nodes : 0);
   for (std::size_t n = 0; n < nodes; ++n) {
@@ -61,6 +64,8 @@ Stream::Stream(const Plan& plan, int threads, int frame, double dense_above)
     maps_[n].resize(grid, plan.nodes[n].channels, plan.borders[n]);
     dirty_[n].resize(grid.height, grid.width);
     if (sticky()) flags_[n].resize(grid.height, grid.width);
+    const bool read_later = plan.nodes[n].kept || plan.nodes[n].kind == Kind::kInput;
+    if (plan.mode == Mode::kTiles && read_later) maps_[n].make_spare();
   }
   moved_.resize(plan.slots.size());
   for (const Slot& slot : plan.slots) {
@@ -83,6 +88,7 @@ std::int64_t Stream::bytes() const {
   for (const auto* sets : {&dirty_, &flags_}) {
     for (const Set& set : *sets) total += static_cast<std::int64_t>(set.on.size() + set.rows.size());
   }
+  total += tiles_.bytes();
   for (const Remainder& remainder : remainders_) total += static_cast<std::int64_t>(remainder.size() * sizeof(remainder[0]));
   return total;
 }
@@ -102,6 +108,7 @@ void Stream::step(const Given* given, const Field* field, Report* reports) {
                 static_cast<std::int64_t>(field->cols) * field->block < plan_.frame_width)) {
     throw std::invalid_argument("a motion field that does not cover the frame");
   }
+  if (plan_.mode == Mode::kTiles) return step_tiles(given, field, reports);
   dense_ = false;
   std::fill(known_.begin(), known_.end(), 0);
   std::fill(cells_known_.begin(), cells_known_.end(), 0);
@@ -327,25 +334,40 @@ void Stream::run(int n, const Field* field, Report& report) {
   list(candidates_, positions_);
   dirty.clear();
   report.front += since(begun);
-  const int total = static_cast<int>(positions_.size());
+  compute_all(n, positions_);
+  std::int64_t changed = 0;
+  for (const Bench& bench : benches_) changed += bench.changed;
+  if (dense_) dirty.fill();
+  report.computed = static_cast<std::int64_t>(positions_.size());
+  report.dirty = dense_ ? report.computed : changed;
+}
+
+// Compute a node at the listed positions, on as many threads as that is worth.
+void Stream::compute_all(int n, const std::vector<std::int32_t>& positions) {
+  const Node& node = plan_.nodes[n];
+  const int total = static_cast<int>(positions.size());
+  if ((dense_ || plan_.mode == Mode::kTiles) && total == maps_[n].height * maps_[n].width && is_copy(plan_, node, maps_)) {
+    const Map& in = maps_[node.inputs[0]];
+    const std::ptrdiff_t floats = static_cast<std::ptrdiff_t>(maps_[n].width) * node.channels;
+    for (int y = 0; y < maps_[n].height; ++y) {
+      std::copy_n(in.at(y, 0), floats, maps_[n].at(y, 0));
+      apply(node.epilogue, maps_[n].at(y, 0), floats);
+    }
+    return;
+  }
   // A multiple of what the convolution takes together, so that only the last part has left-overs.
   const int part = std::max(1, kTogether / node.channels / 24) * 24;
   const int parts = (total + part - 1) / part;
   for (Bench& bench : benches_) bench.changed = 0;
   const auto work = [&](int number, int thread) {
     const int first = number * part;
-    compute_part(n, positions_.data() + first, std::min(part, total - first), benches_[thread]);
+    compute_part(n, positions.data() + first, std::min(part, total - first), benches_[thread]);
   };
   if (static_cast<double>(total) * cost_[n] < kWorthSharing) {
     for (int number = 0; number < parts; ++number) work(number, 0);
   } else {
     pool_.run(parts, work);
   }
-  std::int64_t changed = 0;
-  for (const Bench& bench : benches_) changed += bench.changed;
-  if (dense_) dirty.fill();
-  report.computed = total;
-  report.dirty = dense_ ? total : changed;
 }
 
 // Some of the positions that an operation computes.
@@ -357,7 +379,7 @@ void Stream::compute_part(int n, const std::int32_t* positions, int count, Bench
   float* results = bench.fresh.data();
   compute(plan_, node, maps_, positions, count, bench.work, results);
   apply(node.epilogue, results, static_cast<std::int64_t>(count) * node.channels);
-  if (dense_) {
+  if (dense_ || plan_.mode == Mode::kTiles) {
     for (int i = 0; i < count;) {
       const int together = run_length(positions + i, count - i, map.width);
       const float* fresh = results + static_cast<std::ptrdiff_t>(i) * node.channels;

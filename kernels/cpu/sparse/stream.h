@@ -12,6 +12,7 @@
 #include "ops.h"
 #include "plan.h"
 #include "sets.h"
+#include "tiles.h"
 #include "tolerance.h"
 
 namespace dedelayed::sparse {
@@ -23,6 +24,9 @@ struct Given {
   std::int64_t channel, row, col;
   std::int64_t dirty;
 };
+
+// A row of what the caller gives, channels-last.
+void gather_row(const Given& given, int y, int channels, int width, float* row);
 
 // What a node did in a step: positions that were computed, and that are new; nanoseconds in all, those of motion, comparing
 // and sets, and those of moving cached values.
@@ -85,8 +89,13 @@ class Stream {
   Set candidates_;
   std::vector<double> cost_;      // by node: of one position
   std::vector<Bench> benches_;    // by thread
+  Tiles tiles_;                   // Mode::kTiles
   ThreadPool pool_;
 
+
+  void step_tiles(const Given* given, const Field* field, Report* reports);
+  void take_tiled(int node, const Given& given);
+  void compute_all(int node, const std::vector<std::int32_t>& positions);
   void begin_dense(std::size_t kept);
   void prepare_slot(const Field& field, int slot);
   void find_displacement(const Field& field, int slot);
