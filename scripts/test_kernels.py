@@ -35,7 +35,7 @@ class Part:
 SINGLE = tuple(f'test_{name}.py' for name in 'motion sets masks features races ops'.split())
 NETWORKS = 'net0 or several or features or drift or apart'
 PARTS = (
-    Part('tsan', ('test_races.py',), {'TSAN_OPTIONS': 'halt_on_error=1'}),
+    Part('plain', ('.',), {}),
     Part(
         'asan',
         (*SINGLE, 'test_engine.py', '-k', f'not test_engine or {NETWORKS}'),
@@ -45,7 +45,7 @@ PARTS = (
             'DEDELAYED_ORDERS': 'shuffled',
         },
     ),
-    Part('plain', ('.',), {}),
+    Part('tsan', ('test_races.py',), {'TSAN_OPTIONS': 'halt_on_error=1'}),
 )
 
 

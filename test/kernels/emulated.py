@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import functools
 import hashlib
 import os
@@ -48,12 +49,16 @@ def build(sources: Path = SOURCES, variant: str = 'plain') -> Path:
     command = ['g++', *FLAGS, *VARIANTS[variant]]
     name = hashlib.sha256(text + ' '.join(command).encode()).hexdigest()[:16]
     library = ROOT / '.cache' / 'kernels' / f'{name}.so'
-    if not library.exists():
-        library.parent.mkdir(parents=True, exist_ok=True)
-        made = library.with_suffix(f'.{os.getpid()}')
-        without = {name: value for name, value in os.environ.items() if name != 'LD_PRELOAD'}  # a sanitizer is for us
-        subprocess.run([*command, '-x', 'c++', sources / 'kernels.cu', '-o', made], env=without, check=True)
-        made.rename(library)
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with library.with_suffix('.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests in several processes wait for the one that builds
+        if not library.exists():
+            made = library.with_suffix('.made')
+            without = {
+                name: value for name, value in os.environ.items() if name != 'LD_PRELOAD'
+            }  # a sanitizer is for us
+            subprocess.run([*command, '-x', 'c++', sources / 'kernels.cu', '-o', made], env=without, check=True)
+            made.rename(library)
     return library
 
 
@@ -132,3 +137,10 @@ class EmulatedDevice:
         self.launched.append(kernel)
         self.seed += 1
         launch(kernel, blocks, THREADS, arguments, self.order, self.seed)
+
+    def prepare(self, launches):
+        def run() -> None:
+            for kernel, blocks, arguments in launches:
+                self.launch(kernel, blocks, *arguments)
+
+        return run

@@ -28,6 +28,7 @@ class FakeDriver:
         self.capability, self.memory = capability, memory
         self.stack: dict[int, list] = {}
         self.initialised = False
+        self.pushes = 0
         driver = self
 
         class Device:
@@ -49,6 +50,7 @@ class FakeDriver:
 
         class Context:
             def push(self):
+                driver.pushes += 1
                 driver.stack.setdefault(threading.get_ident(), []).append(self)
 
             @staticmethod

@@ -178,10 +178,12 @@ def test_flags_stay_whatever_the_content(channels, device):
     model = integers(nn.Sequential(nn.Conv2d(1, channels, 3, 2, 1), nn.Conv2d(channels, 2, 1)))
     example = torch.ones(1, 1, *size)
     reference, cuda = pair(model, (example,), device, 'sticky', lambda n: [0.0] + [0.5] * (n - 1), name=str(channels))
-    assert_alike(reference, cuda, (example,), None)
-    for cols in (1, 2):
-        assert_alike(reference, cuda, (example,), shift(size, 0, cols))
-        assert cuda.recompute_set(cuda.layers[1]).all() == (cols == 1)  # half a cell is nowhere
+    vectors = shift(size, 0, 2, block=4).qpel.copy()
+    vectors[1:] = 0
+    for motion in (None, MotionField(size, vectors, block=4)):
+        assert_alike(reference, cuda, (example,), motion)
+    between = cuda.recompute_set(cuda.layers[1])[2]  # reads what moves and what does not, all of one value
+    assert between[4:].all() and not cuda.recompute_set(cuda.layers[1])[4, 4:].any()
 
 
 def test_parts_that_move_apart(device):

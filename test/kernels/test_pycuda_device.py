@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from fake_driver import FakeDriver
 from plans import traced
 from sparse_nets import ResNetFPN, integers
-from sparse_scenes import scenes
+from sparse_scenes import scenes, shift
 from torch import nn
 from torch.utils import _pytree as pytree
 
@@ -80,6 +81,20 @@ def test_a_second_frame_allocates_nothing(folder):
     for image, _ in frames[1:]:
         module.step(image, motion=frames[1][1])
     assert not any(call[0] in ('mem_alloc', 'get_function') for call in driver.calls[before:])
+
+
+def test_a_frame_is_one_list_of_launches(folder):
+    """Not a call of the device for each kernel; the list of a frame that moves alike is not made anew."""
+    driver = FakeDriver()
+    _, module = module_on(driver, folder)
+    image, still = torch.ones(1, 3, *SIZE), MotionField.identity(SIZE)
+    module.step(image)
+    for motion in (None, still, shift(SIZE, 0, 8), shift(SIZE, 8, -8)):
+        calls, pushes = len(driver.calls), driver.pushes
+        module.step(image, motion=motion)
+        names = [call[0] for call in driver.calls[calls:]]
+        launches = names.count('launch')
+        assert launches > 50 and driver.pushes - pushes <= len(names) - launches + 2
 
 
 def test_any_thread_may_step(folder):
@@ -177,3 +192,16 @@ def test_the_pipeline_on_a_gpu(monkeypatch, folder):
         (got, stats), (wanted, _) = (runner.step(image, None, 0.0, motion) for runner in (cuda, cpu))
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
     assert stats.compute_ratio < 1
+
+
+def test_masks_of_the_pipeline_are_made_on_the_gpu(monkeypatch, folder):
+    driver = FakeDriver()
+    monkeypatch.setattr(pycuda_device, 'open_device', lambda: PyCudaDevice(driver, 0, Path(folder)))
+    size = (64, 96)
+    settings = EdgeSettings(mode='local', device='cuda')
+    gpu, cpu = (EdgePipeline(s, size) for s in (settings, replace(settings, device='cpu', dtype='float32')))
+    image = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+    got, wanted = (pipeline.step(image, stamp_ns=1, sequence=1, motion=None) for pipeline in (gpu, cpu))
+    assert [call[1] for call in driver.calls if call[0] == 'launch'].count('render') == 1
+    assert got.mask.shape == size and (got.mask == wanted.mask).mean() > 0.999
+    assert (np.abs(got.confidence.astype(int) - wanted.confidence) <= 1).mean() > 0.999
