@@ -30,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--dtype', default='auto', choices=('auto', 'float32', 'bfloat16'), help='number format (default: auto)'
     )
+    parser.add_argument(
+        '--offload-model',
+        default='street-conv',
+        metavar='MODEL',
+        help="the robots' own model, for frames that they offload; '' for none (default: street-conv)",
+    )
     parser.add_argument('--threads', type=int, default=0, metavar='N', help='of the model (default: torch decides)')
     parser.add_argument('--max-streams', type=int, default=8, metavar='N', help='cameras served at once (default: 8)')
     parser.add_argument('--name', default='', help='name of this server (default: host name and process number)')
@@ -63,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
     before = {number: signal.signal(number, told) for number in (signal.SIGTERM, signal.SIGINT)}
     listen = tuple(args.listen or (() if args.connect or args.config else CloudSettings.listen))
     settings = CloudSettings(
-        listen, tuple(args.connect), args.config, args.model, args.dtype, args.threads, args.max_streams,
-        report_s=args.report_seconds, name=args.name,
+        listen, tuple(args.connect), args.config, args.model, args.dtype, args.offload_model, args.threads,
+        args.max_streams, report_s=args.report_seconds, name=args.name,
     )  # fmt: skip
     try:
         with CloudServer(settings, report=lambda line: print(line, flush=True)) as server:

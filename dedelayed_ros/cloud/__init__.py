@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from dedelayed_ros.cloud.served import ServedModel, StreamModel, serve_from_zoo
+from dedelayed_ros.cloud.served_offload import ServedOffload, serve_offload_from_zoo
 from dedelayed_ros.cloud.server import CloudServer, CloudSettings
 from dedelayed_ros.cloud.stream import CloudStream
 
-__all__ = ['CloudServer', 'CloudSettings', 'CloudStream', 'ServedModel', 'StreamModel', 'serve_from_zoo']
+__all__ = [
+    'CloudServer',
+    'CloudSettings',
+    'CloudStream',
+    'ServedModel',
+    'ServedOffload',
+    'StreamModel',
+    'serve_from_zoo',
+    'serve_offload_from_zoo',
+]

@@ -15,21 +15,37 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dedelayed_ros.cloud.caches import CacheBudget
 from dedelayed_ros.cloud.served import ServedModel, serve_from_zoo
+from dedelayed_ros.cloud.served_offload import OffloadModels, ServedOffload, serve_offload_from_zoo
 from dedelayed_ros.cloud.stream import CloudStream
-from dedelayed_ros.errors import DedelayedError, LinkError
-from dedelayed_ros.link import MAX_RECORD_BYTES, PROTOCOL, Code, Hello, HelloReply, Notice, WireError, unpack
+from dedelayed_ros.errors import DedelayedError, InputError, LinkError
+from dedelayed_ros.link import (
+    MAX_RECORD_BYTES,
+    PROTOCOL,
+    Code,
+    Hello,
+    HelloReply,
+    Notice,
+    OffloadHello,
+    WireError,
+    unpack,
+)
 from dedelayed_ros.link.session import ROOT, WORKERS, open_session, parse_stream_key
 from dedelayed_ros.models.zoo import DEFAULT
 
 if TYPE_CHECKING:
     import zenoh
 
+    from dedelayed_ros.cloud.offload_stream import OffloadStream
+
 _log = logging.getLogger(__name__)
 _ORPHAN_S = 1.0
 """A stream whose robot vanished is kept so long, lest a connection that is only being replaced costs a key frame."""
 _TICK_S = 0.2
 _UNKNOWN_PAUSE_S = 0.2
+_RECENT_S = 2.0
+"""How long the waiting time of a stream's newest frame says something about the next one's."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +59,17 @@ class CloudSettings:
     """A Zenoh configuration file, see config/zenoh."""
     model: str = DEFAULT
     dtype: str = 'auto'
+    offload_model: str = 'street-conv'
+    """The robot's model that offloaded frames are computed with; empty: no frame is offloaded to this server."""
     threads: int = 0
     """Threads that the model computes with; 0 leaves the choice to torch."""
     max_streams: int = 8
+    max_caches: int = 8
+    """Offloaded streams whose caches are kept; beyond, the one used longest ago has to send its next frame whole."""
+    cache_mb: float = 1024.0
+    """Memory of these caches together, in 10^6 bytes."""
+    max_queue_ms: float = 500.0
+    """No further stream is let in while frames wait longer than this for the model."""
     idle_s: float = 30.0
     """A stream without pictures for so long loses its place."""
     report_s: float = 10.0
@@ -75,6 +99,7 @@ class CloudServer:
         settings: where and how much.
         served: another model than one of the zoo.
         report: takes the periodic status line.
+        offload: another model for offloaded frames than one of the zoo.
     """
 
     def __init__(
@@ -82,18 +107,23 @@ class CloudServer:
         settings: CloudSettings,
         served: ServedModel | None = None,
         report: Callable[[str], None] = lambda line: None,
+        offload: ServedOffload | None = None,
     ) -> None:
         self.settings = settings
         self.name = settings.name or f'{socket.gethostname()}-{os.getpid()}'
         self.worker = secrets.randbits(63) + 1
         """Identity of this life of the server."""
         self._served = served
+        self._offload = offload
+        self._caches: CacheBudget[tuple[str, str]] = CacheBudget(
+            number=settings.max_caches, size=int(settings.cache_mb * 1e6)
+        )
         self._report = report
         self._session: zenoh.Session | None = None
         self._entities: list[object] = []
         self._threads: list[threading.Thread] = []
         self._lock = threading.Condition()
-        self._streams: dict[tuple[str, str], CloudStream] = {}
+        self._streams: dict[tuple[str, str], CloudStream | OffloadStream] = {}
         self._unknown_s: dict[tuple[str, str], float] = {}
         self._strays: Counter[str] = Counter()
         self._stopping = False
@@ -168,7 +198,7 @@ class CloudServer:
         self.stop()
 
     @property
-    def streams(self) -> dict[tuple[str, str], CloudStream]:
+    def streams(self) -> dict[tuple[str, str], CloudStream | OffloadStream]:
         """The streams being served, by robot and camera."""
         with self._lock:
             return dict(self._streams)
@@ -252,7 +282,7 @@ class CloudServer:
             with self._lock:
                 self._strays[f'malformed: {error.code}'] += 1
             return replace(reply, reason=f'hello cannot be read: {error}')
-        if not isinstance(hello, Hello):
+        if not isinstance(hello, (Hello, OffloadHello)):
             return replace(reply, reason=f'expected a hello, a {type(hello).__name__} came')
         reply = replace(reply, session=hello.session, stamp_ns=hello.stamp_ns)
         if hello.protocol != PROTOCOL:
@@ -260,7 +290,12 @@ class CloudServer:
                 reply, reason=f'the robot speaks protocol {hello.protocol}, this cloud {PROTOCOL}; install one version'
             )
         try:
-            objection = self._served.objection(hello)
+            if isinstance(hello, OffloadHello):
+                served = self._served_offload()
+                reply = replace(reply, model=served.name, model_checksum=served.checksum)
+                objection = served.objection(hello)
+            else:
+                objection = self._served.objection(hello)
             if objection is None:
                 objection, resumed = self._seat(key, hello)
                 return replace(reply, accepted=objection is None, reason=objection or '', resumed=resumed)
@@ -268,34 +303,59 @@ class CloudServer:
             objection = str(error)
         return replace(reply, reason=objection)
 
-    def _seat(self, key: tuple[str, str], hello: Hello) -> tuple[str | None, bool]:
+    def _seat(self, key: tuple[str, str], hello: Hello | OffloadHello) -> tuple[str | None, bool]:
         """A place for the stream: (why there is none, whether the stream was known and goes on)."""
-        assert self._served is not None
         with self._lock:
             before = self._streams.get(key)
             if before is not None and replace(before.hello, stamp_ns=hello.stamp_ns) == hello:
                 return None, True
-            if before is None and len(self._streams) >= self.settings.max_streams:
-                return (
-                    f'this cloud serves {len(self._streams)} of at most {self.settings.max_streams} streams; '
-                    'start another, or raise --max-streams',
-                    False,
-                )
+            if before is None and (refusal := self._full()):
+                return refusal, False
         if before is not None:
             if time.monotonic() - before.last_frame_s < _ORPHAN_S:
                 before.notice(Code.REPLACED, text='another process uses the same robot and camera names')
             self._drop(key)
-        stream = CloudStream(
-            '/'.join(key),
-            hello,
-            self.worker,
-            send=lambda data, urgent: self._publish(key, data, urgent),
-            ready=self._wake,
-            feature_format=self._served.feature_format,
-        )
+        stream = self._new_stream(key, hello)
         with self._lock:
             self._streams[key] = stream
         return None, False
+
+    def _full(self) -> str:
+        """Why no further stream can be served; empty if one can (lock held)."""
+        count = len(self._streams)
+        if count >= self.settings.max_streams:
+            return (
+                f'this cloud serves {count} of at most {self.settings.max_streams} streams; '
+                'start another, or raise --max-streams'
+            )
+        busy_s = time.monotonic() - _RECENT_S
+        queue_ms = max((s.queue_ms for s in self._streams.values() if s.last_frame_s > busy_s), default=0.0)
+        if queue_ms > self.settings.max_queue_ms:
+            return (
+                f'frames of {count} streams wait {queue_ms:.0f} ms for this cloud already, at most '
+                f'{self.settings.max_queue_ms:.0f} ms are allowed; start another'
+            )
+        return ''
+
+    def _new_stream(self, key: tuple[str, str], hello: Hello | OffloadHello) -> CloudStream | OffloadStream:
+        def send(data: bytes, urgent: bool) -> None:
+            self._publish(key, data, urgent)
+
+        name = '/'.join(key)
+        if isinstance(hello, OffloadHello):
+            from dedelayed_ros.cloud.offload_stream import OffloadStream  # which imports torch
+
+            return OffloadStream(name, hello, self.worker, send, self._wake)
+        assert self._served is not None
+        return CloudStream(name, hello, self.worker, send, self._wake, feature_format=self._served.feature_format)
+
+    def _served_offload(self) -> ServedOffload:
+        """What offloaded frames are computed with. Raises DedelayedError where there is nothing."""
+        if self._offload is None:
+            if not self.settings.offload_model:
+                raise InputError('this cloud computes no offloaded frames; start it with --offload-model')
+            self._offload = serve_offload_from_zoo(self.settings.offload_model)
+        return self._offload
 
     # -- model thread
 
@@ -311,6 +371,7 @@ class CloudServer:
             loaded.set_exception(error)
             return
         loaded.set_result(None)
+        offload = OffloadModels(self._served_offload, self.settings.threads)
         turn = _Turn()
         while True:
             with self._lock:
@@ -325,12 +386,24 @@ class CloudServer:
             if job is None:
                 continue
             try:
-                stream.answer(job, make_model)
+                if isinstance(stream, CloudStream):
+                    stream.answer(job, make_model)
+                else:
+                    stream.answer(job, offload.endpoint)
+                    self._bound_caches(turn.last, stream)
             except Exception:
                 # One stream's failure must not take the others' model away. The robot has been told.
                 _log.exception('no answer to frame %d of %s', job.frame.sequence, stream.name)
 
-    def _next(self, turn: _Turn) -> tuple[tuple[str, str], CloudStream] | None:
+    def _bound_caches(self, key: tuple[str, str], stream: OffloadStream) -> None:
+        """Evicts the caches that there is no room for beside the one that was just used."""
+        with self._lock:
+            evicted = [self._streams.get(k) for k in self._caches.used(key, stream.state_bytes)]
+        for other in evicted:
+            if other is not None and not isinstance(other, CloudStream):
+                other.evict('its cache was evicted for that of another stream, which was used later')
+
+    def _next(self, turn: _Turn) -> tuple[tuple[str, str], CloudStream | OffloadStream] | None:
         for key in turn.order(list(self._streams)):
             if self._streams[key].waiting():
                 return key, self._streams[key]
@@ -379,6 +452,7 @@ class CloudServer:
     def _drop(self, key: tuple[str, str]) -> None:
         with self._lock:
             stream = self._streams.pop(key, None)
+            self._caches.forget(key)
         if stream is not None:
             stream.close()
             _log.info('stream %s ended: %s', stream.name, dict(stream.counts))

@@ -9,6 +9,7 @@ from dedelayed_ros.link.features import pack_features, unpack_features
 from dedelayed_ros.link.formats import FeatureFormat, PlainFormat
 from dedelayed_ros.link.latents import LatentCoder, code_lengths
 from dedelayed_ros.link.mask_bytes import pack_mask, unpack_mask
+from dedelayed_ros.link.offload_client import MaskRecord, OffloadClient
 from dedelayed_ros.link.prediction import predict
 from dedelayed_ros.link.records import FeatureRecord, LinkStatus, Quantiles
 from dedelayed_ros.link.settings import LinkSettings
@@ -47,7 +48,9 @@ __all__ = [
     'LinkSettings',
     'LinkStatus',
     'MaskDown',
+    'MaskRecord',
     'Notice',
+    'OffloadClient',
     'OffloadHello',
     'PlainFormat',
     'Quantiles',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dedelayed_ros.link.wire import FeaturesDown
+from dedelayed_ros.link.wire import FeaturesDown, MaskDown
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Flight:
         self._acknowledged = sequence
         return self._sent.get(sequence)
 
-    def answer(self, record: FeaturesDown) -> Answered | str:
+    def answer(self, record: FeaturesDown | MaskDown) -> Answered | str:
         """The frame that `record` answers, or the reason why it cannot be used."""
         if record.sequence <= self._answered:
             return 'duplicate' if record.sequence == self._answered else 'overtaken'

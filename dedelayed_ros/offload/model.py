@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import OrderedDict
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +11,7 @@ from torch import nn
 
 from dedelayed_ros import sparse
 from dedelayed_ros.offload.endpoint import Endpoint
+from dedelayed_ros.offload.tolerance import tolerance_of
 from dedelayed_ros.reuse import load_calibration
 
 if TYPE_CHECKING:
@@ -37,10 +36,7 @@ class OffloadModel:
     @property
     def tolerance(self) -> str:
         """A checksum of the tolerances, which both ends compare; empty where reuse is exact."""
-        if self.calibration is None:
-            return ''
-        card = {key: value for key, value in asdict(self.calibration).items() if key != 'measured'}
-        return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
+        return tolerance_of(self.calibration)
 
     def endpoint(self, size: tuple[int, int]) -> Endpoint:
         """One stream's end, for pictures of ``size`` (H, W). Raises InputError where the engine cannot run it."""

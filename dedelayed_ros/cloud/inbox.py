@@ -1,0 +1,158 @@
+"""What every stream at the server is: records in their order, in a thread of its own, and one job for the model."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
+
+from dedelayed_ros.link import Code, Hello, Notice, OffloadHello, WireError, unpack
+
+_INBOX = 64
+"""Records waiting to be decoded; beyond, a stream floods us and its records are dropped."""
+_NOTICE_PAUSE_S = {Code.NEED_KEYFRAME: 0.25}
+_PAUSE_S = 1.0
+
+
+class Stream:
+    """One camera's stream: takes what arrives, and holds the newest frame ready for the model's thread.
+
+    Args:
+        hello: what was agreed with the robot.
+        worker: identity of this life of the server.
+        send: sends a record to the robot, before others if it is urgent (True); drops it rather than wait.
+        ready: called when there is a new job for the model.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        hello: Hello | OffloadHello,
+        worker: int,
+        send: Callable[[bytes, bool], None],
+        ready: Callable[[], None],
+    ) -> None:
+        self.name = name
+        self.hello = hello
+        self.counts: Counter[str] = Counter()
+        """Records by what became of them, and bytes up and down."""
+        self.server_ms = 0.0
+        self.queue_ms = 0.0
+        self.robot_gone_s: float | None = None
+        """When the robot's liveliness token vanished."""
+        self.last_frame_s = time.monotonic()
+        self._worker = worker
+        self._send = send
+        self._ready = ready
+        self._noticed_s: dict[Code, float] = {}
+        self._lock = threading.Condition()
+        self._inbox: deque[tuple[bytes, float]] = deque()
+        self._job: Any = None
+        self._closing = False
+        self._thread = threading.Thread(target=self._take_all, name=f'cloud-decode {name}', daemon=True)
+
+    # -- what a stream does its own way
+
+    @property
+    def received(self) -> int | None:
+        """Sequence of the newest frame that arrived; None before the first."""
+        raise NotImplementedError
+
+    def _take(self, record: Any, arrived_s: float) -> bool:
+        """Takes a record of the robot in the stream's own thread; False for one of an unexpected type."""
+        raise NotImplementedError
+
+    # -- from any thread
+
+    def offer(self, data: bytes) -> None:
+        """A record of the robot's arrived; returns at once."""
+        with self._lock:
+            if len(self._inbox) >= _INBOX:
+                self.count('flooded')
+                return
+            self._inbox.append((data, time.monotonic()))
+            self._lock.notify()
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Counts an event of this stream, from any thread."""
+        with self._lock:
+            self.counts[what] += number
+
+    def waiting(self) -> bool:
+        """Whether there is a frame for the model."""
+        with self._lock:
+            return self._job is not None
+
+    def take(self) -> Any:
+        """The newest frame, for the caller to answer; None if there is none."""
+        with self._lock:
+            job, self._job = self._job, None
+            return job
+
+    def notice(self, code: Code, sequence: int = 0, text: str = '') -> None:
+        """Tells the robot something; the same code at most once a second (key frames: four times)."""
+        now_s = time.monotonic()
+        if code != Code.ACK:
+            if now_s - self._noticed_s.get(code, -1e9) < _NOTICE_PAUSE_S.get(code, _PAUSE_S):
+                code = Code.ACK
+            else:
+                self._noticed_s[code] = now_s
+        text = '' if code == Code.ACK else text
+        self._post(Notice(code, sequence, text, self.received, self.hello.session, self._worker).pack(), urgent=True)
+
+    def close(self) -> None:
+        """Ends the stream's thread; nothing is sent afterwards."""
+        with self._lock:
+            self._closing = True
+            self._inbox.clear()
+            self._job = None
+            self._lock.notify()
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout=2)
+
+    def _post(self, data: bytes, urgent: bool) -> None:
+        with self._lock:
+            if self._closing:
+                return
+        self.count('bytes_down', len(data))
+        self._send(data, urgent)
+
+    def _is_ours(self, record: Any) -> bool:
+        """Whether a record is for this life of server and stream; else it is late, and nobody waits for it."""
+        if record.worker == self._worker and record.session == self.hello.session:
+            return True
+        self.count('another session')
+        return False
+
+    def _put_job(self, job: Any) -> None:
+        """The newest frame is ready for the model; one that still waits is passed over."""
+        with self._lock:
+            if self._job is not None:
+                self.count('passed over')
+            self._job = job
+        self._ready()
+
+    # -- the stream's own thread
+
+    def _take_all(self) -> None:
+        while True:
+            with self._lock:
+                while not (self._inbox or self._closing):
+                    self._lock.wait()
+                if self._closing:
+                    return
+                data, arrived_s = self._inbox.popleft()
+            self.count('bytes_up', len(data))
+            try:
+                record = unpack(data)
+            except WireError as error:
+                self.count(f'malformed: {error.code}')
+                self.notice(Code.MALFORMED, text=str(error))
+                continue
+            if isinstance(record, Notice):
+                self.count(f'robot: {record.code.name.lower()}')
+            elif not self._take(record, arrived_s):
+                self.count('unexpected kind')
+                self.notice(Code.REFUSED, record.sequence, f'a {type(record).__name__} was not expected here')
