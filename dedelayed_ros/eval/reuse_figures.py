@@ -65,11 +65,10 @@ def details_figure(found: dict[str, Any]) -> Figure:
         parts.set_yticks(range(len(rows)), [row['method'] for row in rows], fontsize=7)
         parts.set(xlabel='ms, medium tier (dashed: floor)', title=first)
         parts.legend(fontsize=6)
-        dense = found['measured_dense_ms']
         for method in dict.fromkeys(p['method'] for p in found['points']):
             own = [p for p in found['points'] if p['method'] == method]
             points.plot(
-                [p['compute_ratio'] for p in own], [p['ms'] / dense for p in own], '.', markersize=3,
+                [p['compute_ratio'] for p in own], [p['of_dense'] for p in own], '.', markersize=3,
                 color=COLOURS[method], label=method,
             )  # fmt: skip
         curve = np.array(sorted(found['curve']))

@@ -70,8 +70,8 @@ def _end_to_end(found: dict[str, Any], chosen: str) -> str:
         f'**{chosen}** (latency mean / p50 / p95 in ms; accuracy, ratios and parts in the medium tier)',
         '',
         '| method | low | medium | high | mIoU | lost | sent | computed | cloud | coding + sending + propagation + '
-        'computing | J |',
-        '|---|---|---|---|---|---|---|---|---|---|---|',
+        'computing | front end / dense | J |',
+        '|---|---|---|---|---|---|---|---|---|---|---|---|',
     ]
     cells = {(row['method'], row['tier']): row for row in found['end_to_end'] if row['set'] == chosen}
     for method in dict.fromkeys(method for method, _ in cells):
@@ -87,7 +87,7 @@ def _end_to_end(found: dict[str, Any], chosen: str) -> str:
             f'| {method} | {latency} | {100 * row["accuracy"]:.1f} | {100 * row["accuracy_loss_relative"]:.1f} % '
             f'| {100 * row["tx_ratio"]:.1f} %{sent} | {100 * row["compute_ratio"]:.0f} %{computed} '
             f'| {100 * row["cloud_ratio"]:.0f} %{cloud} | {row["coding_ms"]:.1f} + {row["transmission_ms"]:.1f} + '
-            f'{row["propagation_ms"]:.0f} + {row["computing_ms"]:.1f} | {row["energy_j"]:.2f} |'
+            f'{row["propagation_ms"]:.0f} + {row["computing_ms"]:.1f} | {row["front"]:.2f} | {row["energy_j"]:.2f} |'
         )
     return '\n'.join(lines) + "\n\nIn brackets: the paper's, segmentation / pose.\n"
 
@@ -95,15 +95,15 @@ def _end_to_end(found: dict[str, Any], chosen: str) -> str:
 def _goals(found: dict[str, Any]) -> str:
     lines = [
         '| tier | method | best baseline within the budget | ms | ours, ms | lower by | aimed at | the floor allows '
-        '| than raw | than fluxshard |',
-        '|---|---|---|---|---|---|---|---|---|---|',
+        '| than raw | than fluxshard | lost |',
+        '|---|---|---|---|---|---|---|---|---|---|---|',
     ]
     for row in found['goals']:
         lines.append(
             f'| {row["tier"]} | {row["method"]} | {row["best_baseline"]} | {row["baseline_ms"]:.1f} '
             f'| {row["latency_ms"]:.1f} | {100 * row["lower"]:.0f} % | {100 * row["goal"]:.0f} % '
             f'| {100 * row["possible"]:.0f} % | {100 * row["lower_than_raw"]:.0f} % '
-            f'| {100 * row["lower_than_fluxshard"]:.0f} % |'
+            f'| {100 * row["lower_than_fluxshard"]:.0f} % | {100 * row["accuracy_loss_relative"]:.1f} % |'
         )
     return '\n'.join(lines) + '\n'
 
@@ -139,10 +139,12 @@ def _clients(found: dict[str, Any]) -> str:
 def _sensitivity(found: dict[str, Any]) -> str:
     if not found['sensitivity']:
         return ''
-    lines = ['| what | method | tier | lost | sent | computed | cloud | ms |', '|---|---|---|---|---|---|---|---|']
+    lines = ['| what (medium tier) | method | lost | sent | computed | cloud | ms |', '|---|---|---|---|---|---|---|']
     for row in found['sensitivity']:
+        if row['tier'] != 'medium':
+            continue
         lines.append(
-            f'| {row["what"]} | {row["method"]} | {row["tier"]} | {100 * row["accuracy_loss_relative"]:.1f} % '
+            f'| {row["what"]} | {row["method"]} | {100 * row["accuracy_loss_relative"]:.1f} % '
             f'| {100 * row["tx_ratio"]:.1f} % | {100 * row["compute_ratio"]:.0f} % | {100 * row["cloud_ratio"]:.0f} % '
             f'| {row["latency_ms_mean"]:.0f} |'
         )

@@ -20,6 +20,7 @@ from dedelayed_ros.models import zoo
 from dedelayed_ros.reuse import load_calibration
 from dedelayed_ros.sparse import Alignment
 from dedelayed_ros.train.losses import iou
+from dedelayed_ros.version import VERSION
 
 METHODS = (
     'offload_raw', 'offload_h264', 'offload_jpeg', 'coach', 'deltacnn', 'motion_deltacnn', 'fluxshard', 'ours',
@@ -47,8 +48,8 @@ class ReuseSettings:
     clip_frames: int = 60
     traces: Path | None = None
     rounds: int = 24
-    tuning: range = range(700000, 700003)
-    tuning_frames: int = 8
+    tuning: range = range(700000, 700006)
+    tuning_frames: int = 12
     budget: float = 0.03
     cache: Path = Path('~/.cache/dedelayed/footage')
     records: Path | None = None
@@ -137,13 +138,14 @@ class Library:
         told: Told = 'codec',
         budget: float | None = None,
         share: float = 2 / 3,
-        kbps: int = 0,
+        coding: Coding = 'raw',
+        level: int = 0,
     ) -> Tuned:
         """Thresholds of the search that all methods share, under ``name``."""
         key = _kind(chosen), name
         if key not in self._tuned:
             self._tuned[key] = self._tuner(chosen).tune(
-                alignment, told, budget=budget or self.settings.budget, share=share, kbps=kbps
+                alignment, told, budget=budget or self.settings.budget, share=share, coding=coding, level=level
             )
         return self._tuned[key]
 
@@ -165,19 +167,28 @@ class Library:
         if name == 'fluxshard':
             tuned = self.tune(chosen, name, Alignment('paper'))
             return Policy(name, 'plain', 'codec', 0, tuned.alignment, tuned.thresholds)
-        if name == 'ours_h264':
-            tuned = self._ours(chosen, name, _STREAM_KBPS)
-            return Policy(name, 'h264', 'codec', _STREAM_KBPS, tuned.alignment, tuned.thresholds)
-        tuned = self._ours(chosen, name, 0)
-        return Policy(name, 'shard', 'codec', 0, tuned.alignment, tuned.thresholds)
+        tuned = self._ours(chosen, name)
+        coding: Coding = 'h264' if name == 'ours_h264' else 'shard'
+        return Policy(name, coding, 'codec', tuned.level, tuned.alignment, tuned.thresholds)
 
-    def _ours(self, chosen: ReuseSet, name: str, kbps: int) -> Tuned:
+    def _ours(self, chosen: ReuseSet, name: str) -> Tuned:
+        """The model's calibration where it has one, else thresholds of the search that all methods share.
+
+        What the coding may lose is found either way.
+        """
+        streamed = name == 'ours_h264'
         if self.calibration is None or not chosen.footage.labelled:
-            return self.tune(chosen, name, TOLERANT, kbps=kbps)
+            if streamed:
+                return self.tune(chosen, name, TOLERANT, coding='h264', level=_STREAM_KBPS)
+            return self.tune(chosen, name, TOLERANT, coding='shard')
         key = _kind(chosen), name
         if key not in self._tuned:
+            tuner, alignment = self._tuner(chosen), self.calibration.alignment
             thresholds = self.calibration.on(self._module(chosen.size).plan)
-            self._tuned[key] = self._tuner(chosen).judged(self.calibration.alignment, 'codec', thresholds, kbps=kbps)
+            if streamed:
+                self._tuned[key] = tuner.judged(alignment, 'codec', thresholds, coding='h264', level=_STREAM_KBPS)
+            else:
+                self._tuned[key] = tuner.bounded(alignment, thresholds, budget=self.settings.budget)
         return self._tuned[key]
 
     def _matched(self, chosen: ReuseSet, name: str, coding: Coding, levels: Sequence[int]) -> Policy:
@@ -195,7 +206,9 @@ class Library:
         if kind not in self._tuners:
             s = self.settings
             footage = chosen.tuning or streets(self.model, self.size, s.cache, s.tuning, s.tuning_frames, self._say)
-            self._tuners[kind] = Tuner(self._module(chosen.size), footage)
+            found_on = chosen.key if chosen.tuning else f'{s.tuning}:{s.tuning_frames}'
+            fingerprint = f'{self._fingerprint(chosen.size)}|{found_on}'
+            self._tuners[kind] = Tuner(self._module(chosen.size), footage, s.records, fingerprint)
         return self._tuners[kind]
 
     def _module(self, size: tuple[int, int]) -> sparse.SparseModule:
@@ -206,9 +219,13 @@ class Library:
     def _recorder(self, size: tuple[int, int]) -> Recorder:
         if size not in self._recorders:
             module = self._module(size)
-            fingerprint = f'{self._entry.checksum}:{module.backend}'
-            self._recorders[size] = Recorder(module, len(self._entry.labels), self.settings.records, fingerprint)
+            classes = len(self._entry.labels)
+            self._recorders[size] = Recorder(module, classes, self.settings.records, self._fingerprint(size))
         return self._recorders[size]
+
+    def _fingerprint(self, size: tuple[int, int]) -> str:
+        """What everything that is computed depends on: the weights, the input's size, the engine's backend."""
+        return f'{self._entry.checksum}:{size}:{self._module(size).backend}:{VERSION}'
 
 
 def _kind(chosen: ReuseSet) -> str:

@@ -33,13 +33,14 @@ from dedelayed_ros.eval.reuse_coding import (
     similarity,
 )
 from dedelayed_ros.eval.reuse_footage import at_rest, one_homography
-from dedelayed_ros.eval.reuse_shard import shard_bytes
 from dedelayed_ros.eval.sequences import Step
 from dedelayed_ros.frames import MotionField
+from dedelayed_ros.link import pack_dense, pack_shard, predict
 from dedelayed_ros.sparse import Alignment, SparseModule
 from dedelayed_ros.train.losses import Confusion
 
 GAPS = (1, 4, 16)
+_COMPARED = 4  # every so many frames a dense step is timed as well
 
 Coding = Literal['raw', 'jpeg', 'h264', 'coach', 'plain', 'delta', 'shard']
 Told = Literal['codec', 'homography', 'rest', 'none']
@@ -49,7 +50,8 @@ Told = Literal['codec', 'homography', 'rest', 'none']
 class Policy:
     """How frames are coded, how the cache follows the motion, and what is put up with.
 
-    coding: of the uplink; ``level`` is its bit rate (h264, kbit/s) or quality (jpeg).
+    coding: of the uplink; ``level`` is its bit rate (h264, kbit/s), quality (jpeg), or the grey levels by which a pixel
+            may be off (shard).
     motion: how it is told to the engine; 'none' computes every frame in full.
     thresholds: by layer name; ``alignment`` and ``remap`` as the engine's.
     """
@@ -78,7 +80,8 @@ class Pass:
     """One endpoint that computes every ``gap``-th frame of a clip; arrays by computed frame.
 
     frames int64; recompute and compute ratios, uplink and downlink bytes, processor time of coding and engine (ms), all
-    float64; reused bool (the whole output was taken over); counts int64 [n, classes, classes].
+    float64; reused bool (the whole output was taken over); counts int64 [n, classes, classes]. ``dense_ms``: of dense
+    steps between those of the pass, so that both had the same machine; NaN where there was none.
     """
 
     gap: int
@@ -89,6 +92,7 @@ class Pass:
     down: np.ndarray
     coding_ms: np.ndarray
     engine_ms: np.ndarray
+    dense_ms: np.ndarray
     reused: np.ndarray
     counts: np.ndarray
 
@@ -188,6 +192,7 @@ class Recorder:
         module = self._module.with_tolerance(policy.alignment, dict(policy.thresholds), remap=policy.remap)
         size = pixels_of(clip[0]).shape[:2]
         coder = Coder(policy, (size[0], size[1]))
+        dense = self._module.fork()
         rows: dict[str, list] = {name: [] for name in _ARRAYS}
         since: MotionField | None = None
         answer: tuple[torch.Tensor, float, float] | None = None
@@ -200,7 +205,7 @@ class Recorder:
                 continue
             told = coder.told(since) if number else None
             reused = bool(number) and coder.same()
-            previous = pixels(module.held(module.layers[0])) if number and policy.coding == 'shard' else None
+            seen = coder.sent(seen, told)
             begun = time.process_time()
             if not reused or answer is None:
                 logits, stats = module.step(seen, motion=told if policy.sparse else None)
@@ -215,8 +220,13 @@ class Recorder:
             logits0, recompute, compute = answer
             new = module.recompute_set(module.layers[0]).numpy() if policy.sparse else None
             begun = time.process_time()
-            up = 0 if reused else coder.size(new, told, previous)
+            up = 0 if reused else coder.size(new, told)
             coding_ms = coder.coding_ms + (time.process_time() - begun) * 1e3
+            dense_ms = math.nan
+            if gap == 1 and policy.sparse and number % _COMPARED == 1:
+                begun = time.process_time()
+                dense.step(seen)
+                dense_ms = (time.process_time() - begun) * 1e3
             mask = logits0.argmax(0).to(torch.uint8).numpy()
             confusion = Confusion(self._classes)
             if labelled:
@@ -225,15 +235,15 @@ class Recorder:
                 confusion.add_mask(mask, step.truth)
             values = {
                 'frames': number, 'recompute': recompute, 'compute': 0.0 if reused else compute, 'up': up,
-                'down': mask_bytes(mask), 'coding_ms': coding_ms, 'engine_ms': engine_ms, 'reused': reused,
-                'counts': confusion.counts,
+                'down': mask_bytes(mask), 'coding_ms': coding_ms, 'engine_ms': engine_ms, 'dense_ms': dense_ms,
+                'reused': reused, 'counts': confusion.counts,
             }  # fmt: skip
             for name, value in values.items():
                 rows[name].append(value)
         return Pass(gap, **{name: np.array(values) for name, values in rows.items()})
 
 
-_ARRAYS = ('frames', 'recompute', 'compute', 'up', 'down', 'coding_ms', 'engine_ms', 'reused', 'counts')
+_ARRAYS = ('frames', 'recompute', 'compute', 'up', 'down', 'coding_ms', 'engine_ms', 'dense_ms', 'reused', 'counts')
 
 
 class Coder:
@@ -245,6 +255,7 @@ class Coder:
         self._bytes = 0  # since something was last sent
         self._image = np.zeros((0, 0, 3), np.uint8)
         self._last: np.ndarray | None = None
+        self._replica: np.ndarray | None = None
         self.coding_ms = 0.0
 
     def take(self, step: Step) -> torch.Tensor:  # [1, 3, H, W]
@@ -258,7 +269,7 @@ class Coder:
         self.coding_ms = (time.process_time() - begun) * 1e3
         # A video stream goes on whoever computes; its bytes add up in the record, not here.
         self._bytes = size
-        return torch.from_numpy(np.ascontiguousarray(seen)).permute(2, 0, 1)[None].float() / 255
+        return tensor_of(seen)
 
     def motion(self, step: Step) -> MotionField:
         """Motion since the frame before, of the stream that is sent or of the camera's own."""
@@ -286,17 +297,32 @@ class Coder:
         """The frame was computed: it is what later ones are compared with."""
         self._last = self._image
 
-    def size(self, new: np.ndarray | None, motion: MotionField | None, previous: np.ndarray | None) -> int:
-        """Bytes of the frame: ``new`` is the recompute set, ``previous`` the input cache before it, uint8 [H, W, 3]."""
-        if new is None or self._policy.coding in ('raw', 'jpeg', 'h264', 'coach'):
+    def sent(self, seen: torch.Tensor, motion: MotionField | None) -> torch.Tensor:
+        """What the endpoint gets of a frame that it computes, ``motion`` after the last one (None: the first).
+
+        A shard is told against the picture that it has (``link.pack_shard``), everything else as ``take`` has it.
+        """
+        if self._policy.coding != 'shard':
+            return seen
+        begun = time.process_time()
+        bound = self._policy.level
+        if self._replica is None or motion is None:
+            data, self._replica = pack_dense(self._image, bound=bound)
+        else:
+            prediction = predict(self._replica, motion)
+            data, self._replica = pack_shard(self._image, prediction, motion, bound=bound)
+        self.coding_ms = (time.process_time() - begun) * 1e3
+        self._bytes = len(data)
+        return tensor_of(self._replica)
+
+    def size(self, new: np.ndarray | None, motion: MotionField | None) -> int:
+        """Bytes of the frame; ``new`` bool [H, W] is the recompute set of the input."""
+        if new is None or self._policy.coding in ('raw', 'jpeg', 'h264', 'coach', 'shard'):
             return self._bytes
         if self._policy.coding == 'delta':
             return delta_bytes(new)
         assert motion is not None
-        if self._policy.coding == 'plain':
-            return plain_bytes(new, motion)
-        assert previous is not None
-        return shard_bytes(new, motion, previous, self._image)
+        return plain_bytes(new, motion)
 
 
 def _codec(policy: Policy, size: tuple[int, int]) -> Callable[[np.ndarray], Coded]:
@@ -315,3 +341,8 @@ def pixels_of(step: Step) -> np.ndarray:
 def pixels(image: torch.Tensor) -> np.ndarray:
     """uint8 [H, W, 3] of float32 [1, 3, H, W] in 0–1."""
     return np.ascontiguousarray((image[0] * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
+
+
+def tensor_of(image: np.ndarray) -> torch.Tensor:
+    """float32 [1, 3, H, W] in 0–1 of uint8 [H, W, 3]."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255

@@ -127,9 +127,10 @@ class _Tables:
         rows = []
         for method in (*METHODS, *EXTRA):
             records = self.library.recorded(chosen, method)
+            front = round(self._method(chosen, method, records, self.library.tuned(chosen, method)).front, 3)
             for tier in TIERS:
                 frames = self._simulated(chosen, method, tier)
-                row = {'set': chosen.name, 'tier': tier, 'method': method, **self._row(chosen, frames)}
+                row = {'set': chosen.name, 'tier': tier, 'method': method, **self._row(chosen, frames), 'front': front}
                 rows.append(row)
             self._say(
                 f'  {chosen.name}, {method}: '
@@ -166,8 +167,8 @@ class _Tables:
         rows = []
         for alpha, share in ((0.03, 2 / 3), (0.03, 0.5), (0.03, 0.9), (0.01, 2 / 3), (0.05, 2 / 3)):
             name = f'alpha {alpha:.2f}, r {share:.2f}'
-            tuned = self.library.tune(chosen, name, TOLERANT, budget=alpha, share=share)
-            policy = Policy(name, 'shard', 'codec', 0, tuned.alignment, tuned.thresholds)
+            tuned = self.library.tune(chosen, name, TOLERANT, budget=alpha, share=share, coding='shard')
+            policy = Policy(name, 'shard', 'codec', tuned.level, tuned.alignment, tuned.thresholds)
             method = self._method(chosen, 'ours', self.library.record(chosen, policy), tuned)
             frames = self._simulate(self.library.record(chosen, policy), method, 'medium')
             rows.append(
@@ -196,8 +197,9 @@ class _Tables:
         for method in ('deltacnn', 'motion_deltacnn', 'fluxshard', 'ours'):
             for record in self.library.recorded(chosen, method):
                 first = record.passes[0]
+                unit = float(np.nanmedian(first.dense_ms))
                 found += [
-                    {'method': method, 'compute_ratio': round(float(c), 4), 'ms': round(float(ms), 2)}
+                    {'method': method, 'compute_ratio': round(float(c), 4), 'of_dense': round(float(ms) / unit, 3)}
                     for c, ms in zip(first.compute, first.engine_ms, strict=True)
                 ]
         return found
@@ -250,20 +252,20 @@ class _Tables:
             dispatched=not name.startswith('offload'),
             dense=name.startswith('offload') or name == 'coach',
             profile=None if tuned is None else tuned.expected,
-            front=0.0 if tuned is None else self._front(chosen, records),
+            front=0.0 if tuned is None else self._front(records),
             coding_ms=coding,
         )
 
-    def _front(self, chosen: ReuseSet, records: Sequence[ClipRecord]) -> float:
-        """What a method's steps took beyond the curve, in units of dense steps measured in the same way (median)."""
-        dense = self.library.recorded(chosen, 'offload_raw')
-        unit = float(np.median(np.concatenate([record.passes[0].engine_ms for record in dense])))
-        every = [
-            (c, ms)
-            for record in records
-            for c, ms in zip(record.passes[0].compute, record.passes[0].engine_ms, strict=True)
+    def _front(self, records: Sequence[ClipRecord]) -> float:
+        """What a method's steps took beyond the curve, in units of the dense steps among them (medians)."""
+        passes = [record.passes[0] for record in records]
+        unit = float(np.nanmedian(np.concatenate([p.dense_ms for p in passes])))
+        beyond = [
+            ms / unit - self._machines.curve(float(compute))
+            for p in passes
+            for compute, ms in zip(p.compute, p.engine_ms, strict=True)
         ]
-        return max(0.0, float(np.median([ms / unit - self._machines.curve(float(c)) for c, ms in every])))
+        return max(0.0, float(np.median(beyond)))
 
     def _variant(self, chosen: ReuseSet, variant: str) -> Frames:
         full, tuned = self.library.policy(chosen, 'ours'), self.library.tuned(chosen, 'ours')
@@ -319,6 +321,7 @@ def goals(found: dict[str, Any]) -> list[dict[str, Any]]:
                     'latency_ms': mean,
                     'lower': round(1 - mean / base, 4),
                     'goal': goal,
+                    'accuracy_loss_relative': cells[tier, method]['accuracy_loss_relative'],
                     'possible': round(1 - found['floor_ms'] / base, 4),
                     'lower_than_raw': round(1 - mean / cells[tier, 'offload_raw']['latency_ms_mean'], 4),
                     'lower_than_fluxshard': round(1 - mean / cells[tier, 'fluxshard']['latency_ms_mean'], 4),

@@ -7,35 +7,38 @@ factor together, in units of how much each layer's values vary: a short search t
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from dedelayed_ros.dispatch import LatencyProfile
 from dedelayed_ros.eval.calibrate import profiled
-from dedelayed_ros.eval.reuse_coding import H264
 from dedelayed_ros.eval.reuse_footage import at_rest, one_homography, with_motion
-from dedelayed_ros.eval.reuse_record import Told, pixels_of
+from dedelayed_ros.eval.reuse_record import Coder, Coding, Policy, Told, pixels_of
 from dedelayed_ros.eval.sequences import Sequences
-from dedelayed_ros.reuse import at_input
 from dedelayed_ros.sparse import Alignment, SparseModule
 from dedelayed_ros.sparse.calibration import stable_names
 from dedelayed_ros.train.losses import Confusion
 
 GREY = (2.0, 4.0, 8.0, 12.0, 16.0, 24.0)
 FACTORS = (0.125, 0.25, 0.5, 0.75, 1.0, 1.5)
+_CAMERA: tuple[Told, Coding, int] = ('codec', 'raw', 0)
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """Thresholds by layer name; how much accuracy they lost where they were found (relative); compute ratio over
-    recompute ratio there.
+    """Thresholds by layer name; level of the coding that they go with; how much accuracy they lost where they were
+    found (relative); compute ratio over recompute ratio there.
     """
 
     alignment: Alignment
     thresholds: dict[str, float]
+    level: int
     loss: float
     expected: LatencyProfile
 
@@ -47,11 +50,17 @@ class _Trial:
 
 
 class Tuner:
-    """Searches on ``footage``, which no table is made of, with one compiled module. Trials are remembered."""
+    """Searches on ``footage``, which no table is made of, with one compiled module.
 
-    def __init__(self, module: SparseModule, footage: Sequences) -> None:
+    Trials are remembered, and kept in ``cache``, a folder, or nowhere (None), under ``fingerprint``: what they depend
+    on besides the thresholds.
+    """
+
+    def __init__(self, module: SparseModule, footage: Sequences, cache: Path | None, fingerprint: str) -> None:
         self._module = module
-        self._footage: dict[tuple[Told, int], Sequences] = {('codec', 0): footage}
+        self._cache = cache
+        self._fingerprint = fingerprint
+        self._footage: dict[tuple[Told, Coding, int], Sequences] = {_CAMERA: footage}
         self._seen: dict[str, _Trial] = {}
         self._frame = module.layers[0]
         names = {stable: name for name, stable in stable_names(module.plan).items()}
@@ -61,42 +70,77 @@ class Tuner:
     @property
     def frames(self) -> int:
         """Frames of a trial."""
-        return sum(len(clip) for clip in self._footage['codec', 0].clips)
+        return sum(len(clip) for clip in self._footage[_CAMERA].clips)
 
-    def tune(self, alignment: Alignment, told: Told, *, budget: float, share: float = 2 / 3, kbps: int = 0) -> Tuned:
+    def tune(
+        self,
+        alignment: Alignment,
+        told: Told,
+        *,
+        budget: float,
+        share: float = 2 / 3,
+        coding: Coding = 'raw',
+        level: int = 0,
+    ) -> Tuned:
         """The largest thresholds with which at most ``budget`` of the dense accuracy is lost, relative.
 
-        share: part of the budget for the input's threshold. ``kbps``: pictures are those of an H.264 stream of that
-        rate, whose own loss counts; 0: the camera's.
+        share: part of the budget for the input's threshold. ``coding``: pictures are those that this makes of the
+        camera's, and what that loses counts: an H.264 stream of ``level`` kbit/s, or shards in which pixels may be off
+        by as much as the input's threshold.
         """
-        dense = self._trial(alignment, told, 0, {}).miou
 
-        def loss(thresholds: dict[str, float]) -> float:
-            return 1 - self._trial(alignment, told, kbps, thresholds).miou / dense
+        def loss(grey: float, factor: float | None) -> float:
+            thresholds = {self._frame: grey / 255} if grey else {}
+            if factor is not None:
+                thresholds.update({name: factor * self._spread[name] for name in self._layers})
+            return self._loss(alignment, told, coding, int(grey) if coding == 'shard' else level, thresholds)
 
-        grey = _largest(GREY, lambda level: loss({self._frame: level / 255}) <= share * budget)
-        chosen = {} if grey is None else {self._frame: grey / 255}
+        grey = _largest(GREY, lambda grey: loss(grey, None) <= share * budget) or 0.0
+        factor = _largest(FACTORS, lambda factor: loss(grey, factor) <= budget)
+        best = {self._frame: grey / 255} if grey else {}
+        if factor is not None:
+            best.update({name: factor * self._spread[name] for name in self._layers})
+        return self.judged(alignment, told, best, coding=coding, level=int(grey) if coding == 'shard' else level)
 
-        def with_layers(factor: float) -> dict[str, float]:
-            return {**chosen, **{name: factor * self._spread[name] for name in self._layers}}
+    def bounded(self, alignment: Alignment, thresholds: dict[str, float], *, budget: float) -> Tuned:
+        """Given thresholds, with the largest bound of shards whose loss is within ``budget``; 0 where none is."""
+        bound = _largest(GREY, lambda grey: self._loss(alignment, 'codec', 'shard', int(grey), thresholds) <= budget)
+        return self.judged(alignment, 'codec', thresholds, coding='shard', level=int(bound or 0))
 
-        factor = _largest(FACTORS, lambda level: loss(with_layers(level)) <= budget)
-        best = chosen if factor is None else with_layers(factor)
-        return self.judged(alignment, told, best, kbps=kbps)
-
-    def judged(self, alignment: Alignment, told: Told, thresholds: dict[str, float], *, kbps: int = 0) -> Tuned:
+    def judged(
+        self,
+        alignment: Alignment,
+        told: Told,
+        thresholds: dict[str, float],
+        *,
+        coding: Coding = 'raw',
+        level: int = 0,
+    ) -> Tuned:
         """Given thresholds, with what they lose and compute on the same footage."""
-        trial = self._trial(alignment, told, kbps, thresholds)
-        dense = self._trial(alignment, told, 0, {}).miou
-        return Tuned(alignment, thresholds, 1 - trial.miou / dense, expected_of(trial.pairs))
+        trial = self._trial(alignment, told, coding, level, thresholds)
+        loss = self._loss(alignment, told, coding, level, thresholds)
+        return Tuned(alignment, thresholds, level, loss, expected_of(trial.pairs))
+
+    def _loss(
+        self, alignment: Alignment, told: Told, coding: Coding, level: int, thresholds: dict[str, float]
+    ) -> float:
+        dense = self._trial(alignment, told, 'raw', 0, {}).miou
+        return 1 - self._trial(alignment, told, coding, level, thresholds).miou / dense
 
     @torch.inference_mode()
-    def _trial(self, alignment: Alignment, told: Told, kbps: int, thresholds: dict[str, float]) -> _Trial:
-        exact = not thresholds and not kbps
-        key = 'dense' if exact else repr((alignment, told, kbps, sorted(thresholds.items())))
+    def _trial(
+        self, alignment: Alignment, told: Told, coding: Coding, level: int, thresholds: dict[str, float]
+    ) -> _Trial:
+        exact = not thresholds and coding == 'raw'
+        key = 'dense' if exact else repr((alignment, told, coding, level, sorted(thresholds.items())))
+        text = f'{self._fingerprint}|{self.frames}|{key}'
+        path = None if self._cache is None else self._cache / f'{hashlib.sha256(text.encode()).hexdigest()[:24]}.json'
+        if key not in self._seen and path is not None and path.is_file():
+            stored = json.loads(path.read_text())
+            self._seen[key] = _Trial(stored['miou'], tuple((pair[0], pair[1]) for pair in stored['pairs']))
         if key not in self._seen:
             module = self._module.with_tolerance(alignment, thresholds)
-            footage = self._told(told, kbps)
+            footage = self._told(told, coding, level)
             counts, pairs = Confusion(footage.classes), []
             for clip in footage.clips:
                 module.reset()
@@ -109,21 +153,25 @@ class Tuner:
                     counts.add_mask(mask, step.truth[rows // 2 :: rows, cols // 2 :: cols])
                     pairs.append((stats.recompute_ratio, stats.compute_ratio))
             self._seen[key] = _Trial(counts.miou(), tuple(pairs))
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(asdict(self._seen[key])))
         return self._seen[key]
 
-    def _told(self, told: Told, kbps: int) -> Sequences:
-        if (told, kbps) not in self._footage:
-            footage = self._footage['codec', 0]
-            if kbps:
-                footage = decoded(footage, kbps)
+    def _told(self, told: Told, coding: Coding, level: int) -> Sequences:
+        key = told, coding, level
+        if key not in self._footage:
+            footage = self._footage[_CAMERA]
+            if coding != 'raw':
+                footage = coded(footage, Policy('', coding, 'codec', level))
             change: dict[Told, Callable] = {'rest': at_rest, 'homography': one_homography}
-            self._footage[told, kbps] = with_motion(footage, change[told]) if told in change else footage
-        return self._footage[told, kbps]
+            self._footage[key] = with_motion(footage, change[told]) if told in change else footage
+        return self._footage[key]
 
     def _spreads(self) -> dict[str, float]:
         found: dict[str, list[float]] = {name: [] for name in self._layers}
         module = self._module.fork()
-        for clip in self._footage['codec', 0].clips:
+        for clip in self._footage[_CAMERA].clips:
             module.reset()
             module.step(clip[0].image)
             for name in self._layers:
@@ -131,18 +179,16 @@ class Tuner:
         return {name: float(np.mean(values)) for name, values in found.items()}
 
 
-def decoded(footage: Sequences, kbps: int) -> Sequences:
-    """The same clips as a video stream of ``kbps`` delivers them, with the motion of that stream."""
+def coded(footage: Sequences, policy: Policy) -> Sequences:
+    """The same clips as they come out at the other end of the uplink, with the motion that is known there."""
     clips = []
     for clip in footage.clips:
         image = pixels_of(clip[0])
-        size = image.shape[0], image.shape[1]
-        codec, steps = H264(size, kbps), []
+        coder, steps = Coder(policy, (image.shape[0], image.shape[1])), []
         for step in clip:
-            seen, _ = codec(pixels_of(step))
-            tensor = torch.from_numpy(np.ascontiguousarray(seen)).permute(2, 0, 1)[None].float() / 255
-            motion = None if step.motion is None or codec.motion is None else at_input(codec.motion, size)
-            steps.append(replace(step, image=tensor, motion=motion))
+            seen = coder.take(step)
+            motion = None if step.motion is None else coder.motion(step)
+            steps.append(replace(step, image=coder.sent(seen, motion), motion=motion))
         clips.append(steps)
     return replace(footage, clips=clips)
 
