@@ -22,7 +22,7 @@ class Provenance:
     is the first to use, zero when no new answer came. Ratios are 0–1: ``recompute_ratio`` of input positions,
     ``compute_ratio`` of multiply-accumulates. ``latency_ms`` runs from the capture stamp to the end of the pipeline;
     whoever publishes the mask sets it to publication − stamp. ``degraded`` says in words what this mask had to do
-    without.
+    without. ``decision``: why it was computed where it was, in words, where there was a choice.
     """
 
     sequence: int
@@ -38,3 +38,4 @@ class Provenance:
     latency_ms: float = 0.0
     scene_cut: bool = False
     degraded: tuple[str, ...] = ()
+    decision: str = ''

@@ -16,6 +16,7 @@ from dedelayed_ros.edge import EdgePipeline, EdgeResult, EdgeSettings
 from dedelayed_ros.frames import EncoderSettings, H264Encoder
 from dedelayed_ros.greeting import feature_format, greeting
 from dedelayed_ros.link import CloudClient, FeatureRecord, LinkSettings, LinkStatus
+from dedelayed_ros.offload.pipeline import OffloadPipeline, OffloadSettings
 
 if TYPE_CHECKING:
     from dedelayed_ros.frames import Frame
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RobotSettings:
-    """``cloud``: endpoint of a `dedelayed cloud`, as tcp/host:port, or None; ``bitrate_kbps`` of the uplink."""
+    """``cloud``: endpoint of a `dedelayed cloud`, as tcp/host:port, or None; ``bitrate_kbps`` of the uplink.
+
+    ``offload``: run in offload mode, and ``edge`` is not used; then the encoder's bits stay on the robot.
+    """
 
     edge: EdgeSettings = field(default_factory=EdgeSettings)
     cloud: str | None = None
     bitrate_kbps: float = 4000.0
     encoder: str = 'libx264'
+    offload: OffloadSettings | None = None
 
 
 class Robot:
@@ -48,7 +53,13 @@ class Robot:
         rate: float,
         on_status: Callable[[LinkStatus], None] = lambda status: None,
     ) -> None:
-        self._pipeline = EdgePipeline(settings.edge, size)
+        link = None if settings.cloud is None else LinkSettings(endpoint=settings.cloud)
+        self._offload: OffloadPipeline | None = None
+        self._edge: EdgePipeline | None = None
+        if settings.offload is not None:
+            self._offload = OffloadPipeline(settings.offload, size, rate, link, on_status)
+        else:
+            self._edge = EdgePipeline(settings.edge, size)
         self._encoder = H264Encoder(
             EncoderSettings(size=size, rate=rate, encoder=settings.encoder, bitrate_kbps=settings.bitrate_kbps)
         )
@@ -56,9 +67,9 @@ class Robot:
         self._lock = threading.Lock()
         self._bytes = (0, 0)
         self._client: CloudClient | None = None
-        if settings.cloud is not None and settings.edge.mode != 'local':
+        if link is not None and self._edge is not None and settings.edge.mode != 'local':
             self._client = CloudClient(
-                LinkSettings(endpoint=settings.cloud),
+                link,
                 greeting(settings.edge.model, size, rate),
                 self._on_features,
                 on_status,
@@ -70,6 +81,8 @@ class Robot:
     @property
     def link(self) -> LinkStatus | None:
         """How the link is doing; None without a cloud."""
+        if self._offload is not None:
+            return self._offload.link
         return None if self._client is None else self._client.status
 
     @property
@@ -89,7 +102,9 @@ class Robot:
         encoding_ms = (time.perf_counter() - start) * 1e3
         if self._client is not None:
             self._client.submit(picture, frame.sequence, frame.stamp_ns)
-        result = self._pipeline.step(
+        pipeline = self._offload or self._edge
+        assert pipeline is not None
+        result = pipeline.step(
             frame.image,
             stamp_ns=frame.stamp_ns,
             sequence=frame.sequence,
@@ -97,14 +112,20 @@ class Robot:
             intra_ratio=picture.intra_ratio,
             keyframe=picture.keyframe,
         )
+        if self._offload is not None:
+            with self._lock:
+                up, down = result.provenance.bytes_up, result.provenance.bytes_down
+                self._bytes = self._bytes[0] + up, self._bytes[1] + down
         stages = {'encode': encoding_ms, **result.provenance.stages_ms}
-        provenance = replace(result.provenance, stages_ms=stages, latency_ms=sum(stages.values()))
+        provenance = replace(result.provenance, stages_ms=stages, latency_ms=encoding_ms + result.provenance.latency_ms)
         return replace(result, provenance=provenance)
 
     def close(self) -> None:
         """End the link and the encoder."""
         if self._client is not None:
             self._client.stop()
+        if self._offload is not None:
+            self._offload.close()
         self._encoder.close()
 
     def __enter__(self) -> Robot:
@@ -114,6 +135,7 @@ class Robot:
         self.close()
 
     def _on_features(self, record: FeatureRecord) -> None:
-        self._pipeline.offer_features(record)
+        if self._edge is not None:
+            self._edge.offer_features(record)
         with self._lock:
             self._bytes = self._bytes[0] + record.bytes_up, self._bytes[1] + record.bytes_down

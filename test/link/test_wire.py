@@ -18,7 +18,10 @@ from dedelayed_ros.link.wire import (
     FrameUp,
     Hello,
     HelloReply,
+    MaskDown,
     Notice,
+    OffloadHello,
+    ShardUp,
     WireError,
     unpack,
 )
@@ -83,7 +86,45 @@ hellos = st.builds(
 replies = st.builds(
     HelloReply, st.booleans(), text, text, text, text, st.booleans(), st.integers(0, 65535), stamp_ns=i64, **identity
 )
-records = st.one_of(frames(), answers(), notices, hellos, replies)
+u32 = st.integers(0, 2**32 - 1)
+sizes = st.tuples(side, side)
+ratio = st.floats(0, 1, width=32)
+offload_hellos = st.builds(
+    OffloadHello,
+    text,
+    text,
+    text,
+    st.integers(1, wire.MAX_CLASSES),
+    sizes,
+    sizes,
+    st.floats(0.125, 1000, width=32),
+    st.integers(0, 65535),
+    stamp_ns=i64,
+    **identity,
+)
+
+
+@st.composite
+def shards(draw):
+    sequence = draw(st.integers(1, 2**64 - 1))
+    base = draw(st.none() | st.integers(0, sequence - 1))
+    before = draw(u32) if base is not None else 0
+    rest = {name: draw(s) for name, s in identity.items()}
+    return ShardUp(
+        sequence, base, before, draw(u32), draw(i64), draw(i64), draw(st.binary(min_size=1, max_size=99)), **rest
+    )
+
+
+@st.composite
+def masks(draw):
+    sequence = draw(u64)
+    received = draw(st.integers(sequence, 2**64 - 1))
+    numbers = [draw(strategy) for strategy in (ms, ms, ratio, ratio)]
+    data = draw(st.binary(min_size=1, max_size=99))
+    return MaskDown(sequence, draw(i64), draw(i64), received, *numbers, data, draw(u64), draw(u64))
+
+
+records = st.one_of(frames(), answers(), notices, hellos, replies, offload_hellos, shards(), masks())
 
 
 def sealed(kind: int, payload: bytes, sequence: int = 0, flags: int = 0, version: int = wire.PROTOCOL) -> bytes:
@@ -220,3 +261,20 @@ def test_a_long_reason_is_cut_between_characters():
 
 def test_an_acknowledgement_is_small():
     assert len(Notice(Code.ACK, 9, received_sequence=9).pack()) < 64
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'base': 7}, 'frame 7 builds on 7'),
+        ({'base': None}, 'dense and yet names the checksum'),
+        ({'data': b''}, 'no data'),
+        ({'checksum': 2**32}, 'does not fit'),
+    ],
+)
+def test_a_shard_that_cannot_be_is_not_sent(changes, words):
+    fields = {
+        'sequence': 7, 'base': 5, 'base_checksum': 3, 'checksum': 4, 'stamp_ns': 1, 'sent_ns': 2, 'data': b'x',
+    }  # fmt: skip
+    with pytest.raises(WireError, match=words):
+        ShardUp(**{**fields, **changes}).pack()
