@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -100,6 +100,7 @@ class EdgePipeline:
             threads=settings.threads,
             device=settings.device,
         )
+        self._render = masks.render if settings.device == 'cpu' else _render_on_gpu(self.entry.labels.palette)
         codec = zoo.load_codec(settings.model)
         self.staleness_s = self.entry.staleness_s if settings.staleness_s is None else settings.staleness_s
         self._carrier = FeatureCarrier(
@@ -199,7 +200,7 @@ class EdgePipeline:
             )
         with _timed(stages, 'mask'):
             out_size = self.size if self.settings.mask_size == 'camera' else self._input_size
-            mask, confidence = masks.render(logits, out_size)
+            mask, confidence = self._render(logits, out_size)
 
         degraded = []
         if self.settings.mode == 'fused' and carried is None:
@@ -233,6 +234,13 @@ class EdgePipeline:
         if keyframe and intra_ratio >= 1:
             return float(np.abs(thumbnail - before).mean()) >= self.settings.scene_cut_level
         return intra_ratio >= self.settings.scene_cut_ratio
+
+
+def _render_on_gpu(palette: np.ndarray) -> Callable[[torch.Tensor, tuple[int, int]], tuple[np.ndarray, np.ndarray]]:
+    from dedelayed_ros.masks.cuda import CudaRenderer
+    from dedelayed_ros.sparse.backends.cuda import pycuda_device
+
+    return CudaRenderer(pycuda_device.open_device(), palette)
 
 
 @contextmanager

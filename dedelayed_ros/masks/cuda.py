@@ -13,18 +13,35 @@ import numpy as np
 from dedelayed_ros.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dedelayed_ros.sparse.backends.cuda.device import Device, Memory
 
 _THREADS = 256  # kThreads of kernels/cuda/device.h
 _NOTHING = np.uint64(0)
 
 
+class CudaRenderer:
+    """``masks.render`` on a device: of logits and masks of any size, with memory for those that it had last."""
+
+    def __init__(self, device: Device, palette: np.ndarray) -> None:
+        """``palette`` is uint8 [256, 3]."""
+        self._device, self._palette = device, palette
+        self._sizes: tuple[tuple[int, ...], tuple[int, int]] | None = None
+        self._masks: CudaMasks | None = None
+
+    def __call__(self, logits: Tensor, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Mask and confidence, uint8 [H, W] each, of float logits [C, h, w]. Raises InputError for another shape."""
+        if self._masks is None or self._sizes != (tuple(logits.shape), size):
+            self._masks = CudaMasks(self._device, tuple(logits.shape), size, self._palette)
+            self._sizes = tuple(logits.shape), size
+        return self._masks.render(logits.detach().float().cpu().numpy())
+
+
 class CudaMasks:
     """Makes masks of one size from logits of one shape, in memory that it keeps. One stream's; not thread-safe."""
 
-    def __init__(
-        self, device: Device, logits: tuple[int, int, int], size: tuple[int, int], palette: np.ndarray
-    ) -> None:
+    def __init__(self, device: Device, logits: tuple[int, ...], size: tuple[int, int], palette: np.ndarray) -> None:
         """``logits`` is their shape [C, h, w], 1 ≤ C ≤ 255; ``size`` (H, W) of the mask; ``palette`` uint8 [256, 3].
 
         Raises InputError for another shape or palette.

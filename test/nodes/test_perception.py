@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -219,3 +220,20 @@ def test_it_goes_through_its_lifecycle_again_and_again(
     assert code == 0
     assert seconds < 3
     assert 'Traceback' not in perception.running.output
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.skipif(find_spec('pycuda') is not None, reason='PyCUDA is installed: there may be a GPU')
+def test_without_pycuda_device_cuda_says_what_is_missing(
+    observer, start, picture: Callable[[int, int, int], np.ndarray]
+) -> None:
+    running = start('perception', f'{observer.namespace}/gpu', device='cuda', motion_wait_ms=0.0)
+    images = observer.node.create_publisher(Image, f'{observer.namespace}/gpu/image_raw', qos_profile_sensor_data)
+
+    def said() -> bool:
+        images.publish(to_image(picture(1, 64, 96), header(_now_ns(), 'front'), 'rgb8'))
+        observer.spin(0.1)
+        return "backend 'cuda' cannot run this plan: PyCUDA is not installed" in running.output
+
+    observer.until(said, 'what is missing', log=running)
+    assert running.process.poll() is None and 'Traceback' not in running.output

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
+
+# A kernel, its grid, and its arguments: NumPy scalars, pointers uint64.
+Launch = tuple[str, tuple[int, int], tuple[np.generic, ...]]
 
 THREADS = 256  # of every block, in every kernel: kThreads of kernels/cuda/device.h
 
@@ -39,4 +43,7 @@ class Device(Protocol):
         """Set ``count`` 32-bit words."""
 
     def launch(self, kernel: str, blocks: tuple[int, int], *arguments: np.generic) -> None:
-        """Run a kernel with THREADS threads a block; arguments are NumPy scalars, pointers uint64."""
+        """Run a kernel with THREADS threads a block."""
+
+    def prepare(self, launches: Sequence[Launch]) -> Callable[[], None]:
+        """A function that runs the kernels in their order, each time that it is called."""

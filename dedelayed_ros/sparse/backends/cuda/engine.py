@@ -36,7 +36,7 @@ def why_not(plan: Plan, alignment: Alignment) -> str:
     """Why the CUDA kernels cannot run a plan; empty if they can, as far as that shows without describing its layers."""
     if plan.dtype not in _DTYPES:
         return f'it computes in float32 or float16, not in {plan.dtype}'
-    if alignment.mode in ('paper', 'off'):
+    if alignment.mode not in ('per_layer', 'sticky', 'calibrated'):
         return f"it has the alignment modes per_layer, sticky and calibrated, not '{alignment.mode}'"
     return ''
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dedelayed_ros import native
-from dedelayed_ros.sparse.backends.cuda.device import THREADS, Memory
+from dedelayed_ros.sparse.backends.cuda.device import THREADS, Launch, Memory
 from dedelayed_ros.sparse.backends.unary import Lacking
 
 _FORMATS = {'u8': 'P', 'i4': 'i', 'u4': 'I', 'f4': 'f'}
@@ -105,13 +105,28 @@ class PyCudaDevice:
             self._driver.memset_d32_async(address, word & 0xFFFFFFFF, count, self._stream)
 
     def launch(self, kernel: str, blocks: tuple[int, int], *arguments: np.generic) -> None:
+        self.prepare([(kernel, blocks, arguments)])()
+
+    def prepare(self, launches: Sequence[Launch]) -> Callable[[], None]:
         with self._current():
-            function = self._functions.get(kernel)
-            if function is None:
-                function = self._module.get_function(kernel)
-                function.prepare(''.join(_FORMATS[a.dtype.str[1:]] for a in arguments))
-                self._functions[kernel] = function
-            function.prepared_async_call(blocks, (THREADS, 1, 1), self._stream, *(a.item() for a in arguments))
+            calls = [
+                (self._function(kernel, arguments), blocks, tuple(a.item() for a in arguments))
+                for kernel, blocks, arguments in launches
+            ]
+
+        def run() -> None:
+            with self._current():
+                for function, blocks, arguments in calls:
+                    function.prepared_async_call(blocks, (THREADS, 1, 1), self._stream, *arguments)
+
+        return run
+
+    def _function(self, kernel: str, arguments: tuple[np.generic, ...]) -> Any:
+        if kernel not in self._functions:
+            function = self._module.get_function(kernel)
+            function.prepare(''.join(_FORMATS[a.dtype.str[1:]] for a in arguments))
+            self._functions[kernel] = function
+        return self._functions[kernel]
 
     def torch_stream(self) -> Any:
         """The stream for torch: what it does under this stream comes before or after the kernels, in order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dedelayed_ros.sparse.backends.cuda import described, records
-from dedelayed_ros.sparse.backends.cuda.device import THREADS, Memory
+from dedelayed_ros.sparse.backends.cuda.device import THREADS, Launch, Memory
 from dedelayed_ros.sparse.backends.cuda.network import DeviceNetwork
 from dedelayed_ros.sparse.backends.cuda.records import NOWHERE, to_key
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 _QPEL = 4  # quarter pixels a pixel
 _WARPS = THREADS // 32
 _BLOCKS_EACH = 8  # blocks of THREADS that one multiprocessor holds at most: 2048 threads
-
-Launch = tuple[str, tuple[int, int], tuple[np.generic, ...]]
 
 
 @dataclass
@@ -86,6 +85,7 @@ class DeviceStream:
         self._motion_launches = self._launches_of_motion()
         self._check_launches = self._launches_of_checks()
         self._launches = [self._launches_of(number) for number in range(len(nodes))]
+        self._frames: dict[tuple[bool, frozenset[int]], Callable[[], None]] = {}
 
     def step(self, given: dict[int, Given], motion: MotionField | None) -> np.ndarray:
         """Run a frame: what is ``given`` by node, its motion (None: nothing is known). Returns [nodes, 2] counts."""
@@ -107,14 +107,10 @@ class DeviceStream:
         if moving:
             if self._known == 'nowhere':  # what never moves has its cached value again
                 device.fill(int(self._slots['key'][0]), 0, int(self._slots['width'][0]))
-            self._run(self._motion_launches + self._check_launches)
             self._known = 'moving'
         else:
             self._know('nowhere' if motion is None else 'still')
-        for number, (strays, work) in enumerate(self._launches):
-            if self.network.slot_of[number] in astray:
-                self._run(strays)
-            self._run(work)
+        self._frame(moving, frozenset(astray))()
         for k in self._kept_rests if motion is None or moving else ():
             record = self._slots[k]
             size = 2 * int(record['height']) * int(record['width'])
@@ -374,9 +370,14 @@ class DeviceStream:
             self.device.fill(int(record['bad']), -1 if what == 'nowhere' else 0, words)
         self._known = what
 
-    def _run(self, launches: list[Launch]) -> None:
-        for kernel, blocks, arguments in launches:
-            self.device.launch(kernel, blocks, *arguments)
+    def _frame(self, moving: bool, astray: frozenset[int]) -> Callable[[], None]:
+        """All launches of a frame. They depend on whether anything moves, and on the slots with positions astray."""
+        if (moving, astray) not in self._frames:
+            launches = self._motion_launches + self._check_launches if moving else []
+            for number, (strays, work) in enumerate(self._launches):
+                launches = launches + (strays if self.network.slot_of[number] in astray else []) + work
+            self._frames[moving, astray] = self.device.prepare(launches)
+        return self._frames[moving, astray]
 
     def _blocks(self, work: int, per_block: int, across: int = 1) -> tuple[int, int]:
         """Grid of a kernel that takes ``per_block`` of ``work`` at a time: as many blocks as can run, or are needed."""
