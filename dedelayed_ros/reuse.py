@@ -7,6 +7,7 @@ with a dense pass, and so does every stream after a scene cut or a lost frame.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -29,6 +30,11 @@ CHOICES: tuple[Reuse, ...] = ('calibrated', 'exact', 'off')
 # mode's reuse is less than what finding it costs.
 _DENSE_ABOVE = 0.75
 _BLOCK = 16  # pixels a side of a block of the codec
+
+# What remote features and their age may differ by, with tiles: the mean over channels that may add up in 8x8 pixels
+# (about twice how much features vary), and milliseconds. Without them each frame would be computed in full, since the
+# age is another one each time.
+_WITH_FEATURES = {'features': 1.5, 'age_ms': 150.0}
 
 
 def calibration_path(model: str) -> Path:
@@ -116,6 +122,8 @@ class LocalRunner:
         if self.reuse == 'calibrated' and calibration is None:
             self.reuse = 'exact'
             self.note = f'{model} has no calibration; `dedelayed calibrate --model {model}` makes one'
+        if calibration is not None and calibration.tile:
+            calibration = replace(calibration, thresholds={**_WITH_FEATURES, **calibration.thresholds})
         example: tuple[Tensor, ...] = (torch.zeros(1, 3, *self._size),)
         if self._with_features:
             example += (self._blank, torch.zeros(1))

@@ -101,7 +101,7 @@ def rendered(model: nn.Module, size: tuple[int, int], folder: Path, count: int, 
     clips = []
     for number in range(min(count, len(found))):
         clip = footage.open_clip(found[number * len(found) // min(count, len(found))])
-        pictures = [resize(np.ascontiguousarray(image), size) for image in clip.images[:frames]]
+        pictures = [resize(np.array(image), size) for image in clip.images[:frames]]
         labels = [np.asarray(label) for label in clip.labels[:frames]]
         clips.append(_steps(model, pictures, clip.motions[:frames], labels, size))
     return Sequences(folder.name, clips, True)

@@ -13,7 +13,8 @@ from torch import nn
 from dedelayed_ros import sparse
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import MotionField
-from dedelayed_ros.sparse.calibration import Calibration, Search, Trial, search, stable_names
+from dedelayed_ros.sparse import Alignment
+from dedelayed_ros.sparse.calibration import Calibration, Search, Trial, search, search_tiles, stable_names
 from dedelayed_ros.sparse.graph import trace
 
 SEARCH = Search(
@@ -82,6 +83,34 @@ def test_nothing_within_the_budget_is_exact():
     assert best.calibration == Calibration()
 
 
+def tiles(losses, levels=(1.0, 2.0, 4.0, 8.0, 16.0)):
+    """The threshold that is found for losses, a number for each part of the footage, by threshold."""
+    tried = []
+
+    def evaluate(calibration):
+        (level,) = calibration.thresholds.values()
+        tried.append(level)
+        return Trial(calibration, 0.5, 1 / level, 1 / level), losses(level)
+
+    best, _ = search_tiles(0.03, 'x', 32, levels, evaluate, lambda text: None)
+    return best and best.calibration.thresholds['x'], tried
+
+
+def test_the_budget_of_tiles_holds_on_every_part_of_the_footage():
+    assert tiles(lambda level: (0.001 * level, 0.001 * level))[0] == 16
+    assert tiles(lambda level: (0.001 * level, 0.005 * level))[0] == 4
+    assert tiles(lambda level: (0.1, 0.0))[0] is None
+    assert search_tiles(0.03, 'x', 16, (1.0,), lambda c: (Trial(c, 1, 1, 1), (0.0,)), lambda text: None)[
+        0
+    ].calibration.alignment == Alignment('tiles', tile=16)
+
+
+def test_one_threshold_that_happens_to_cost_too_much_is_no_trap():
+    assert tiles(lambda level: (0.04 if level == 4 else 0.0,))[0] == 16
+    found, tried = tiles(lambda level: (0.01 * level,))
+    assert (found, tried) == (2.0, [1.0, 2.0, 4.0, 8.0])
+
+
 @pytest.mark.parametrize('bad', [{'loss': 0.0}, {'loss': 1.0}, {'share': 0.0}, {'share': 1.5}])
 def test_budgets_are_checked(bad):
     with pytest.raises(InputError, match='expected numbers between 0 and 1'):
@@ -92,6 +121,10 @@ def test_the_file_comes_back(tmp_path: Path):
     written = Calibration(0.25, 0.5, {'x': 0.1, 'stem.add#1': 2.0}, 'abc', {'miou': 0.4})
     written.save(tmp_path / 'deep' / 'file.json')
     assert Calibration.load(tmp_path / 'deep' / 'file.json') == written
+    tiled = Calibration(thresholds={'x': 0.1}, tile=16)
+    tiled.save(tmp_path / 'tiled.json')
+    assert Calibration.load(tmp_path / 'tiled.json') == tiled
+    assert tiled.alignment == Alignment('tiles', tile=16)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +135,7 @@ def test_the_file_comes_back(tmp_path: Path):
         {'thresholds': {'x': 'much'}},
         {'thresholds': {'x': float('nan')}},
         {'remainder': 0.7},
+        {'tile': 12},
         {'thresholds': None},
         {'more': 1},
     ],
