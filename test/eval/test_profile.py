@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(native.library() is None, reason=native.why_miss
 
 def test_the_command_writes_a_profile_and_its_spread(tmp_path: Path) -> None:
     figures = tmp_path / 'figures.json'
-    words = ['--model', 'street-v1', '--size', '256x256', '--rounds', '3', '--processor-time']
+    words = ['--model', 'street-v1', '--size', '256x256', '--rounds', '2', '--processor-time']
     assert main(['profile', *words, '--out', str(tmp_path), '--json', str(figures)]) == 0
     found = json.loads(figures.read_text())
     rows = found['rows']
