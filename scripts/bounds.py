@@ -126,7 +126,7 @@ def traced(model: str, camera: tuple[int, int]) -> Plan:
     from dedelayed_ros.sparse.graph import trace
 
     entry, sizes = zoo.entry(model), model_sizes(camera)
-    example = (torch.zeros(1, 3, *(sizes.remote if entry.reduce == 1 else sizes.local)),)
+    example: tuple[torch.Tensor, ...] = (torch.zeros(1, 3, *(sizes.remote if entry.reduce == 1 else sizes.local)),)
     if 'remote' in entry.files:
         example += torch.zeros(1, *sizes.features), torch.zeros(1)
     return trace(zoo.load_local(model, torch.float32), example)
