@@ -1,4 +1,4 @@
-"""The bridge node: the robot's end of the link to the cloud, and the only node that knows of a network."""
+"""The bridge node: the robot's end of the link to the cloud, for all modes but 'offload', which is perception's own."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class BridgeNode(StreamNode[BridgeSettings]):
     def offer_coded(self, coded: CodedFrame) -> None:
         """A frame to send, from any thread; never waits for the network."""
         with self._lock:
-            if not self.active or not self.settings.endpoint:
+            if not self.active or not self.settings.endpoint or self.settings.mode == 'offload':
                 return
             self._frame_id = coded.frame_id
             if self._client is None or self._client_size != coded.picture.size:
@@ -69,7 +69,7 @@ class BridgeNode(StreamNode[BridgeSettings]):
         settings = self.settings
         if settings.zenoh_config and not Path(settings.zenoh_config).is_file():
             raise InputError(f'zenoh_config is {settings.zenoh_config!r}, which is no file')
-        if settings.endpoint:
+        if settings.endpoint and settings.mode != 'offload':
             self._make_client((480, 640), 30.0)
         self._features = self.publisher(RemoteFeatures, 'remote_features', RELIABLE)
         if self._subscribe:
@@ -101,6 +101,8 @@ class BridgeNode(StreamNode[BridgeSettings]):
         values: dict[str, Any] = {'endpoint': self.settings.endpoint, 'connected': False, 'reason': ''}
         if not self.settings.endpoint:
             return Report(Level.OK, 'no endpoint is set: masks are local', {**values, 'reason': 'no endpoint is set'})
+        if self.settings.mode == 'offload':
+            return Report(Level.OK, 'perception offloads frames by itself', {**values, 'reason': 'mode is offload'})
         if client is None:
             return Report(Level.WARN, 'waiting for the camera', {**values, 'reason': 'waiting for the camera'})
         status = client.status

@@ -8,6 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
     from dedelayed_ros.frames import Frame
     from dedelayed_ros.link import FeatureRecord
     from dedelayed_ros.nodes.messages import CodedFrame
+    from dedelayed_ros.offload.pipeline import OffloadPipeline
 
 _CHECK_SIZE = (64, 64)  # (H, W) of the pipeline that is made to see whether the model loads
 _LOOK_S = 0.2  # how often the graph is asked whether anybody publishes `encoded`
 _LATENCIES = 300  # masks that the quantiles in the diagnostics are of
 _SILENCE_S = 2.0
+_RATE = 30.0  # frames a second that an offloading robot states; the cloud only reports it
 
 
 @dataclass
@@ -63,6 +66,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
         self._joiner: Joiner | None = None
         self._worker: Worker | None = None
         self._pipeline: EdgePipeline | None = None
+        self._offload: OffloadPipeline | None = None  # instead of the pipeline, in mode 'offload'
         self._encoded: Subscription | None = None
         self._looked_s, self._somebody_encodes = -math.inf, False
         self._figures = _Figures()
@@ -93,7 +97,10 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
         from dedelayed_ros.models import zoo
 
         settings = self.settings
-        self._make_pipeline(_CHECK_SIZE)
+        if settings.mode == 'offload':
+            self._make_offload(_CHECK_SIZE, link=False)
+        else:
+            self._make_pipeline(_CHECK_SIZE)
         self._entry = zoo.entry(settings.model)
         self._joiner = Joiner(
             wait_s=settings.motion_wait_ms / 1e3, depth=settings.queue, expects_motion=self._expects_motion
@@ -125,6 +132,9 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
             self._worker.stop(wake=self._joiner.close)
             self._worker = None
         self._pipeline = None
+        if self._offload is not None:
+            self._offload.close()
+            self._offload = None
 
     def cleanup(self) -> None:
         """Let go of the model."""
@@ -152,7 +162,8 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
         level, message = worst(troubles)
         latencies = np.array(self._figures.latencies or [math.nan])
         p50, p95, p99 = np.percentile(latencies, (50, 95, 99))
-        pipeline = self._pipeline
+        pipeline, offload = self._pipeline, self._offload
+        link = offload.link if offload is not None else None
         return Report(
             level,
             'masks come' if level == Level.OK else message,
@@ -165,6 +176,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
                 'images without motion': joiner.unmatched if joiner else 0,
                 'features received': self._figures.features,
                 **({'reuse': pipeline.reuse} if pipeline else {}),
+                **({'connected': link.connected, 'reason': link.reason} if link is not None else {}),
                 **({f'features dropped, {k}': v for k, v in pipeline.dropped_features.items()} if pipeline else {}),
                 'latency ms p50': float(p50),
                 'latency ms p95': float(p95),
@@ -192,9 +204,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
         started_s = time.monotonic()
         image = work.frame.image
         size = (image.shape[0], image.shape[1])
-        pipeline = self._pipeline
-        if pipeline is None or pipeline.size != size:
-            pipeline = self._pipeline = self._make_pipeline(size)
+        pipeline = self._pipeline_of(size)
         for skipped in work.skipped:
             pipeline.skip(stamp_ns=skipped.stamp_ns, sequence=skipped.sequence, motion=skipped.motion)
         result = pipeline.step(
@@ -208,6 +218,18 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
         waited = {'wait for motion': (started_s - work.frame.arrived_s) * 1e3}
         provenance = replace(result.provenance, stages_ms={**waited, **result.provenance.stages_ms})
         return replace(result, provenance=provenance)
+
+    def _pipeline_of(self, size: tuple[int, int]) -> EdgePipeline | OffloadPipeline:
+        """What segments pictures of (H, W); a camera that changes its size gets another."""
+        if self.settings.mode == 'offload':
+            if self._offload is None or self._offload.size != size:
+                if self._offload is not None:
+                    self._offload.close()
+                self._offload = self._make_offload(size, link=bool(self.settings.endpoint))
+            return self._offload
+        if self._pipeline is None or self._pipeline.size != size:
+            self._pipeline = self._make_pipeline(size)
+        return self._pipeline
 
     def _publish(self, work: Work, result: EdgeResult, done_s: float) -> None:
         """The mask first: everything else may come a moment later."""
@@ -256,7 +278,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
             self.warn_once(str(error))
 
     def _on_features(self, message: RemoteFeatures) -> None:
-        if self.settings.mode == 'local':
+        if self.settings.mode != 'fused':
             return
         try:
             self.offer_features(feature_record(message))
@@ -284,6 +306,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
         from dedelayed_ros.edge import EdgePipeline, EdgeSettings
 
         settings = self.settings
+        assert settings.mode != 'offload'
         edge = EdgeSettings(
             mode=settings.mode,
             model=settings.model,
@@ -296,6 +319,31 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
             scene_cut_ratio=settings.scene_cut_ratio,
         )
         return EdgePipeline(edge, size)
+
+    def _make_offload(self, size: tuple[int, int], *, link: bool) -> OffloadPipeline:
+        """The same in offload mode, with or without a link to the cloud."""
+        from dedelayed_ros.link import LinkSettings
+        from dedelayed_ros.offload.pipeline import OffloadPipeline, OffloadSettings
+
+        settings = self.settings
+        if settings.reuse == 'off':
+            raise InputError("mode 'offload' reuses: set reuse to 'exact' or 'calibrated', or mode to 'local'")
+        offload = OffloadSettings(
+            model=settings.model,
+            reuse=settings.reuse,
+            mask_size=settings.mask_size,
+            device=settings.device,
+            threads=settings.threads,
+            deadline_ms=settings.deadline_ms,
+            scene_cut_ratio=settings.scene_cut_ratio,
+        )
+        where = LinkSettings(
+            endpoint=settings.endpoint,
+            robot=settings.robot,
+            camera=settings.camera,
+            config=Path(settings.zenoh_config) if settings.zenoh_config else None,
+        )
+        return OffloadPipeline(offload, size, _RATE, where if link else None)
 
     def _label_publisher(self) -> LifecyclePublisher | None:
         """Nav2's layer reads the class names there; `vision_msgs` is not in every installation."""

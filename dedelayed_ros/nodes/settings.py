@@ -13,6 +13,15 @@ from typing import Literal
 from dedelayed_ros.models.zoo import DEFAULT
 from dedelayed_ros.nodes.parameters import parameter
 
+_MODE = (
+    "'fused' adds the cloud's features while they are fresh, 'local' never does; 'offload' runs one model on robot and "
+    "cloud, each frame on one of them, over perception's own link instead of the bridge's"
+)
+_ENDPOINT = "the cloud's Zenoh endpoint, 'tcp/HOST:PORT'; empty: no cloud"
+_ROBOT = 'name of this robot; robots that share a cloud need different ones'
+_CAMERA = 'name of this camera; cameras of one robot need different ones'
+_ZENOH = 'a Zenoh configuration file (certificates, access control); see config/zenoh'
+
 
 @dataclass(frozen=True)
 class CommonSettings:
@@ -50,9 +59,7 @@ class CameraSettings(CommonSettings):
 class PerceptionSettings(CommonSettings):
     """The perception node."""
 
-    mode: Literal['fused', 'local'] = parameter(
-        'fused', "'fused' adds the cloud's features while they are fresh, 'local' never does"
-    )
+    mode: Literal['fused', 'local', 'offload'] = parameter('fused', _MODE)
     model: str = parameter(DEFAULT, 'name of a model of the zoo, or the path of an exported entry (.json)')
     staleness_s: float = parameter(
         0.0,
@@ -76,6 +83,16 @@ class PerceptionSettings(CommonSettings):
     scene_cut_ratio: float = parameter(
         0.45, 'share of blocks without a motion vector from which a frame counts as another scene', low=0.0, high=1.0
     )
+    endpoint: str = parameter('', _ENDPOINT)
+    robot: str = parameter('robot', _ROBOT)
+    camera: str = parameter('camera', _CAMERA)
+    zenoh_config: str = parameter('', _ZENOH)
+    deadline_ms: float = parameter(
+        250.0,
+        "in mode 'offload': how long a frame waits for the cloud's mask before it is computed on the robot (ms)",
+        low=1.0,
+        high=10_000.0,
+    )
     motion_wait_ms: float = parameter(
         100.0,
         'how long an image waits for its motion on `encoded`; without it, features of earlier frames are dropped (ms)',
@@ -95,11 +112,12 @@ class PerceptionSettings(CommonSettings):
 class BridgeSettings(CommonSettings):
     """The cloud bridge."""
 
-    endpoint: str = parameter('', "the cloud's Zenoh endpoint, 'tcp/HOST:PORT'; empty: no cloud")
-    robot: str = parameter('robot', 'name of this robot; robots that share a cloud need different ones')
-    camera: str = parameter('camera', 'name of this camera; cameras of one robot need different ones')
+    mode: Literal['fused', 'local', 'offload'] = parameter('fused', _MODE)
+    endpoint: str = parameter('', _ENDPOINT)
+    robot: str = parameter('robot', _ROBOT)
+    camera: str = parameter('camera', _CAMERA)
     model: str = parameter(DEFAULT, 'the model that perception runs; the cloud must have the same')
-    zenoh_config: str = parameter('', 'a Zenoh configuration file (certificates, access control); see config/zenoh')
+    zenoh_config: str = parameter('', _ZENOH)
     camera_node: str = parameter('camera', 'name of the camera node, whose service ~/request_keyframe is called')
     max_in_flight: int = parameter(
         12, 'frames sent and not yet acknowledged; with more, frames are dropped until a key frame', low=1, high=1000

@@ -1,0 +1,39 @@
+"""Offload mode in the real nodes: masks of the clip with and without a cloud, and provenance that tells which."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy does not import: no ROS here')
+pytest.importorskip('dedelayed_ros.msg', reason='the messages are not built: run `make build`')
+
+from dedelayed_ros.msg import MaskProvenance
+from sensor_msgs.msg import Image
+
+from dedelayed_ros.cloud import CloudServer, CloudSettings, ServedModel
+from dedelayed_ros.link import OffloadHello
+from dedelayed_ros.nodes.lifecycle import RELIABLE
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def test_every_frame_has_a_mask_with_a_choice_of_ends_and_without(observer, start, free_port, real_clip) -> None:
+    port = free_port()
+    nothing = ServedModel('none', '', 19, lambda size: (size, (1, 1, 1)), lambda: lambda hello: None)
+    provenance = observer.hear(MaskProvenance, 'segmentation/provenance', RELIABLE)
+    masks = observer.hear(Image, 'segmentation/mask', RELIABLE)
+    with CloudServer(CloudSettings(listen=(f'127.0.0.1:{port}',), threads=1), nothing) as server:
+        running = start(
+            'edge', observer.namespace, input=real_clip, loop=True, width=96, height=64, mode='offload',
+            model='street-conv', endpoint=f'tcp/127.0.0.1:{port}',
+        )  # fmt: skip
+        # The cloud of a test shares the robot's processor and is never faster: that it could be asked is what shows.
+        observer.until(lambda: provenance and not provenance[-1].degraded, 'a choice of ends', 60, log=running)
+        assert isinstance(server.streams['robot', 'camera'].hello, OffloadHello)
+        assert provenance[-1].source in ('local', 'cloud')
+        assert 'plan' in provenance[-1].stage_names
+    seen = len(provenance)
+    observer.until(lambda: len(provenance) > seen + 20, 'masks without a cloud', 30, log=running)
+    assert provenance[-1].source == 'local'
+    assert list(provenance[-1].degraded) == ['no server is connected']
+    assert (masks[-1].height, masks[-1].width) == (64, 96)
