@@ -84,7 +84,7 @@ def streets(
     config = FootageConfig('validation', seeds.start, len(seeds), longest, (RATE,))
     clips = []
     for clip in footage.prepare(cache, config, 1, say):
-        pictures = [resize(np.ascontiguousarray(clip.images[i]), size) for i in range(frames)]
+        pictures = [resize(np.array(clip.images[i]), size) for i in range(frames)]
         labels = [np.asarray(clip.labels[i]) for i in range(frames)]
         clips.append(_steps(model, pictures, clip.motions[:frames], labels, size))
     return Sequences('street', clips, True)

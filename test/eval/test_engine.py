@@ -72,21 +72,30 @@ def test_motion_is_brought_to_the_models_input() -> None:
 
 
 @pytest.mark.timeout(300)
-def test_the_commands_measure_and_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(('tile', 'loss'), [(0, 0.5), (32, 0.9)])
+def test_the_commands_measure_and_write(
+    tile: int, loss: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def streets(model, size, cache, seeds, frames, say):  # type: ignore[no-untyped-def]
         return moving(model, size, frames, noise=1.0)
 
     monkeypatch.setattr(calibrating, 'streets', streets)
     monkeypatch.setattr(engine_table, 'streets', streets)
     monkeypatch.setattr(calibrating, '_LEVELS', (0.5,))
+    monkeypatch.setattr(calibrating, '_OWED', (4,))
     path, trials, figures = (tmp_path / name for name in ('calibration.json', 'trials.json', 'engine.json'))
     words = ['--frames', '3', '--out', str(tmp_path)]
-    assert main(['calibrate', '--loss', '0.5', '--save', str(path), '--json', str(trials), *words]) == 0
+    assert (
+        main(
+            ['calibrate', '--loss', str(loss), '--tile', str(tile), '--save', str(path), '--json', str(trials), *words]
+        )
+        == 0
+    )
     calibration = Calibration.load(path)
     assert calibration.model == zoo.entry(zoo.DEFAULT).files['local'][1]
-    assert calibration.thresholds
+    assert calibration.thresholds and calibration.tile == tile
     found = json.loads(trials.read_text())
-    assert found['relative_loss'] <= found['loss'] == 0.5
+    assert found['relative_loss'] <= found['loss'] == loss
     assert found['compute_ratio'] < found['exact_compute_ratio']
     assert found['compute_ratio'] in [trial['compute_ratio'] for trial in found['trials']]
     assert main(['eval', 'engine', '--calibration', str(path), '--json', str(figures), *words]) == 0

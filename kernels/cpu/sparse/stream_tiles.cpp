@@ -50,7 +50,7 @@ void Stream::step_tiles(const Given* given, const Field* field, Report* reports)
       const auto turned = Clock::now();
       const Placed& placed = tiles_.placed(node.grid);
       if (!all && node.kept && !placed.still) {
-        for (int y = 0; y < maps_[n].height; ++y) tiles_.interpolate(placed, maps_[n], y, maps_[n].spare(y, 0));
+        for (int y = 0; y < maps_[n].height; ++y) tiles_.interpolate(placed, maps_[n], y, dirty.row(y), maps_[n].spare(y, 0));
         maps_[n].turn();
       }
       report.remap = since(turned);
@@ -83,12 +83,12 @@ void Stream::take_tiled(int n, const Given& given) {
   for (int y = 0; y < map.height; ++y) {
     float* to = map.spare(y, 0);
     if (given.data) {
-      tiles_.interpolate(placed, map, y, copy_.data());
+      tiles_.interpolate(placed, map, y, nullptr, copy_.data());
       gather_row(given, y, node.channels, map.width, to);
       tiles_.owe_row(placed, grid, y, node.channels, to, copy_.data());
       continue;
     }
-    tiles_.interpolate(placed, map, y, to);
+    tiles_.interpolate(placed, map, y, nullptr, to);
     tiles_.blank_outside(placed, grid, y, node.channels, to);
   }
   map.turn();

@@ -87,7 +87,7 @@ const Placed& Tiles::placed(int number) {
   return placed;
 }
 
-void Tiles::interpolate(const Placed& placed, const Map& map, int y, float* out) const {
+void Tiles::interpolate(const Placed& placed, const Map& map, int y, const std::uint8_t* computed, float* out) const {
   const int channels = map.channels, w = map.width;
   if (placed.still) {
     std::copy_n(map.at(y, 0), static_cast<std::ptrdiff_t>(w) * channels, out);
@@ -96,6 +96,7 @@ void Tiles::interpolate(const Placed& placed, const Map& map, int y, float* out)
   const int kind = placed.cells.row[y];
   for (int k = placed.first[kind]; k < placed.first[kind + 1]; ++k) {
     const Stretch& s = placed.stretches[k];
+    if (computed && !std::memchr(computed + s.start, 0, static_cast<std::size_t>(s.end - s.start))) continue;
     const int top = std::clamp(y + s.whole[0], 0, map.height - 1), bottom = std::clamp(y + s.whole[0] + 1, 0, map.height - 1);
     const auto blend = [&](int x, int cells, int left, int right) {
       float* to = out + static_cast<std::ptrdiff_t>(x) * channels;

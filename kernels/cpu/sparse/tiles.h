@@ -44,8 +44,8 @@ class Tiles {
   void begin(const Field* field);
   // Where the values of a grid come from.
   const Placed& placed(int grid);
-  // A row of a map at the sources of its cells, channels-last.
-  void interpolate(const Placed& placed, const Map& map, int y, float* out) const;
+  // A row of a map at the sources of its cells, channels-last. `computed`: cells that may be left as they are, or null.
+  void interpolate(const Placed& placed, const Map& map, int y, const std::uint8_t* computed, float* out) const;
   // Cells [first, last) of a stretch in row y whose source lies on the grid.
   void inside(const Grid& grid, const Stretch& stretch, int y, int& first, int& last) const;
   // Zeros where a cell of row y has no source.
