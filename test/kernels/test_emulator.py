@@ -37,7 +37,8 @@ CU_KERNEL(count, kThreads)
 
 extern "C" __global__ void beyond(int* out, int more) {
   CU_SHARED(int, numbers, [kThreads]);
-  out[threadIdx.x] = numbers[threadIdx.x + more];
+  const int* from = numbers + threadIdx.x;
+  out[threadIdx.x] = from[more];
 }
 CU_KERNEL(beyond, kThreads)
 
