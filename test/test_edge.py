@@ -149,6 +149,16 @@ def test_nothing_of_the_cloud_is_left_in_a_local_mask(reuse: Reuse) -> None:
     assert np.array_equal(results[2].confidence, alone.confidence)
 
 
+@needs_kernels
+def test_a_repeated_answer_is_not_computed_again_while_it_ages() -> None:
+    pipeline = EdgePipeline(EdgeSettings(dtype='float32', reuse='calibrated'), SIZE)
+    step(pipeline, 0)
+    pipeline.offer_features(answer(pipeline, 0))
+    results = [step(pipeline, i) for i in range(1, 7)]  # ages 40, 80, …, 240 ms; 150 ms after the first it is told anew
+    assert {r.provenance.source for r in results} == {'fused'}
+    assert [round(r.provenance.compute_ratio) for r in results] == [1, 0, 0, 0, 1, 0]
+
+
 def test_reuse_says_what_keeps_it() -> None:
     assert EdgePipeline(EdgeSettings(dtype='bfloat16', reuse='exact'), SIZE).reuse.startswith('off (the sparse engine')
     assert EdgePipeline(EdgeSettings(reuse='off'), SIZE).reuse == 'off'

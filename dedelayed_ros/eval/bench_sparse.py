@@ -14,6 +14,7 @@ from dedelayed_ros import sparse
 from dedelayed_ros.eval.engines import DenseEngine, dense_engines
 from dedelayed_ros.frames import EncoderSettings, H264Encoder, MotionField, open_source, resize
 from dedelayed_ros.models import model_sizes, zoo
+from dedelayed_ros.reuse import load_calibration
 
 DIRTY = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 """Shares of the input's pixels that change from one frame to the next, as a few blobs."""
@@ -37,6 +38,16 @@ class BenchSettings:
     device: str = 'auto'
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """One step: wall time, compute ratio, and of the sparse engine the time of its front end and of moving caches."""
+
+    milliseconds: float
+    compute_ratio: float = 1.0
+    front_ms: float | None = None
+    remap_ms: float | None = None
+
+
 @dataclass
 class _Case:
     """One line of the table while it is measured."""
@@ -45,24 +56,26 @@ class _Case:
     threads: int
     dtype: str
     dirty: float | str
-    run: Callable[[], tuple[float, float]]  # milliseconds, compute ratio
+    run: Callable[[], _Measured]
 
     def __post_init__(self) -> None:
-        self.times: list[float] = []
-        self.ratios: list[float] = []
+        self.found: list[_Measured] = []
 
     def measure(self) -> None:
-        milliseconds, ratio = self.run()
-        self.times.append(milliseconds)
-        self.ratios.append(ratio)
+        self.found.append(self.run())
+
+    @property
+    def times(self) -> list[float]:
+        return [found.milliseconds for found in self.found]
 
 
 def bench_sparse(settings: BenchSettings, say: Callable[[str], None] = print) -> dict[str, object]:
     """Measure, and return what the JSON file holds.
 
-    ``rows`` of engine, threads, dtype, dirty (share of pixels, 'reset' for the sparse engine's own dense pass, or
-    'clip'), compute_ratio, ms_median, ms_iqr, ratio_own_dense and ratio_openvino (against OpenVINO at the same number
-    format and threads; null without it). ``noise`` is the spread of the same dense pass over the whole run.
+    ``rows`` of engine, threads, dtype, dirty (share of pixels, 'reset' for the sparse engine's own dense pass, 'clip',
+    or 'clip, calibrated' with the model's calibration), compute_ratio, ms_median, ms_iqr, front_end_ms and remap_ms
+    (null for other engines), ratio_own_dense and ratio_openvino (against OpenVINO at the same number format and
+    threads; null without it). ``noise`` is the spread of the same dense pass over the whole run.
     """
     h, w = model_sizes(settings.camera).local
     generator = torch.Generator().manual_seed(1)
@@ -82,7 +95,11 @@ def bench_sparse(settings: BenchSettings, say: Callable[[str], None] = print) ->
     for engine in dense_engines(lambda dtype: zoo.load_local(settings.model, dtype), base, settings.threads, say):
         cases.append(_dense_case(engine, base))
     if settings.clip is not None:
-        cases.append(_clip_case(compiled, settings.clip, (h, w), settings.rounds))
+        cases.append(_clip_case(compiled, 'clip', settings.clip, settings.rounds))
+        calibration = load_calibration(settings.model)
+        if calibration is not None and compiled.backend == 'cpu':
+            tolerant = compiled.with_tolerance(calibration.alignment, calibration.on(compiled.plan))
+            cases.append(_clip_case(tolerant, 'clip, calibrated', settings.clip, settings.rounds))
 
     for number in range(settings.rounds + _WARM_UP):
         torch.set_num_threads(1)
@@ -101,14 +118,15 @@ def bench_sparse(settings: BenchSettings, say: Callable[[str], None] = print) ->
     }
 
 
-def _timed(module: sparse.SparseModule, picture: Tensor, motion: MotionField | None) -> tuple[float, float]:
+def _timed(module: sparse.SparseModule, picture: Tensor, motion: MotionField | None) -> _Measured:
     begun = time.perf_counter()
     _, stats = module.step(picture, motion=motion)
-    return (time.perf_counter() - begun) * 1e3, stats.compute_ratio
+    milliseconds = (time.perf_counter() - begun) * 1e3
+    return _Measured(milliseconds, stats.compute_ratio, stats.front_ms, stats.remap_ms)
 
 
 def _dense_case(engine: DenseEngine, base: Tensor) -> _Case:
-    return _Case(engine.name, engine.threads, engine.dtype, 1.0, lambda: (engine.milliseconds(base), 1.0))
+    return _Case(engine.name, engine.threads, engine.dtype, 1.0, lambda: _Measured(engine.milliseconds(base)))
 
 
 def _reset_case(compiled: sparse.SparseModule, base: Tensor, threads: int) -> _Case:
@@ -125,23 +143,23 @@ def _blob_case(
     still = MotionField.identity((base.shape[-2], base.shape[-1]))
     module.step(base)
 
-    def run() -> tuple[float, float]:
+    def run() -> _Measured:
         fresh = torch.rand(base.shape, generator=generator)
         return _timed(module, torch.where(changed, fresh, base), still)
 
     return _Case('sparse', threads, 'float32', dirty, run)
 
 
-def _clip_case(compiled: sparse.SparseModule, clip: str, size: tuple[int, int], rounds: int) -> _Case:
+def _clip_case(compiled: sparse.SparseModule, name: str, clip: str, rounds: int) -> _Case:
     """Consecutive frames of a video with the codec's own motion, at the model's input size."""
     module = compiled.fork()
-    frames = iter(list(_encoded(clip, size, rounds + _WARM_UP)))
+    frames = iter(list(_encoded(clip, compiled.plan.frame, rounds + _WARM_UP)))
 
-    def run() -> tuple[float, float]:
+    def run() -> _Measured:
         picture, motion = next(frames)
         return _timed(module, picture, motion)
 
-    return _Case('sparse', 1, 'float32', 'clip', run)
+    return _Case('sparse', 1, 'float32', name, run)
 
 
 def _encoded(clip: str, size: tuple[int, int], count: int) -> Iterable[tuple[Tensor, MotionField]]:
@@ -181,14 +199,21 @@ def _rows(cases: list[_Case]) -> list[dict[str, object]]:
                 'threads': case.threads,
                 'dtype': case.dtype,
                 'dirty': case.dirty,
-                'compute_ratio': round(float(np.mean(case.ratios[_WARM_UP:])), 4),
+                'compute_ratio': round(float(np.mean([found.compute_ratio for found in case.found[_WARM_UP:]])), 4),
                 'ms_median': round(median, 3),
                 'ms_iqr': round(float(high - low), 3),
                 'ratio_own_dense': round(median / dense.get(case.threads, medians[id(cases[0])]), 3),
+                'front_end_ms': _median([found.front_ms for found in case.found[_WARM_UP:]]),
+                'remap_ms': _median([found.remap_ms for found in case.found[_WARM_UP:]]),
                 'ratio_openvino': None if other is None else round(median / other, 3),
             }
         )
     return rows
+
+
+def _median(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(float(np.median(known)), 3) if known else None
 
 
 def _noise(times: list[float]) -> dict[str, float]:

@@ -22,7 +22,7 @@ def sparse_figure(found: dict[str, Any]) -> Figure:
             for row in found['rows']
             if row['engine'] == 'sparse' and row['threads'] == 1 and row['dirty'] != 'reset'
         ]
-        swept = [row for row in rows if row['dirty'] != 'clip']
+        swept = [row for row in rows if not isinstance(row['dirty'], str)]
         axes.plot(
             [row['compute_ratio'] for row in swept],
             [row['ratio_own_dense'] for row in swept],
@@ -31,7 +31,7 @@ def sparse_figure(found: dict[str, Any]) -> Figure:
             label='sparse, blobs',
         )
         for row in rows:
-            if row['dirty'] == 'clip':
+            if str(row['dirty']).startswith('clip'):
                 axes.plot(row['compute_ratio'], row['ratio_own_dense'], 's', color=UP, label='sparse, a real clip')
         axes.plot([0, 1], [0, 1], ':', color=QUIET, label='time = work')
         dense = [row for row in found['rows'] if row['engine'] != 'sparse' and row['threads'] == 1]

@@ -37,7 +37,10 @@ def test_the_command_measures_and_writes(tmp_path: Path, capsys: pytest.CaptureF
     assert sparse['reset']['ratio_own_dense'] == 1
     assert {row['dtype'] for row in found['rows'] if row['engine'] == 'torch'} == {'float32', 'bf16'}
     keys = {'engine', 'threads', 'dtype', 'dirty', 'compute_ratio', 'ms_median', 'ms_iqr'}
-    assert all(set(row) == {*keys, 'ratio_own_dense', 'ratio_openvino'} for row in found['rows'])
+    keys |= {'front_end_ms', 'remap_ms', 'ratio_own_dense', 'ratio_openvino'}
+    assert all(set(row) == keys for row in found['rows'])
+    for row in found['rows']:
+        assert (row['front_end_ms'] is None) == (row['remap_ms'] is None) == (row['engine'] != 'sparse')
     assert found['cache_bytes'] > 0
     assert (tmp_path / 'sparse.png').stat().st_size > 10_000
     assert '| sparse | 1 | float32 | 10% |' in capsys.readouterr().out
