@@ -122,6 +122,9 @@ class LocalRunner:
         if self.reuse == 'calibrated' and calibration is None:
             self.reuse = 'exact'
             self.note = f'{model} has no calibration; `dedelayed calibrate --model {model}` makes one'
+        if calibration is not None and calibration.tile and self._device == 'cuda':
+            calibration, self.reuse = None, 'exact'
+            self.note = f'the CUDA kernels do not have the tiles that {model} is calibrated for'
         if calibration is not None and calibration.tile:
             calibration = replace(calibration, thresholds={**_WITH_FEATURES, **calibration.thresholds})
         example: tuple[Tensor, ...] = (torch.zeros(1, 3, *self._size),)
