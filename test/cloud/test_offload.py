@@ -116,7 +116,8 @@ def test_masks_are_the_edges_and_only_what_changed_goes_up(start) -> None:
     server, robot, port = start()
     one = robot('one').meet()
     got = Collected()
-    with CloudClient(LinkSettings(endpoint=f'127.0.0.1:{port}'), HELLO, got.on_features) as features:
+    settings = LinkSettings(endpoint=f'127.0.0.1:{port}')
+    with CloudClient(settings, HELLO, got.on_features, request_keyframe=lambda: camera.request_keyframe()) as features:
         camera = Camera(features.submit, 25)
         # The first may take longer than an answer may: the model is made for it. The server has it all the same.
         wait_until(lambda: one.send() is not None)
