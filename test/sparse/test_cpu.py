@@ -135,6 +135,25 @@ def test_padding_wider_than_the_kernel():
         assert_alike(reference, cpu, (image,), shift(size, 0, cols))
 
 
+@pytest.mark.parametrize('instruction_set', SETS)
+@pytest.mark.parametrize(
+    'layer',
+    [
+        nn.ConvTranspose2d(5, 43, 2, stride=2),  # blocks of channels, the last one in part
+        nn.ConvTranspose2d(5, 7, (2, 3), stride=(3, 3), output_padding=(1, 0)),  # rows that no tap reaches
+        nn.ConvTranspose2d(5, 7, 2, stride=3, padding=1, dilation=2),
+        nn.ConvTranspose2d(5, 7, 3, stride=2, padding=1),  # taps that overlap
+    ],
+    ids=['apart', 'gaps', 'padded', 'overlapping'],
+)
+def test_transposed_convolutions_are_those_of_torch(layer, instruction_set):
+    model = integers(nn.Sequential(nn.Conv2d(3, 5, 1), layer), 2)
+    reference, cpu = pair(model, (torch.zeros(1, 3, 9, 14),), instruction_set=instruction_set)
+    for image, motion in scenes(5, 3, (9, 14), frames=4):
+        got, _ = assert_alike(reference, cpu, (image,), motion)
+        assert torch.equal(got, model(image))
+
+
 @pytest.mark.parametrize('features', [False, True])
 def test_the_local_model_runs_on_the_kernels(features):
     model, inputs = local_model((64, 96), features)

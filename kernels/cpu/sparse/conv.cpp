@@ -14,11 +14,10 @@ Convolve convolve_variant(int instruction_set) {
   }
 }
 
-void pack(const std::vector<float>& weight, int depth, int channels, Node& node) {
+std::vector<float> packed(const float* weight, int depth, int channels) {
   const int lanes = (channels + kLanes - 1) / kLanes;
-  node.weight.assign(static_cast<std::size_t>(lanes) * kLanes * depth, 0.0f);
-  node.bias.resize(static_cast<std::size_t>(lanes) * kLanes, 0.0f);
-  float* to = node.weight.data();
+  std::vector<float> result(static_cast<std::size_t>(lanes) * kLanes * depth, 0.0f);
+  float* to = result.data();
   for (int lane = 0; lane < lanes; lane += block_width(lanes - lane)) {
     const int first = lane * kLanes, width = block_width(lanes - lane) * kLanes;
     for (int d = 0; d < depth; ++d, to += width) {
@@ -27,6 +26,9 @@ void pack(const std::vector<float>& weight, int depth, int channels, Node& node)
       }
     }
   }
+  return result;
 }
+
+void pad_bias(std::vector<float>& bias) { bias.resize((bias.size() + kLanes - 1) / kLanes * kLanes, 0.0f); }
 
 }  // namespace dedelayed::sparse

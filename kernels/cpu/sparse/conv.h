@@ -31,7 +31,8 @@ Convolve convolve_variant(int instruction_set);
 // Blocks of a packed weight, widest first: two of kLanes side by side while there are as many, then one.
 constexpr int block_width(int lanes_left) { return lanes_left > 1 ? 2 : 1; }
 
-// weight [depth, channels] into the node's packed form; its bias is padded alike.
-void pack(const std::vector<float>& weight, int depth, int channels, Node& node);
+// weight [depth, channels] in the form that the kernels read, and a bias padded alike.
+std::vector<float> packed(const float* weight, int depth, int channels);
+void pad_bias(std::vector<float>& bias);
 
 }  // namespace dedelayed::sparse

@@ -26,7 +26,45 @@ void convolve(const Node& node, const Map& in, const Map& to, const std::int32_t
   work.convolve(job, work.pixels.data(), count, out);
 }
 
-// Convolutions in groups and transposed ones: tap by tap, by the tables of the footprint.
+// The tap that is there of those along an axis, or -1.
+int only_tap(const Axis& axis, int position) {
+  const std::int32_t* tap = axis.taps_of(position);
+  const auto* found = std::find_if(tap, tap + axis.taps, [&](std::int32_t in) { return in != axis.in; });
+  return found == tap + axis.taps ? -1 : static_cast<int>(found - tap);
+}
+
+// A transposed convolution whose taps do not overlap: for the positions of each tap a convolution of one cell.
+void convolve_apart(const Plan& plan, const Node& node, const Map& in, const Map& to, const std::int32_t* positions,
+                    int count, Workspace& work, float* out) {
+  const Axis &rows = plan.rows(node.windows[0]), &cols = plan.cols(node.windows[0]);
+  work.taps.resize(static_cast<std::size_t>(count));
+  for (int i = 0; i < count; ++i) {
+    const int row = only_tap(rows, positions[i] / to.width), col = only_tap(cols, positions[i] % to.width);
+    work.taps[i] = row < 0 || col < 0 ? -1 : row * cols.taps + col;
+    if (work.taps[i] < 0) std::copy_n(node.bias.data(), node.channels, out + static_cast<std::int64_t>(i) * node.channels);
+  }
+  const std::int64_t offset = 0;
+  for (int tap = 0; tap < rows.taps * cols.taps; ++tap) {
+    work.members.clear(), work.pixels.clear();
+    for (int i = 0; i < count; ++i) {
+      if (work.taps[i] != tap) continue;
+      work.members.push_back(i);
+      work.pixels.push_back(in.at(rows.taps_of(positions[i] / to.width)[tap / cols.taps],
+                                  cols.taps_of(positions[i] % to.width)[tap % cols.taps]));
+    }
+    const ConvJob job{node.weight.data() + tap * node.tap_weights, node.bias.data(), &offset, &in.channels, 1,
+                      in.channels, node.channels};
+    work.line.resize(work.members.size() * static_cast<std::size_t>(node.channels));
+    work.convolve(job, work.pixels.data(), static_cast<int>(work.members.size()), work.line.data());
+    const float* from = work.line.data();
+    for (const std::int32_t i : work.members) {
+      std::copy_n(from, node.channels, out + static_cast<std::int64_t>(i) * node.channels);
+      from += node.channels;
+    }
+  }
+}
+
+// Other convolutions in groups and transposed ones: tap by tap, by the tables of the footprint.
 void convolve_taps(const Plan& plan, const Node& node, const Map& in, const Map& to, const std::int32_t* positions,
                    int count, float* out) {
   const Axis &rows = plan.rows(node.windows[0]), &cols = plan.cols(node.windows[0]);
@@ -252,7 +290,9 @@ void compute(const Plan& plan, const Node& node, const std::vector<Map>& maps, c
   const Map& to = maps[&node - plan.nodes.data()];
   switch (node.kind) {
     case Kind::kConv: return convolve(node, in, to, positions, count, work, out);
-    case Kind::kTaps: return convolve_taps(plan, node, in, to, positions, count, out);
+    case Kind::kTaps:
+      if (node.tap_weights > 0) return convolve_apart(plan, node, in, to, positions, count, work, out);
+      return convolve_taps(plan, node, in, to, positions, count, out);
     case Kind::kDepthwise: return convolve_depthwise(plan, node, in, to, positions, count, out);
     case Kind::kPool: return pool(plan, node, in, to, positions, count, out);
     case Kind::kResize: return resize(plan, node, in, to, positions, count, work, out);

@@ -18,6 +18,7 @@ struct Workspace {
   std::vector<std::int64_t> offsets;
   std::vector<int> lengths;
   std::vector<float> line;
+  std::vector<std::int32_t> taps, members;
 };
 
 // Results of `count` positions, one after the other, [count, channels], before the epilogue.

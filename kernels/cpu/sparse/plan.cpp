@@ -87,6 +87,15 @@ Grid read_grid(Reader& read) {
   return grid;
 }
 
+// Whether no output along an axis is reached by more than one tap.
+bool is_apart(const Axis& axis) {
+  for (int p = 0; p < axis.out; ++p) {
+    const std::int32_t* tap = axis.taps_of(p);
+    if (std::count_if(tap, tap + axis.taps, [&](std::int32_t in) { return in != axis.in; }) > 1) return false;
+  }
+  return true;
+}
+
 void read_convolution(Reader& read, Plan& plan, Node& node) {
   for (auto* pair : {&node.kernel, &node.stride, &node.before, &node.dilation}) {
     for (int& item : *pair) item = read.number(0, kLargest);
@@ -98,12 +107,24 @@ void read_convolution(Reader& read, Plan& plan, Node& node) {
   // As [tap, input of the group, output].
   const std::vector<float> weight = read.reals(static_cast<std::int64_t>(taps) * (in / node.groups) * out);
   node.bias = read.reals(out);
+  node.tap_weights = 0;
+  if (node.kind == Kind::kTaps && node.groups == 1 && is_apart(plan.rows(node.windows[0])) &&
+      is_apart(plan.cols(node.windows[0]))) {
+    for (int tap = 0; tap < taps; ++tap) {
+      const std::vector<float> own = packed(weight.data() + static_cast<std::size_t>(tap) * in * out, in, out);
+      node.weight.insert(node.weight.end(), own.begin(), own.end());
+      node.tap_weights = own.size();
+    }
+    pad_bias(node.bias);
+    return;
+  }
   if (node.kind != Kind::kConv) {
     node.weight = weight;
     return;
   }
   Reader::require(node.groups == 1);
-  pack(weight, taps * in, out, node);
+  node.weight = packed(weight.data(), taps * in, out);
+  pad_bias(node.bias);
   const bool joined = node.dilation[1] == 1 || node.kernel[1] == 1;  // the taps of a row lie side by side
   for (int r = 0; r < node.kernel[0]; ++r) {
     for (int c = 0; c < (joined ? 1 : node.kernel[1]); ++c) {

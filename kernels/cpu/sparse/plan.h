@@ -98,6 +98,7 @@ struct Node {
   int groups;
   std::vector<Segment> segments;
   std::vector<float> weight, bias;  // packed as the kind's kernel reads them
+  std::size_t tap_weights;          // kTaps: floats of one tap's own packed weights; 0: taps overlap, nothing is packed
   std::vector<float> factors[2];    // kResize: weights of the taps by axis; kPool: divisor of each output by axis
   Pool pool;
   Binary binary;
