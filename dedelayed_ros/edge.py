@@ -66,6 +66,21 @@ class EdgeResult:
     provenance: Provenance
 
 
+def check_size(size: tuple[int, int]) -> None:
+    """Raises InputError for pictures of (H, W) pixels that no pipeline takes."""
+    if min(size) < 16:
+        raise InputError(f'pictures are {size[1]}x{size[0]} pixels; at least 16x16 are needed')
+
+
+def check_picture(image: np.ndarray, size: tuple[int, int]) -> None:
+    """Raises InputError for anything but uint8 [H, W, 3] of the ``size`` (H, W) that a pipeline was made for."""
+    if image.shape != (*size, 3) or image.dtype != np.uint8:
+        raise InputError(
+            f'image is {image.dtype} {list(image.shape)}; expected uint8 [{size[0]}, {size[1]}, 3]. '
+            'A camera that changes its size needs a new pipeline'
+        )
+
+
 class EdgePipeline:
     """The segmentation of one stream.
 
@@ -82,15 +97,14 @@ class EdgePipeline:
         """
         if settings.mode not in ('fused', 'local'):
             raise InputError(f"mode is {settings.mode!r}; expected 'fused' or 'local'")
-        if min(size) < 16:
-            raise InputError(f'pictures are {size[1]}x{size[0]} pixels; at least 16x16 are needed')
+        check_size(size)
         self.settings = settings
         self.size = size
         self.entry = zoo.entry(settings.model)
         if settings.mode == 'fused' and 'remote' not in self.entry.files:
             raise InputError(f"model {settings.model!r} has no part in the cloud to be fused with; use mode 'local'")
         self._sizes = model_sizes(size)
-        self._input_size = self._sizes.remote if self.entry.reduce == 1 else self._sizes.local
+        self._input_size = self.entry.input_size(size)
         self._runner = LocalRunner(
             settings.model,
             self._input_size,
@@ -172,11 +186,7 @@ class EdgePipeline:
         Raises:
             InputError: the image has another size or type.
         """
-        if image.shape != (*self.size, 3) or image.dtype != np.uint8:
-            raise InputError(
-                f'image is {image.dtype} {list(image.shape)}; expected uint8 [{self.size[0]}, {self.size[1]}, 3]. '
-                'A camera that changes its size needs a new pipeline'
-            )
+        check_picture(image, self.size)
         if torch.get_num_threads() != self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         stages: dict[str, float] = {}

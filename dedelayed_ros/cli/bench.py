@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dedelayed_ros.cli.output import write_figures
-from dedelayed_ros.models.zoo import DEFAULT
+from dedelayed_ros.cli.options import add_model, add_size, parse_size
+from dedelayed_ros.cli.output import write_figures, write_plots
 
 HELP = 'measure the sparse engine beside dense ones'
 
@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('what', choices=['sparse'], help='sparse: milliseconds for a share of the picture that changed')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there')
     parser.add_argument('--out', type=Path, default=Path('out/bench'), metavar='DIR', help='folder of the plot')
-    parser.add_argument('--model', default=DEFAULT, help='of the zoo (default: %(default)s)')
-    parser.add_argument('--size', default='640x320', metavar='WxH', help="the camera's size (default: 640x320)")
+    add_model(parser)
+    add_size(parser)
     parser.add_argument('--rounds', type=int, default=40, metavar='N', help='measurements of each (default: 40)')
     parser.add_argument(
         '--device', choices=['auto', 'cpu', 'cuda'], default='auto', help='where the sparse engine runs (default: auto)'
@@ -32,20 +32,14 @@ def run(args: argparse.Namespace) -> int:
     from dedelayed_ros.eval.bench_sparse import BenchSettings, bench_sparse
     from dedelayed_ros.eval.plots import sparse_figure
 
-    width, _, height = args.size.partition('x')
-    if not (width.isdigit() and height.isdigit()):
-        raise InputError(f'--size is {args.size!r}; expected WIDTHxHEIGHT in pixels, such as 640x320')
+    camera = parse_size(args.size)
     if args.rounds < 1:
         raise InputError(f'--rounds is {args.rounds}; expected at least 1')
-    camera = int(height), int(width)
     found = bench_sparse(
         BenchSettings(model=args.model, camera=camera, rounds=args.rounds, clip=args.clip, device=args.device)
     )
     print('\n' + table(found) + '\n')
-    args.out.mkdir(parents=True, exist_ok=True)
-    plot = args.out / 'sparse.png'
-    sparse_figure(found).savefig(plot)
-    print(f'  plot        {plot}')
+    write_plots(args.out, {'sparse.png': sparse_figure(found)})
     write_figures(found, args.json)
     return 0
 

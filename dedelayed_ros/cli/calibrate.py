@@ -5,21 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dedelayed_ros.cli.output import write_figures
-from dedelayed_ros.models.zoo import DEFAULT
+from dedelayed_ros.cli.options import add_footage, add_model, add_seeds
+from dedelayed_ros.cli.output import write_figures, write_plots
 
 HELP = "find the sparse engine's thresholds and tolerances for a model, within an accuracy budget"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The switches."""
-    parser.add_argument('--model', default=DEFAULT, help='entry of the zoo, or path of one (default: %(default)s)')
+    add_model(parser)
     parser.add_argument(
         '--clip', metavar='FILE', help="calibrate on this video and the dense model's masks; default: labelled streets"
     )
-    parser.add_argument(
-        '--seeds', default='700000:700006', metavar='A:B', help='streets A to B-1 (default: %(default)s)'
-    )
+    add_seeds(parser, '700000:700006')
     parser.add_argument('--clips', type=Path, metavar='DIR', help='folder of rendered clips, in place of --seeds')
     parser.add_argument('--count', type=int, default=24, metavar='N', help='how many of them (default: 24)')
     parser.add_argument(
@@ -40,25 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='SHARE',
         help="with --tile 0: part of it for the input's threshold (default: 2/3)",
     )
-    parser.add_argument(
-        '--data',
-        type=Path,
-        default=Path('~/.cache/dedelayed/footage').expanduser(),
-        metavar='DIR',
-        help='cache of rendered clips (default: %(default)s)',
-    )
+    add_footage(parser)
     parser.add_argument('--save', type=Path, metavar='FILE', help='write the calibration there, not beside the weights')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write every trial there')
     parser.add_argument('--out', type=Path, default=Path('out/calibrate'), metavar='DIR', help='folder of the plot')
-
-
-def _seeds(text: str) -> range:
-    from dedelayed_ros.errors import InputError
-
-    first, _, end = text.partition(':')
-    if not (first.isdigit() and end.isdigit() and int(first) < int(end)):
-        raise InputError(f"--seeds is {text!r}; expected 'A:B' with A < B, such as 700000:700006")
-    return range(int(first), int(end))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from dedelayed_ros.eval.calibrate import CalibrateSettings, calibrate
+    from dedelayed_ros.eval.delay_command import parse_seeds
     from dedelayed_ros.eval.engine_figures import calibration_figure
     from dedelayed_ros.reuse import calibration_path
 
@@ -73,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     settings = CalibrateSettings(
         model=args.model,
         clip=args.clip,
-        seeds=_seeds(args.seeds),
+        seeds=parse_seeds(args.seeds, training=True),
         frames=args.frames,
         loss=args.loss,
         share=args.share,
@@ -91,9 +75,6 @@ def run(args: argparse.Namespace) -> int:
     path = args.save or calibration_path(args.model)
     calibration.save(path)
     print(f'  calibration {path}')
-    args.out.mkdir(parents=True, exist_ok=True)
-    plot = args.out / 'calibration.png'
-    calibration_figure(found).savefig(plot)
-    print(f'  plot        {plot}')
+    write_plots(args.out, {'calibration.png': calibration_figure(found)})
     write_figures(found, args.json)
     return 0

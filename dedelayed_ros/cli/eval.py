@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dedelayed_ros.cli.output import write_figures
-from dedelayed_ros.models.zoo import DEFAULT
+from dedelayed_ros.cli.options import add_footage, add_model, add_seeds
+from dedelayed_ros.cli.output import write_figures, write_plots, write_table
 
 HELP = 'measure: accuracy over the delay of the cloud, the sparse engine, latency of every way to share the work'
 
@@ -15,10 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-command an evaluation."""
     parsers = parser.add_subparsers(metavar='WHAT', dest='what', required=True)
     delay = parsers.add_parser('delay', help='mIoU of every method over the delay of the cloud, on simulated streets')
-    delay.add_argument('--model', default=DEFAULT, help='entry of the zoo, or path of one (default: %(default)s)')
-    delay.add_argument(
-        '--seeds', default='800000:800016', metavar='A:B', help='streets A to B-1 (default: %(default)s)'
-    )
+    add_model(delay)
+    add_seeds(delay, '800000:800016')
     delay.add_argument('--frames', type=int, default=52, metavar='N', help='frames of each, at 30 Hz (default: 52)')
     delay.add_argument(
         '--uplink', default='h264:4000', metavar='HOW', help="'raw' or 'h264:KBPS' (default: %(default)s)"
@@ -30,13 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     delay.add_argument('--json', type=Path, metavar='FILE', help='write the figures there')
     delay.add_argument('--out', type=Path, default=Path('out/eval'), metavar='DIR', help='folder of plot and table')
-    delay.add_argument(
-        '--data',
-        type=Path,
-        default=Path('~/.cache/dedelayed/footage').expanduser(),
-        metavar='DIR',
-        help='cache of rendered clips (default: %(default)s)',
-    )
+    add_footage(delay)
     delay.add_argument(
         '--workers', type=int, default=2, metavar='N', help='processes that render (default: %(default)s)'
     )
@@ -45,10 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     delay.add_argument('--store', action='store_true', help="write the table into the model's entry too")
     engine = parsers.add_parser('engine', help='what the sparse engine computes and what that costs, in every mode')
-    engine.add_argument('--model', default=DEFAULT, help='entry of the zoo, or path of one (default: %(default)s)')
-    engine.add_argument(
-        '--seeds', default='800000:800008', metavar='A:B', help='streets A to B-1 (default: %(default)s)'
-    )
+    add_model(engine)
+    add_seeds(engine, '800000:800008')
     engine.add_argument('--frames', type=int, default=52, metavar='N', help='frames of each street (default: 52)')
     engine.add_argument('--clip', metavar='FILE', help='also this video, whose truth is the mask of the dense model')
     engine.add_argument(
@@ -57,21 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     engine.add_argument('--calibration', type=Path, metavar='FILE', help="another calibration than the model's own")
     engine.add_argument('--json', type=Path, metavar='FILE', help='write the figures there')
     engine.add_argument('--out', type=Path, default=Path('out/eval'), metavar='DIR', help='folder of plot and table')
-    engine.add_argument(
-        '--data',
-        type=Path,
-        default=Path('~/.cache/dedelayed/footage').expanduser(),
-        metavar='DIR',
-        help='cache of rendered clips (default: %(default)s)',
-    )
+    add_footage(engine)
     _add_reuse(parsers.add_parser('reuse', help='latency of every way to share the work between robot and cloud'))
 
 
 def _add_reuse(reuse: argparse.ArgumentParser) -> None:
-    reuse.add_argument('--model', default='street-conv', help='entry of the zoo, or path of one (default: %(default)s)')
-    reuse.add_argument(
-        '--seeds', default='800000:800016', metavar='A:B', help='streets A to B-1 (default: %(default)s)'
-    )
+    add_model(reuse, 'street-conv')
+    add_seeds(reuse, '800000:800016')
     reuse.add_argument('--each', type=int, default=4, metavar='N', help='streets in each set (default: %(default)s)')
     reuse.add_argument('--frames', type=int, default=40, metavar='N', help='frames of each street (default: 40)')
     reuse.add_argument('--clip', action='append', default=[], metavar='FILE', help='also this video; may be repeated')
@@ -83,13 +65,7 @@ def _add_reuse(reuse: argparse.ArgumentParser) -> None:
     reuse.add_argument('--quick', action='store_true', help='two short clips a set, three traces: to see that it runs')
     reuse.add_argument('--json', type=Path, metavar='FILE', help='write the figures there')
     reuse.add_argument('--out', type=Path, default=Path('out/eval'), metavar='DIR', help='folder of plots and table')
-    reuse.add_argument(
-        '--data',
-        type=Path,
-        default=Path('~/.cache/dedelayed/footage').expanduser(),
-        metavar='DIR',
-        help='cache of rendered clips (default: %(default)s)',
-    )
+    add_footage(reuse)
     reuse.add_argument(
         '--records', type=Path, metavar='DIR', help='keep what was computed there, and use what is there already'
     )
@@ -131,13 +107,8 @@ def _reuse(args: argparse.Namespace) -> int:
     found = reuse_table(settings, lambda text: print(text, flush=True))
     text = markdown(found)
     print('\n' + text)
-    args.out.mkdir(parents=True, exist_ok=True)
-    table, plots = args.out / 'reuse.md', (args.out / 'reuse_latency.png', args.out / 'reuse_details.png')
-    table.write_text(text)
-    for draw, plot in zip((latency_figure, details_figure), plots, strict=True):
-        draw(found).savefig(plot)
-        print(f'  plot        {plot}')
-    print(f'  table       {table}')
+    write_plots(args.out, {'reuse_latency.png': latency_figure(found), 'reuse_details.png': details_figure(found)})
+    write_table(args.out / 'reuse.md', text)
     write_figures(found, args.json)
     return 0
 
@@ -162,11 +133,8 @@ def _engine(args: argparse.Namespace) -> int:
     found = engine_table(settings, lambda text: print(text, flush=True))
     text = markdown(found)
     print('\n' + text)
-    args.out.mkdir(parents=True, exist_ok=True)
-    plot, table = args.out / 'engine.png', args.out / 'engine.md'
-    engine_figure(found).savefig(plot)
-    table.write_text(text)
-    print(f'  plot        {plot}\n  table       {table}')
+    write_plots(args.out, {'engine.png': engine_figure(found)})
+    write_table(args.out / 'engine.md', text)
     write_figures(found, args.json)
     return 0
 
@@ -192,12 +160,11 @@ def _delay(args: argparse.Namespace) -> int:
     found, sheet = command.run(lambda text: print(text, flush=True))
     text = markdown(found)
     print('\n' + text)
-    args.out.mkdir(parents=True, exist_ok=True)
-    plot, table, pictures = args.out / 'delay.png', args.out / 'delay.md', args.out / 'delay_masks.jpg'
-    delay_figure(found).savefig(plot)
-    table.write_text(text)
+    write_plots(args.out, {'delay.png': delay_figure(found)})
+    write_table(args.out / 'delay.md', text)
+    pictures = args.out / 'delay_masks.jpg'
     sheet.save(pictures, quality=88)
-    print(f'  plot        {plot}\n  table       {table}\n  masks       {pictures}')
+    print(f'  masks       {pictures}')
     write_figures(found, args.json)
     if args.store:
         print(f'  entry       {command.store(found)}')

@@ -12,6 +12,7 @@ from dedelayed_ros.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.figure import Figure
 
     from dedelayed_ros.models.labels import Labels
     from dedelayed_ros.report import Account, Recording
@@ -43,6 +44,20 @@ def write_figures(found: dict, path: Path | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(found, indent=1) + '\n')
         print(f'  figures     {path}')
+
+
+def write_plots(folder: Path, figures: dict[str, Figure]) -> None:
+    """Write each figure to the file of its name in ``folder``, which is made, and say so."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        figure.savefig(folder / name)
+        print(f'  plot        {folder / name}')
+
+
+def write_table(path: Path, text: str) -> None:
+    """Write the table that the screen shows, and say so."""
+    path.write_text(text)
+    print(f'  table       {path}')
 
 
 def finish(

@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dedelayed_ros.cli.output import write_figures
+from dedelayed_ros.cli.options import add_model, add_size, parse_size
+from dedelayed_ros.cli.output import write_figures, write_plots
 
 HELP = 'measure how long the sparse engine takes on this machine, over the share of the frame that is new'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The switches."""
-    parser.add_argument(
-        '--model', default='street-conv', help='entry of the zoo, or path of one (default: %(default)s)'
-    )
-    parser.add_argument('--size', default='640x320', metavar='WxH', help="the camera's size (default: %(default)s)")
+    add_model(parser, 'street-conv')
+    add_size(parser)
     parser.add_argument('--rounds', type=int, default=15, metavar='N', help='measurements of each (default: 15)')
     parser.add_argument('--threads', type=int, default=1, metavar='N', help='threads of the engine (default: 1)')
     parser.add_argument(
@@ -33,17 +32,13 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print the table, write profile, figures and plot."""
     import torch
 
-    from dedelayed_ros.errors import InputError
     from dedelayed_ros.eval.profile import ProfileSettings, markdown, profile
     from dedelayed_ros.eval.profile_figure import profile_figure
 
-    width, _, height = args.size.partition('x')
-    if not (width.isdigit() and height.isdigit()):
-        raise InputError(f'--size is {args.size!r}; expected WIDTHxHEIGHT in pixels, such as 640x320')
     torch.set_num_threads(1)
     settings = ProfileSettings(
         model=args.model,
-        camera=(int(height), int(width)),
+        camera=parse_size(args.size),
         rounds=args.rounds,
         threads=args.threads,
         device=args.device,
@@ -54,9 +49,6 @@ def run(args: argparse.Namespace) -> int:
     path = args.save or args.out / f'{Path(args.model).stem}.json'
     measured.save(path)
     print(f'  profile     {path}')
-    args.out.mkdir(parents=True, exist_ok=True)
-    plot = args.out / f'{Path(args.model).stem}.png'
-    profile_figure(found).savefig(plot)
-    print(f'  plot        {plot}')
+    write_plots(args.out, {f'{Path(args.model).stem}.png': profile_figure(found)})
     write_figures(found, args.json)
     return 0

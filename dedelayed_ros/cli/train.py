@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dedelayed_ros.cli.options import add_footage
 from dedelayed_ros.models.zoo import DEFAULT
 
 HELP = 'train the street models, stage by stage or all stages in order'
@@ -16,13 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument('stage', choices=_STAGES, help='which stage to run; each goes on where it was stopped')
     parser.add_argument('--recipe', default=DEFAULT, help='what to train (default: %(default)s)')
-    parser.add_argument(
-        '--data',
-        type=Path,
-        default=Path('~/.cache/dedelayed/footage').expanduser(),
-        metavar='DIR',
-        help='cache of rendered clips, several GB (default: %(default)s)',
-    )
+    add_footage(parser)
     parser.add_argument(
         '--runs',
         type=Path,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.greeting import feature_format, link_shape
 from dedelayed_ros.link import FeatureFormat, Hello, PlainFormat
+
+if TYPE_CHECKING:
+    from dedelayed_ros.cloud.served_offload import ServedOffload
+    from dedelayed_ros.link import OffloadHello
 
 
 class StreamModel(Protocol):
@@ -44,13 +48,9 @@ class ServedModel:
         """Why this model cannot serve a robot with these expectations, or None."""
         if hello.model != self.name:
             return f'this cloud serves model {self.name!r}, the robot expects {hello.model!r}'
-        if hello.model_checksum and hello.model_checksum != self.checksum:
-            return (
-                f'model {self.name!r} has checksum {self.checksum[:12]} here and {hello.model_checksum[:12]} on the '
-                'robot; install the same weights on both sides'
-            )
-        if hello.classes != self.classes:
-            return f'the model has {self.classes} classes, the robot expects {hello.classes}'
+        objection = other_weights(hello, self)
+        if objection is not None:
+            return objection
         remote_size, feature_shape = self.sizes(hello.camera_size)
         if hello.feature_shape != feature_shape or hello.remote_size != remote_size:
             return (
@@ -59,6 +59,18 @@ class ServedModel:
                 'install the same version on both sides'
             )
         return None
+
+
+def other_weights(hello: Hello | OffloadHello, served: ServedModel | ServedOffload) -> str | None:
+    """What tells that the robot's model is another one than that which is served under the same name, or None."""
+    if hello.model_checksum and hello.model_checksum != served.checksum:
+        return (
+            f'model {served.name!r} has checksum {served.checksum[:12]} here and {hello.model_checksum[:12]} on the '
+            'robot; install the same weights on both sides'
+        )
+    if hello.classes != served.classes:
+        return f'the model has {served.classes} classes, the robot expects {hello.classes}'
+    return None
 
 
 def serve_from_zoo(name: str, dtype: str = 'auto') -> ServedModel:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dedelayed_ros.cloud.served import other_weights
+
 if TYPE_CHECKING:
     from dedelayed_ros.link import OffloadHello
     from dedelayed_ros.offload import Endpoint, OffloadModel
@@ -29,13 +31,9 @@ class ServedOffload:
         """Why it cannot serve a robot with these expectations, or None."""
         if hello.model != self.name:
             return f'this cloud serves offloaded frames of model {self.name!r}, the robot runs {hello.model!r}'
-        if hello.model_checksum and hello.model_checksum != self.checksum:
-            return (
-                f'model {self.name!r} has checksum {self.checksum[:12]} here and {hello.model_checksum[:12]} on the '
-                'robot; install the same weights on both sides'
-            )
-        if hello.classes != self.classes:
-            return f'the model has {self.classes} classes, the robot expects {hello.classes}'
+        objection = other_weights(hello, self)
+        if objection is not None:
+            return objection
         if hello.tolerance not in ('', self.tolerance):
             return 'the robot runs the model with another calibration; install the same one on both sides, or none'
         return None

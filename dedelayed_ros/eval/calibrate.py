@@ -13,7 +13,7 @@ import torch
 from dedelayed_ros import sparse
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.eval.sequences import Judged, Sequences, judge, recorded, rendered, streets
-from dedelayed_ros.models import model_sizes, zoo
+from dedelayed_ros.models import zoo
 from dedelayed_ros.sparse.calibration import Calibration, Search, Trial, search, search_tiles, stable_names
 from dedelayed_ros.sparse.ops import Input
 from dedelayed_ros.sparse.plan import Plan
@@ -84,8 +84,7 @@ def calibrate(settings: CalibrateSettings, say: Callable[[str], None] = print) -
 
         with open_source(settings.clip, pace='fast') as source:
             camera = source.size
-    sizes = model_sizes(camera)
-    size = sizes.remote if entry.reduce == 1 else sizes.local
+    size = entry.input_size(camera)
     if settings.clips is not None:
         footage = rendered(model, size, settings.clips, settings.count, settings.frames)
     elif settings.clip is None:

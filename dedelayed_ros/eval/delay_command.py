@@ -117,16 +117,17 @@ def work(pair: Pair, size: tuple[int, int]) -> dict[str, float]:
     return {**counted, 'ratio': round(counted['remote'] / counted['local'], 2), **millions}
 
 
-def parse_seeds(text: str) -> range:
+def parse_seeds(text: str, *, training: bool = False) -> range:
     """'A:B' as the seeds A to B-1.
 
     Raises:
-        InputError: it is something else, or training streets.
+        InputError: it is something else, or streets for ``training`` where that was not asked for.
     """
     first, _, end = text.partition(':')
     if not (first.isdigit() and end.isdigit() and int(first) < int(end)):
-        raise InputError(f"--seeds is {text!r}; expected 'A:B' with A < B, such as 800000:800016")
-    if int(first) < 800_000:
+        example = '700000:700006' if training else '800000:800016'
+        raise InputError(f"--seeds is {text!r}; expected 'A:B' with A < B, such as {example}")
+    if int(first) < 800_000 and not training:
         raise InputError(
             f'--seeds is {text!r}: streets below 800000 were trained on; 800000 to 899999 are for validation'
         )

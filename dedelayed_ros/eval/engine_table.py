@@ -63,8 +63,7 @@ def engine_table(settings: EngineSettings, say: Callable[[str], None] = print) -
         calibration = Calibration()
 
     def size_of(camera: tuple[int, int]) -> tuple[int, int]:
-        sizes = model_sizes(camera)
-        return sizes.remote if settings.full or entry.reduce == 1 else sizes.local
+        return model_sizes(camera).remote if settings.full else entry.input_size(camera)
 
     footages = [streets(model, size_of(_CAMERA), settings.cache, settings.seeds, settings.frames, say)]
     if settings.clip is not None:

@@ -15,7 +15,7 @@ from dedelayed_ros.dispatch import LatencyProfile
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.eval.bench_sparse import blobs
 from dedelayed_ros.frames import MotionField
-from dedelayed_ros.models import model_sizes, zoo
+from dedelayed_ros.models import zoo
 
 RATIOS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 _WARM_UP = 2
@@ -45,19 +45,13 @@ class ProfileSettings:
             raise InputError('processor time is that of one thread; expected threads 1')
 
 
-def input_size(model: str, camera: tuple[int, int]) -> tuple[int, int]:
-    """(H, W) of the input of a model of the zoo for a camera of that size."""
-    sizes = model_sizes(camera)
-    return sizes.remote if zoo.entry(model).reduce == 1 else sizes.local
-
-
 def profile(settings: ProfileSettings, say: Callable[[str], None] = print) -> tuple[LatencyProfile, dict[str, Any]]:
     """Measure; the profile over the recompute ratio, and what the file of figures holds.
 
     ``rows`` of {ratio (of blobs with new content), recompute_ratio, compute_ratio, ms, ms_low, ms_high (quartiles)};
     ``dense_ms``, ``dense_low``, ``dense_high`` of a frame of which nothing is known.
     """
-    size = input_size(settings.model, settings.camera)
+    size = zoo.entry(settings.model).input_size(settings.camera)
     generator = torch.Generator().manual_seed(1)
     base = torch.rand(1, 3, *size, generator=generator)
     model = zoo.load_local(settings.model, torch.float32)

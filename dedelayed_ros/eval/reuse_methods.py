@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from dedelayed_ros import sparse
-from dedelayed_ros.eval.profile import input_size
 from dedelayed_ros.eval.reuse_coding import H264_KBPS, JPEG_QUALITY
 from dedelayed_ros.eval.reuse_footage import ReuseSet
 from dedelayed_ros.eval.reuse_record import ClipRecord, Coding, Policy, Recorder, Told
@@ -68,7 +67,7 @@ class Library:
     def __init__(self, settings: ReuseSettings, say: Callable[[str], None]) -> None:
         self.settings = settings
         self.model = zoo.load_local(settings.model, torch.float32)
-        self.size = input_size(settings.model, (320, 640))
+        self.size = zoo.entry(settings.model).input_size((320, 640))
         self.calibration = load_calibration(settings.model)
         self.described: list[dict[str, Any]] = []
         self.steps = 0

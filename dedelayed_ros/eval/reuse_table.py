@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dedelayed_ros.eval.profile import ProfileSettings, curve, input_size, profile
+from dedelayed_ros.eval.profile import ProfileSettings, curve, profile
 from dedelayed_ros.eval.reuse_footage import PAPER_MV_STD, ReuseSet, clip_set, street_sets
 from dedelayed_ros.eval.reuse_methods import EXTRA, METHODS, TOLERANT, Library, ReuseSettings
 from dedelayed_ros.eval.reuse_record import ClipRecord, Policy
@@ -24,6 +24,7 @@ from dedelayed_ros.eval.reuse_simulation import (
     with_factor,
 )
 from dedelayed_ros.eval.reuse_tuning import Tuned
+from dedelayed_ros.models import zoo
 from dedelayed_ros.sim.traces import TIERS, BandwidthTrace, read_traces, synthesise
 from dedelayed_ros.sparse import Alignment
 from dedelayed_ros.train.losses import iou
@@ -116,7 +117,7 @@ class _Tables:
             from dedelayed_ros.frames import open_source
 
             with open_source(uri, pace='fast') as source:
-                size = input_size(s.model, source.size)
+                size = zoo.entry(s.model).input_size(source.size)
             found.append(clip_set(self.library.model, size, uri, s.clip_frames, 2 * s.tuning_frames))
         return found
 

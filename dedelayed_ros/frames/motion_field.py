@@ -159,6 +159,8 @@ class MotionField:
         four.
         """
         block = self.block if block is None else block
+        if (tuple(size), block) == (self.size, self.block):
+            return self
         row, column = _centres(size, block)
         # Centre of pixel c of the new frame, found in the old one: (c + ½)·old/new, in integers.
         row = (2 * row + 1) * self.size[0] // (2 * size[0]) // self.block

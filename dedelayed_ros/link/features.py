@@ -14,6 +14,7 @@ import struct
 import numpy as np
 import zstandard
 
+from dedelayed_ros.link.fields import expand
 from dedelayed_ros.link.wire import MAX_RECORD_BYTES, WireError
 
 _HEAD = struct.Struct('<BBBBHHH')
@@ -71,7 +72,7 @@ def unpack_features(data: bytes | memoryview) -> np.ndarray:
     scales = np.frombuffer(view[_HEAD.size : at], '<f4')
     if not ((scales >= 0) & (scales <= _PEAK)).all():
         raise WireError('value', 'features have a scale that is no finite, non-negative number')
-    whole = np.frombuffer(_decompress(view[at:], size), np.int8).reshape(channels, height, width)
+    whole = np.frombuffer(expand(view[at:], size, 'the compressed tensor'), np.int8).reshape(channels, height, width)
     if predictor == _LEFT:
         whole = np.add.accumulate(whole, axis=2, dtype=np.int8)
     return whole * scales[:, None, None]
@@ -84,18 +85,3 @@ def _smaller(whole: np.ndarray) -> tuple[bytes, int]:
     predictor = _LEFT if np.abs(left, dtype=np.int16).sum() < np.abs(whole, dtype=np.int16).sum() else _PLAIN
     chosen = left if predictor == _LEFT else whole
     return zstandard.ZstdCompressor(level=_LEVEL).compress(chosen.data), predictor
-
-
-def _decompress(body: memoryview, size: int) -> bytes:
-    try:
-        # The size is stated inside the frame too; it is checked before anything is allocated for it.
-        if zstandard.frame_content_size(body) != size:
-            raise WireError('length', f'compressed features do not state the expected {size} bytes')
-        raw = zstandard.ZstdDecompressor(max_window_size=16 << 20).decompress(
-            body, max_output_size=size, allow_extra_data=False
-        )
-    except zstandard.ZstdError as error:
-        raise WireError('checksum', f'compressed features are damaged: {error}') from None
-    if len(raw) != size:
-        raise WireError('length', f'features of {len(raw)} bytes, expected {size}')
-    return raw

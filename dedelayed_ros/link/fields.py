@@ -8,6 +8,8 @@ import zlib
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+import zstandard
+
 from dedelayed_ros.errors import LinkError
 
 MAGIC = b'DDLY'
@@ -152,3 +154,19 @@ def split_texts(payload: memoryview, count: int) -> list[str]:
     if at != len(payload):
         raise WireError('length', f'{len(payload) - at} bytes too many behind the last text')
     return texts
+
+
+def expand(body: memoryview, size: int, what: str) -> bytes:
+    """A zstd frame of exactly `size` bytes; `WireError` for anything else, which `what` names."""
+    try:
+        # The size is stated inside the frame too; it is checked before anything is allocated for it.
+        if zstandard.frame_content_size(body) != size:
+            raise WireError('length', f'{what} does not state the expected {size} bytes')
+        raw = zstandard.ZstdDecompressor(max_window_size=16 << 20).decompress(
+            body, max_output_size=size, allow_extra_data=False
+        )
+    except zstandard.ZstdError as error:
+        raise WireError('checksum', f'{what} is damaged: {error}') from None
+    if len(raw) != size:
+        raise WireError('length', f'{what} has {len(raw)} bytes, expected {size}')
+    return raw

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import zstandard
 
-from dedelayed_ros.link.fields import WireError
+from dedelayed_ros.link.fields import WireError, expand
 
 _HEAD = struct.Struct('<BBHHI')  # version, 0, H, W, bytes of the class ids
 _VERSION = 1
@@ -51,15 +51,4 @@ def unpack_mask(data: bytes | memoryview, size: tuple[int, int]) -> tuple[np.nda
 
 
 def _plane(body: memoryview, size: tuple[int, int]) -> np.ndarray:
-    count = size[0] * size[1]
-    try:
-        if zstandard.frame_content_size(body) != count:
-            raise WireError('length', f'a plane of a mask does not state the expected {count} bytes')
-        raw = zstandard.ZstdDecompressor(max_window_size=16 << 20).decompress(
-            body, max_output_size=count, allow_extra_data=False
-        )
-    except zstandard.ZstdError as error:
-        raise WireError('checksum', f'a plane of a mask is damaged: {error}') from None
-    if len(raw) != count:
-        raise WireError('length', f'plane of a mask of {len(raw)} bytes, expected {count}')
-    return np.frombuffer(raw, np.uint8).reshape(size)
+    return np.frombuffer(expand(body, size[0] * size[1], 'a plane of a mask'), np.uint8).reshape(size)

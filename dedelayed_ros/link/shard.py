@@ -16,7 +16,7 @@ import zstandard
 
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import MotionField
-from dedelayed_ros.link.fields import MAX_RECORD_BYTES, WireError
+from dedelayed_ros.link.fields import MAX_RECORD_BYTES, WireError, expand
 
 CELL = 2
 """Pixels a side of a cell of the mask: it is set where any of its pixels differs."""
@@ -266,15 +266,4 @@ def _expanded(body: memoryview, size: int, packed: bool) -> bytes:
         if len(body) != size:
             raise WireError('length', f'part of a shard of {len(body)} bytes, expected {size}')
         return bytes(body)
-    try:
-        # The size is stated inside the frame too; it is checked before anything is allocated for it.
-        if zstandard.frame_content_size(body) != size:
-            raise WireError('length', f'a part of a shard does not state the expected {size} bytes')
-        raw = zstandard.ZstdDecompressor(max_window_size=16 << 20).decompress(
-            body, max_output_size=size, allow_extra_data=False
-        )
-    except zstandard.ZstdError as error:
-        raise WireError('checksum', f'a part of a shard is damaged: {error}') from None
-    if len(raw) != size:
-        raise WireError('length', f'part of a shard of {len(raw)} bytes, expected {size}')
-    return raw
+    return expand(body, size, 'a part of a shard')

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from dedelayed_ros.errors import WeightsError
 from dedelayed_ros.models.labels import CITYSCAPES, Labels
+from dedelayed_ros.models.sizes import model_sizes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +63,11 @@ class ZooEntry:
     coordinates: Literal['seen', 'arrival'] = 'seen'
     carry_split: int = 1
     staleness_s: float = 0.0
+
+    def input_size(self, camera: tuple[int, int]) -> tuple[int, int]:
+        """(H, W) of the robot's model's input for a camera of (H, W) pixels."""
+        sizes = model_sizes(camera)
+        return sizes.remote if self.reduce == 1 else sizes.local
 
 
 def names() -> tuple[str, ...]:

@@ -15,11 +15,11 @@ import numpy as np
 
 from dedelayed_ros import masks
 from dedelayed_ros.dispatch import Decision, LatencyProfile, Situation, decide
-from dedelayed_ros.edge import EdgeResult
+from dedelayed_ros.edge import EdgeResult, check_picture, check_size
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import resize
 from dedelayed_ros.link import LinkSettings, LinkStatus, MaskRecord, OffloadClient, OffloadHello
-from dedelayed_ros.models import model_sizes, zoo
+from dedelayed_ros.models import zoo
 from dedelayed_ros.offload.endpoint import Endpoint
 from dedelayed_ros.offload.model import load_model
 from dedelayed_ros.offload.replica import Plan, Sender
@@ -100,15 +100,13 @@ class OffloadPipeline:
         Raises:
             InputError: a size, model or setting that cannot be used. WeightsError, LinkError: as the zoo's, the link's.
         """
-        if min(size) < 16:
-            raise InputError(f'pictures are {size[1]}x{size[0]} pixels; at least 16x16 are needed')
+        check_size(size)
         if not settings.deadline_ms > 0:
             raise InputError(f'deadline_ms is {settings.deadline_ms}; expected above 0')
         self.settings = settings
         self.size = size
         self.entry = zoo.entry(settings.model)
-        sizes = model_sizes(size)
-        self._input_size = sizes.remote if self.entry.reduce == 1 else sizes.local
+        self._input_size = self.entry.input_size(size)
         self._mask_size = size if settings.mask_size == 'camera' else self._input_size
         model = load_model(settings.model, reuse=settings.reuse, device=settings.device, threads=settings.threads)
         self._edge: Endpoint = model.endpoint(self._input_size)
@@ -166,11 +164,7 @@ class OffloadPipeline:
         keyframe: bool = False,
     ) -> EdgeResult:
         """Segment one picture; arguments and errors as :meth:`dedelayed_ros.edge.EdgePipeline.step`."""
-        if image.shape != (*self.size, 3) or image.dtype != np.uint8:
-            raise InputError(
-                f'image is {image.dtype} {list(image.shape)}; expected uint8 [{self.size[0]}, {self.size[1]}, 3]. '
-                'A camera that changes its size needs a new pipeline'
-            )
+        check_picture(image, self.size)
         started_s = time.monotonic()
         first = self._previous is None
         scene_cut = intra_ratio >= self.settings.scene_cut_ratio and not keyframe

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -161,10 +161,3 @@ def class_shares(clips: list[Clip], classes: int) -> np.ndarray:
     for clip in clips:
         counts += np.bincount(np.asarray(clip.labels[::5, ::4, ::4]).reshape(-1), minlength=256)
     return counts[:classes] / max(1.0, counts[:classes].sum())
-
-
-def frames_of(clips: list[Clip]) -> Iterator[tuple[Clip, int]]:
-    """Every frame of every clip."""
-    for clip in clips:
-        for index in range(len(clip)):
-            yield clip, index

@@ -258,7 +258,7 @@ def test_the_command_makes_every_table(tmp_path: Path, monkeypatch: pytest.Monke
     rows = [{'recompute_ratio': r, 'compute_ratio': r, 'ms': 2 + 40 * r} for r in (0.0, 0.5, 1.0)]
     monkeypatch.setattr(reuse_table, 'street_sets', sets)
     monkeypatch.setattr(reuse_table, 'profile', lambda *_: (None, {'rows': rows, 'dense_ms': 40.0}))
-    monkeypatch.setattr(reuse_methods, 'input_size', lambda *_: size)
+    monkeypatch.setattr(zoo.ZooEntry, 'input_size', lambda *_: size)
     monkeypatch.setattr(reuse_methods, 'streets', lambda *_: moving(model, size, 3, 4))
     monkeypatch.setattr(reuse_methods, 'H264_KBPS', (2400,))
     monkeypatch.setattr(reuse_methods, 'JPEG_QUALITY', (75,))

@@ -70,9 +70,6 @@ def make_engine(
     for name, make in _NATIVE.items():
         if backend not in ('auto', name):
             continue
-        if name == 'cuda' and alignment.mode == 'tiles':
-            reasons.append("backend 'cuda' cannot run this plan: it does not have the alignment mode tiles")
-            continue
         options = {'threads': threads, 'dense_above': dense_above} if name == 'cpu' else {}
         try:
             engine = make(plan, alignment, tuple(thresholds), remap=remap, **options)
