@@ -75,12 +75,17 @@ def test_three_processes_and_one_make_the_same_masks_and_survive(observer, start
         assert (image.height, image.width, image.step, image.encoding) == (*SIZE, 3 * SIZE[1], 'rgb8')
 
     # The cloud is nowhere: a status, and no mask is worse for it.
-    observer.until(lambda: _states(diagnostics, apart, 'bridge'), 'diagnostics of the bridge', log=bridge)
+    at = nowhere.removeprefix('tcp/')
+    observer.until(
+        lambda: [state for state in _states(diagnostics, apart, 'bridge') if at in state.message],
+        f'the bridge to say that nobody answers at {at}',
+        log=bridge,
+    )
     state = _states(diagnostics, apart, 'bridge')[-1]
     values = {pair.key: pair.value for pair in state.values}
     assert state.level == b'\x01'
     assert values['connected'] == 'False'
-    assert nowhere.removeprefix('tcp/') in state.message
+    assert at in state.message
     assert bridge.process.poll() is None
     taken = {pair.key: pair.value for pair in _states(diagnostics, apart, 'camera')[-1].values}
     assert int(taken['frames due']) >= int(taken['frames taken']) > 0
