@@ -24,7 +24,7 @@ class FeatureCodec(nn.Module):
 
     def __init__(self, *, feature_channels: int = FEATURE_CHANNELS, latents: int = 12, inner: int = 64) -> None:
         super().__init__()
-        self.latents = latents
+        self.latents, self.feature_channels = latents, feature_channels
         self.analysis = nn.Sequential(
             nn.Conv2d(feature_channels, inner, 3, padding=1), nn.ReLU(), nn.Conv2d(inner, latents, 1)
         )

@@ -51,7 +51,7 @@ class LocalModel(nn.Module):
         and remote features that enter at stride 4 as well as at 8, so that neither loses thin things.
         """
         super().__init__()
-        self.fine = fine
+        self.fine, self.feature_channels = fine, feature_channels
         half, c4, c8, c16, c32 = width // 2, width, 2 * width, 3 * width, 5 * width
         self.stem = nn.Sequential(ConvUnit(3, half, stride=2), ConvUnit(half, c4, stride=2), ResidualConv(c4))
         self.t1 = nn.Sequential(ConvUnit(c4, c8, stride=2), ResidualConv(c8))

@@ -14,6 +14,9 @@ from dedelayed_ros.models.sizes import FEATURE_CHANNELS
 HISTORY = 4
 """How many frames the model sees (K in the paper)."""
 
+PARTS = 2
+"""Parts of a cell, on each axis, that a fine model describes one by one."""
+
 _MULTIPLE = 64
 
 
@@ -43,6 +46,36 @@ class FrameEncoder(nn.Module):
         detail8 = self.detail8(s8)
         packed = torch.cat((context, F.pixel_unshuffle(detail4, 4), F.pixel_unshuffle(detail8, 2)), dim=1)
         return self.refine(self.pack(packed))
+
+
+class FineFrameEncoder(nn.Module):
+    """One frame as a map at stride 8, laid out as four parts of the cells at stride 16: [B, 3, H, W] -> [B, C, H/16,
+    W/16], C/4 channels a part as in ``pixel_unshuffle``.
+
+    What :class:`FrameEncoder` has to squeeze into one description of 16x16 pixels is here refined where it is seen.
+    """
+
+    def __init__(self, channels: int, *, context: int = 128, width: int = 96, blocks: int = 4) -> None:
+        super().__init__()
+        self.backbone = EfficientNetLite0()
+        c2, c4, c8, c16, c32 = self.backbone.channels
+        self.lateral32 = ConvUnit(c32, context, 1, activation=None)
+        self.lateral16 = ConvUnit(c16, context, 1, activation=None)
+        self.merge16 = ConvUnit(context, context)
+        self.detail2 = ConvUnit(c2, 16, stride=2)
+        self.detail4 = ConvUnit(c4 + 16, 32)
+        self.lateral8 = ConvUnit(c8 + 32 * 4, width, 1, activation=None)
+        self.context8 = ConvUnit(context, width, 1, activation=None)
+        self.merge8 = ConvUnit(width, width)
+        self.refine8 = nn.Sequential(*(ResidualConv(width) for _ in range(blocks)))
+        self.pack8 = ConvUnit(width, channels // PARTS**2, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        s2, s4, s8, s16, s32 = self.backbone(image)
+        context = self.merge16(self.lateral16(s16) + upsample(self.lateral32(s32), s16))
+        detail = F.pixel_unshuffle(self.detail4(torch.cat((s4, self.detail2(s2)), dim=1)), 2)
+        seen = self.lateral8(torch.cat((s8, detail), dim=1)) + upsample(self.context8(context), s8)
+        return F.pixel_unshuffle(self.pack8(self.refine8(self.merge8(seen))), PARTS)
 
 
 class TemporalBlock(nn.Module):
@@ -86,21 +119,33 @@ class RemoteModel(nn.Module):
         self,
         classes: int = 19,
         *,
-        channels: int = 128,
         temporal_channels: int = 64,
         feature_channels: int = FEATURE_CHANNELS,
         arrival: bool = False,
         parts: int = 1,
+        fine: bool = False,
     ) -> None:
         """``arrival``: whether it also knows to describe a moment after the newest frame, its answer's arrival.
 
         ``parts``: its features describe parts × parts pieces of a cell (1, 2 or 4), each by channels of its own, so
-        that they can be carried piece by piece.
+        that they can be carried piece by piece. ``fine``: so do the maps of its encoder, whose details are worked out
+        at stride 8; ``parts`` is 2 then.
+
+        Raises:
+            InputError: a fine model of other parts.
         """
         super().__init__()
-        self.parts = parts
-        self.encoder = FrameEncoder(channels)
-        self.image_head = SegmentationHead(channels, classes)
+        if fine and parts != PARTS:
+            raise InputError(
+                f'a fine remote model describes {PARTS} parts a cell, on each axis; {parts} were asked for'
+            )
+        self.parts, self.fine, self.feature_channels = parts, fine, feature_channels
+        channels = 256 if fine else 128
+        self._inner = PARTS if fine else 1  # parts that the last layers before the features see one by one
+        self.encoder: FineFrameEncoder | FrameEncoder = FineFrameEncoder(channels) if fine else FrameEncoder(channels)
+        self.image_head = (
+            SegmentationHead(channels, classes, 96, PARTS) if fine else SegmentationHead(channels, classes)
+        )
         self.age = ScalarEmbedding(temporal_channels)
         self.delay = ScalarEmbedding(temporal_channels)
         self.ahead = ScalarEmbedding(temporal_channels) if arrival else None
@@ -112,8 +157,9 @@ class RemoteModel(nn.Module):
         self.temporal = nn.ModuleList(TemporalBlock(temporal_channels, HISTORY) for _ in range(2))
         self.newest = ConvUnit(channels, channels, 1, activation=None)
         self.join = ConvUnit(HISTORY * temporal_channels, channels, 1, activation=None)
-        self.mix = nn.Sequential(ResidualConv(channels), ResidualConv(channels))
-        self.bottleneck = nn.Conv2d(channels, feature_channels, 1)
+        inner = channels // self._inner**2
+        self.mix = nn.Sequential(ResidualConv(inner), ResidualConv(inner))
+        self.bottleneck = nn.Conv2d(inner, feature_channels // self._inner**2, 1)
         self.feature_head = SegmentationHead(feature_channels, classes, 128 // parts, parts)
 
     def encode(self, image: Tensor) -> Tensor:
@@ -165,7 +211,7 @@ class RemoteModel(nn.Module):
         for block in self.temporal:
             x = block(x)
         x = self.newest(history[:, -1]) + self.join(x.reshape(batch, -1, h, w))
-        return self.bottleneck(self.mix(x))
+        return F.pixel_unshuffle(self.bottleneck(self.mix(F.pixel_shuffle(x, self._inner))), self._inner)
 
     def logits(self, features: Tensor) -> Tensor:
         """Segmentation by the cloud alone: features [B, F, h, w] -> float32 [B, classes, 4h, 4w]."""

@@ -46,7 +46,8 @@ class CodecTask:
         stage: CodecConfig,
     ) -> None:
         torch.manual_seed(stage.seed)
-        self.codec, self.rate = FeatureCodec(latents=stage.latents), LatentRate(stage.latents)
+        self.codec = FeatureCodec(feature_channels=remote.feature_channels, latents=stage.latents)
+        self.rate = LatentRate(stage.latents)
         self._weight = _Weight(stage.first_weight)
         # The weight is checkpointed too: a stopped run goes on with the one that it had found.
         self.model: nn.Module = nn.ModuleDict({'codec': self.codec, 'rate': self.rate, 'weight': self._weight})

@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 
 from dedelayed_ros.errors import InputError
+from dedelayed_ros.models.sizes import FEATURE_CHANNELS
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,13 @@ class StageConfig:
 @dataclass(frozen=True)
 class RemoteConfig(StageConfig):
     """The remote model's single-frame stage; ``through_features``: share of the steps that also train the way through
-    the features, which costs as much again as the encoder and its image head.
+    the features, which costs as much again as the encoder and its image head. ``fine``: the model becomes a fine one
+    with ``feature_channels``; what of the base has no place in it is learned anew.
     """
 
     through_features: float = 1.0
+    fine: bool = False
+    feature_channels: int = FEATURE_CHANNELS
 
 
 @dataclass(frozen=True)
@@ -191,7 +195,19 @@ STREET_V3 = dataclasses.replace(
     carry_split=None,
 )
 
-RECIPES = {config.name: config for config in (STREET_V1, STREET_V2, STREET_V3)}
+STREET_V4 = dataclasses.replace(
+    STREET_V3,
+    name='street-v4',
+    stills=dataclasses.replace(STREET_V3.stills, seeds=640),
+    remote=dataclasses.replace(
+        STREET_V3.remote, steps=2500, batch=4, rate=2e-3, seed=4, fine=True, feature_channels=64, through_features=0.2
+    ),
+    joint=dataclasses.replace(STREET_V3.joint, steps=1500, seed=4, stills=360),
+    codec=CodecConfig(steps=1000, batch=12, rate=2e-3, crop=(320, 640), ema=0.99, latents=16, bits=37.0),
+    base='street-v3',
+)
+
+RECIPES = {config.name: config for config in (STREET_V1, STREET_V2, STREET_V3, STREET_V4)}
 
 
 def recipe(name: str) -> TrainConfig:

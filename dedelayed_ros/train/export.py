@@ -80,13 +80,15 @@ def export_pair(
     ``staleness_s`` and ``measured``.
     """
     writer = EntryWriter(folder, name)
-    writer.add('local', local, {'fine': 1} if local.fine else {})
-    settings = {'arrival': int(remote.ahead is not None)}
-    writer.add('remote', remote, settings | ({'parts': remote.parts} if remote.parts > 1 else {}))
-    channels = FEATURE_CHANNELS
+    channels = remote.feature_channels
+    width = {'feature_channels': channels} if channels != FEATURE_CHANNELS else {}
+    writer.add('local', local, width | ({'fine': 1} if local.fine else {}))
+    settings = width | {'arrival': int(remote.ahead is not None)}
+    settings |= {'parts': remote.parts} if remote.parts > 1 else {}
+    writer.add('remote', remote, settings | ({'fine': 1} if remote.fine else {}))
     if codec is not None:
         channels = codec[0].latents
-        writer.add('codec', codec[0], {'latents': channels})
+        writer.add('codec', codec[0], width | {'latents': channels})
         writer.add_codes(codec[1])
     return writer.write({'link_channels': channels, 'history': HISTORY, 'coordinates': 'seen', 'reduce': 2, **card})
 

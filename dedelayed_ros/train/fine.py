@@ -1,24 +1,22 @@
-"""What the single-frame models become before a joint stage of a fine pair."""
+"""How models become fine ones."""
 
 from __future__ import annotations
 
-import torch
-
 from dedelayed_ros.models.local import LocalModel
-from dedelayed_ros.models.remote import RemoteModel
+from dedelayed_ros.models.remote import PARTS, RemoteModel
 from dedelayed_ros.train.pretrain import remote_for_training
 
 
-def refined(coarse: LocalModel) -> LocalModel:
+def refined(coarse: LocalModel, feature_channels: int) -> LocalModel:
     """A fine local model that begins as ``coarse``: four equal logits where it had one, and fusion from nothing. One
-    that is fine already stays as it is.
+    that is fine already and takes as many ``feature_channels`` stays as it is.
     """
-    if coarse.fine:
+    if coarse.fine and coarse.feature_channels == feature_channels:
         return coarse
-    fine = LocalModel(fine=True)
-    state = coarse.state_dict()
-    state['head.weight'] = state['head.weight'].transpose(0, 1).repeat(1, 1, 2, 2)
-    state['fusion.expand.weight'] = torch.zeros_like(state['fusion.expand.weight'])
+    fine = LocalModel(fine=True, feature_channels=feature_channels)
+    state = {name: value for name, value in coarse.state_dict().items() if not name.endswith('.expand.weight')}
+    if not coarse.fine:
+        state['head.weight'] = state['head.weight'].transpose(0, 1).repeat(1, 1, 2, 2)
     fine.load_state_dict(fine.state_dict() | state)
     return fine
 
@@ -27,10 +25,26 @@ def divided(whole: RemoteModel, parts: int) -> RemoteModel:
     """``whole`` with features that describe parts × parts pieces of a cell; what makes and reads them begins anew. One
     that does so already stays as it is.
     """
-    if whole.parts == parts:
-        return whole
-    model = remote_for_training(parts)
+    return whole if whole.parts == parts else _grown(whole, remote_for_training(parts=parts))
+
+
+def refined_remote(coarse: RemoteModel, feature_channels: int) -> RemoteModel:
+    """A fine remote model that has from ``coarse`` what fits into it: the backbone and its context above all. One that
+    is fine already stays as it is.
+    """
+    if coarse.fine:
+        return coarse
+    return _grown(coarse, remote_for_training(parts=PARTS, fine=True, feature_channels=feature_channels))
+
+
+def _grown(old: RemoteModel, new: RemoteModel) -> RemoteModel:
+    """``new`` with what ``old`` has of the same name and shape, but for what makes and reads the features."""
     anew = ('bottleneck.', 'feature_head.')
-    state = {name: value for name, value in whole.state_dict().items() if not name.startswith(anew)}
-    model.load_state_dict(model.state_dict() | state)
-    return model
+    state = new.state_dict()
+    kept = {
+        name: value
+        for name, value in old.state_dict().items()
+        if name in state and value.shape == state[name].shape and not name.startswith(anew)
+    }
+    new.load_state_dict(state | kept)
+    return new

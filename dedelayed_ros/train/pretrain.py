@@ -15,7 +15,8 @@ from dedelayed_ros.models import zoo
 from dedelayed_ros.models.blocks import channels_last, fold_batchnorm
 from dedelayed_ros.models.efficientnet import MobileBlock, from_classifier
 from dedelayed_ros.models.local import LocalModel
-from dedelayed_ros.models.remote import RemoteModel
+from dedelayed_ros.models.remote import PARTS, RemoteModel
+from dedelayed_ros.models.sizes import FEATURE_CHANNELS
 from dedelayed_ros.train.augment import crop_pair, photometric
 from dedelayed_ros.train.config import RemoteConfig, StageConfig
 from dedelayed_ros.train.depthwise import FrozenDepthwiseConv
@@ -145,16 +146,16 @@ def new_local(seed: int) -> LocalModel:
     return LocalModel()
 
 
-def remote_for_training(parts: int = 1) -> RemoteModel:
+def remote_for_training(*, parts: int = 1, fine: bool = False, feature_channels: int = FEATURE_CHANNELS) -> RemoteModel:
     """A remote model in the form that the stages train: backbone folded and frozen in part."""
-    model = RemoteModel(arrival=True, parts=parts)
+    model = RemoteModel(arrival=True, parts=parts, fine=fine, feature_channels=feature_channels)
     fold_backbone(model)
     return channels_last(model)
 
 
 def unfolded_local(state: dict[str, Tensor]) -> LocalModel:
     """The local model that a stage left, in the form that the stages train."""
-    model = LocalModel(fine='fusion4.expand.weight' in state)
+    model = LocalModel(fine='fusion4.expand.weight' in state, feature_channels=state['fusion.expand.weight'].shape[1])
     model.load_state_dict(state)
     return model
 
@@ -162,7 +163,12 @@ def unfolded_local(state: dict[str, Tensor]) -> LocalModel:
 def unfolded_remote(state: dict[str, Tensor]) -> RemoteModel:
     """The remote model that a stage left, in the form that the stages train."""
     channels, read = state['bottleneck.weight'].shape[0], state['feature_head.conv.conv.weight'].shape[1]
-    model = remote_for_training(math.isqrt(channels // read))
+    fine = 'encoder.merge8.conv.weight' in state
+    model = remote_for_training(
+        parts=PARTS if fine else math.isqrt(channels // read),
+        fine=fine,
+        feature_channels=channels * PARTS**2 if fine else channels,
+    )
     model.load_state_dict(state)
     return model
 
@@ -182,7 +188,7 @@ def local_from(base: str, clips: Sequence[Clip], stage: StageConfig) -> LocalMod
     size = (stage.crop[0] // 2, stage.crop[1] // 2)
     run = (folded(images) for images in _pictures(SingleFrames(clips, stage, size, decoded=False), stage.seed))
     # The fusion's norm-free weights come along; features would only be seen from the joint stage on.
-    return restore(LocalModel(fine=folded.fine), folded, run)
+    return restore(LocalModel(fine=folded.fine, feature_channels=folded.feature_channels), folded, run)
 
 
 def remote_from(base: str, clips: Sequence[Clip], stage: RemoteConfig) -> RemoteModel:
@@ -194,7 +200,8 @@ def remote_from(base: str, clips: Sequence[Clip], stage: RemoteConfig) -> Remote
             encoded = folded.encode(images)
             yield folded.image_logits(encoded), folded.logits(folded.predict_still(encoded))
 
-    return restore(remote_for_training(folded.parts), folded, run())
+    model = remote_for_training(parts=folded.parts, fine=folded.fine, feature_channels=folded.feature_channels)
+    return restore(model, folded, run())
 
 
 def _pictures(frames: SingleFrames, seed: int) -> Iterator[Tensor]:

@@ -24,7 +24,7 @@ from dedelayed_ros.train.codec import CodecTask
 from dedelayed_ros.train.config import CodecConfig, StageConfig, TrainConfig
 from dedelayed_ros.train.curves import plot
 from dedelayed_ros.train.export import export_conv, export_pair
-from dedelayed_ros.train.fine import divided, refined
+from dedelayed_ros.train.fine import divided, refined, refined_remote
 from dedelayed_ros.train.footage import Clip
 from dedelayed_ros.train.joint import JointTask, encode_clips
 from dedelayed_ros.train.loop import fit
@@ -70,6 +70,9 @@ class Workshop:
         model = (
             remote_from_imagenet(stage.seed, imagenet_weights()) if base is None else remote_from(base, clips, stage)
         )
+        if stage.fine:
+            torch.manual_seed(stage.seed)
+            model = channels_last(refined_remote(model, stage.feature_channels))
         self._fit(RemoteTask(model, clips, stage, self._weights(clips, stage)), stage, 'remote')
 
     def conv(self) -> None:
@@ -86,7 +89,7 @@ class Workshop:
         stage = dataclasses.replace(stage, batch=2 * stage.batch)  # the joint stage fuses as many as it sees alone
         model = self._unfolded_local('local')
         if self.config.joint.fine:
-            model = refined(model)
+            model = refined(model, self.config.remote.feature_channels)
         self._fit(LocalTask(model, clips, stage, self._weights(clips, stage)), stage, 'alone')
 
     def gate(self) -> dict[str, float]:
@@ -114,7 +117,8 @@ class Workshop:
         local, remote = self._unfolded_local('local'), unfolded_remote(self._trained('remote'))
         if stage.fine:
             torch.manual_seed(stage.seed)
-            local, remote = refined(local), channels_last(divided(remote, stage.split))
+            local = refined(local, remote.feature_channels)
+            remote = channels_last(divided(remote, stage.split))
         clips = footage.available(self.cache, self.config.clips)
         stills = footage.available(self.cache, self.config.stills)[: stage.stills]
         key = self.config.fingerprint('remote')
@@ -187,7 +191,7 @@ class Workshop:
     def _trained_codec(self) -> tuple[FeatureCodec, np.ndarray]:
         stage = self.config.codec
         assert stage is not None
-        codec = FeatureCodec(latents=stage.latents)
+        codec = FeatureCodec(feature_channels=self.config.remote.feature_channels, latents=stage.latents)
         nn.ModuleDict({'codec': codec}).load_state_dict(
             {name: value for name, value in self._trained('codec').items() if name.startswith('codec.')}
         )

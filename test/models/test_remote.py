@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn.functional import pixel_shuffle
 
 from dedelayed_ros.errors import InputError, WeightsError
 from dedelayed_ros.models import RemoteModel, model_sizes
@@ -24,6 +25,27 @@ def test_shapes_follow_the_camera(model: RemoteModel, camera: tuple[int, int]) -
         logits, image_logits = model.logits(features), model.image_logits(encoded)
     assert features.shape == (1, *sizes.features)
     assert logits.shape == image_logits.shape == (1, 19, sizes.remote[0] // 4, sizes.remote[1] // 4)
+
+
+def test_a_fine_model_describes_each_part_of_a_cell_by_itself() -> None:
+    torch.manual_seed(0)
+    model = fold_batchnorm(RemoteModel(parts=2, fine=True, feature_channels=48)).eval()
+    with torch.inference_mode():
+        encoded = model.encode(torch.rand(1, 3, 128, 192))
+        assert encoded.shape == (1, 256, 8, 12)
+        features = model.predict_still(encoded)
+        assert features.shape == (1, 48, 8, 12)
+        assert model.image_logits(encoded).shape == model.logits(features).shape == (1, 19, 32, 48)
+        other = encoded.clone()
+        other[:, 3::4, 4, 6] += 1.0
+        changed = (pixel_shuffle(model.predict_still(other), 2) != pixel_shuffle(features, 2)).any(1)[0]
+    assert changed[9, 13]
+    rows, columns = changed.nonzero().unbind(1)
+    # Two 3x3 convolutions on cells, two on parts.
+    assert (int(rows.min()), int(rows.max())) == (2 * 2 - 2, 2 * 6 + 1 + 2)
+    assert (int(columns.min()), int(columns.max())) == (2 * 4 - 2, 2 * 8 + 1 + 2)
+    with pytest.raises(InputError, match='2 parts a cell, on each axis; 1 were asked for'):
+        RemoteModel(fine=True)
 
 
 def test_features_depend_on_delay_ages_and_every_frame_of_the_history(model: RemoteModel) -> None:

@@ -16,6 +16,7 @@ from dedelayed_ros.frames import MotionField
 from dedelayed_ros.greeting import feature_format
 from dedelayed_ros.models import zoo
 from dedelayed_ros.models.blocks import fold_batchnorm
+from dedelayed_ros.models.codec import FeatureCodec
 from dedelayed_ros.models.efficientnet import EfficientNetLite0
 from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.models.remote import RemoteModel
@@ -30,11 +31,20 @@ from dedelayed_ros.train.config import (
     TrainConfig,
     recipe,
 )
-from dedelayed_ros.train.fine import divided, refined
+from dedelayed_ros.train.export import export_pair
+from dedelayed_ros.train.fine import divided, refined, refined_remote
 from dedelayed_ros.train.footage import Clip, available, class_shares, prepare
 from dedelayed_ros.train.joint import JointTask, encode_clips
 from dedelayed_ros.train.loop import fit
-from dedelayed_ros.train.pretrain import LocalTask, fold_backbone, local_from, new_local, remote_from
+from dedelayed_ros.train.pretrain import (
+    LocalTask,
+    fold_backbone,
+    local_from,
+    new_local,
+    remote_for_training,
+    remote_from,
+    unfolded_remote,
+)
 from dedelayed_ros.train.stages import Workshop
 
 SIZE = (64, 128)
@@ -169,16 +179,52 @@ def test_a_fine_pair_begins_as_the_coarse_one() -> None:
     torch.manual_seed(0)
     coarse, picture = LocalModel().eval(), torch.rand(1, 3, 64, 96)
     torch.nn.init.normal_(coarse.fusion.expand.weight)
-    fine = refined(coarse).eval()
+    fine = refined(coarse, 48).eval()
     expected = coarse(picture).repeat_interleave(2, -1).repeat_interleave(2, -2)
-    assert torch.allclose(fine(picture, torch.randn(1, 32, 8, 12)), expected, atol=1e-5)
-    assert refined(fine) is fine
+    assert torch.allclose(fine(picture, torch.randn(1, 48, 8, 12)), expected, atol=1e-5)
+    assert refined(fine, 48) is fine
+    assert refined(fine, 32).feature_channels == 32
     whole = RemoteModel(arrival=True)
     fold_backbone(whole)
     parted = divided(whole, 2)
     assert parted.parts == 2
     assert torch.equal(parted.mix[0].unit.conv.weight, whole.mix[0].unit.conv.weight)
     assert divided(parted, 2) is parted
+    finer = refined_remote(whole, 48)
+    assert torch.equal(finer.encoder.merge16.conv.weight, whole.encoder.merge16.conv.weight)
+    assert (finer.fine, finer.parts, finer.feature_channels) == (True, 2, 48)
+    assert refined_remote(finer, 48) is divided(finer, 2) is finer
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [{}, {'parts': 2}, {'parts': 2, 'feature_channels': 64}, {'parts': 2, 'fine': True, 'feature_channels': 48}],
+)
+def test_a_stage_s_remote_model_is_known_by_its_weights(settings: dict) -> None:
+    model = remote_for_training(**settings)
+    again = unfolded_remote(model.state_dict())
+    assert (again.parts, again.fine, again.feature_channels) == (model.parts, model.fine, model.feature_channels)
+
+
+@pytest.mark.parametrize('channels', [32, 48])
+def test_a_fine_pair_is_loaded_as_it_was_exported(channels: int, tmp_path: Path) -> None:
+    local = LocalModel(fine=True, feature_channels=channels).eval()
+    remote = RemoteModel(arrival=True, parts=2, fine=True, feature_channels=channels).eval()
+    codec = FeatureCodec(feature_channels=channels, latents=3), np.zeros((3, 3, 63), np.uint8)
+    path = str(
+        export_pair(tmp_path, 'pair', local, remote, codec, {'carry_split': 2, 'staleness_s': 1.0, 'measured': {}})
+    )
+    picture = torch.rand(1, 3, 64, 128)
+    with torch.inference_mode():
+        features = remote.predict_still(remote.encode(picture))
+        seen = zoo.load_remote(path)
+        again = seen.predict_still(seen.encode(picture))
+        assert again.shape == (1, channels, 4, 8)
+        assert torch.allclose(again, features, atol=2e-2 * float(features.abs().max()))
+        assert zoo.load_codec(path)(again).shape == again.shape
+        half = torch.rand(1, 3, 32, 64)
+        assert torch.allclose(zoo.load_local(path)(half, again), local(half, again), atol=2e-2)
+    assert zoo.entry(path).link_channels == 3
 
 
 def test_joint_training_reaches_every_part_but_the_encoder(tiny_cache: Path, tmp_path: Path) -> None:
@@ -188,7 +234,7 @@ def test_joint_training_reaches_every_part_but_the_encoder(tiny_cache: Path, tmp
     remote.eval()
     maps = encode_clips(remote, clips, tmp_path, 'key', Silent())
     assert maps[0].shape == (12, 128, 4, 8)
-    local, remote = refined(LocalModel()), divided(remote, 2)
+    local, remote = refined(LocalModel(), 32), divided(remote, 2)
     remote.eval()
     task = JointTask(local, remote, (clips, maps), (clips, maps), clips, CONFIG.joint, torch.ones(19))
     losses = task.losses(np.random.default_rng(3))
