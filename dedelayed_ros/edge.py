@@ -103,12 +103,11 @@ class EdgePipeline:
         self.entry = zoo.entry(settings.model)
         if settings.mode == 'fused' and 'remote' not in self.entry.files:
             raise InputError(f"model {settings.model!r} has no part in the cloud to be fused with; use mode 'local'")
-        self._sizes = model_sizes(size)
         self._input_size = self.entry.input_size(size)
         self._runner = LocalRunner(
             settings.model,
             self._input_size,
-            features=self._sizes.features if settings.mode == 'fused' else None,
+            fused=settings.mode == 'fused',
             dtype=resolve_dtype('float32' if (settings.device, settings.dtype) == ('cuda', 'auto') else settings.dtype),
             reuse=settings.reuse,
             threads=settings.threads,
@@ -118,7 +117,7 @@ class EdgePipeline:
         codec = zoo.load_codec(settings.model)
         self.staleness_s = self.entry.staleness_s if settings.staleness_s is None else settings.staleness_s
         self._carrier = FeatureCarrier(
-            self._sizes.features[-2:],
+            model_sizes(size).grid,
             channels=self.entry.link_channels,
             split=self.entry.carry_split,
             staleness_s=self.staleness_s,

@@ -26,7 +26,7 @@ def greeting(model: str, size: tuple[int, int], rate: float) -> Hello:
 
 def link_shape(entry: zoo.ZooEntry, sizes: ModelSizes) -> tuple[int, int, int]:
     """(C, h, w) of what comes down: latents where the model has a codec, and else features."""
-    return (entry.link_channels, *sizes.features[1:])
+    return (entry.link_channels, *sizes.grid)
 
 
 def feature_format(model: str) -> FeatureFormat:

@@ -18,6 +18,7 @@ from torch import Tensor
 from dedelayed_ros import sparse
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.models import zoo
+from dedelayed_ros.models.sizes import FEATURE_STRIDE
 
 if TYPE_CHECKING:
     from dedelayed_ros.frames import MotionField
@@ -80,13 +81,13 @@ class LocalRunner:
         model: str,
         size: tuple[int, int],
         *,
-        features: tuple[int, int, int] | None,
+        fused: bool,
         dtype: torch.dtype,
         reuse: Reuse,
         threads: int,
         device: Device = 'cpu',
     ) -> None:
-        """``size`` (H, W) of the input; ``features`` (C, h, w) that may come with it, or None.
+        """``size`` (H, W) of the input; ``fused``: remote features may come with it.
 
         Raises:
             InputError: another ``reuse``, a calibration that cannot be used, or ``device`` 'cuda' where there is none.
@@ -108,9 +109,10 @@ class LocalRunner:
         self._last: int | None = None  # number of the stream that had the last frame
         self._motion: MotionField | None = None  # from that frame to the newest one; None: the same frame
         self._broken = False  # whether that motion is unknown
-        if features is not None:
-            self._blank = torch.zeros(1, *features)
-        self._with_features = features is not None
+        if fused:
+            grid = (side // FEATURE_STRIDE for side in size)
+            self._blank = torch.zeros(1, self._model.feature_channels, *grid)
+        self._with_features = fused
         if reuse != 'off':
             self._compile(model, threads)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dedelayed_ros.errors import InputError
 
 FEATURE_CHANNELS = 32
-"""Channels of the remote features on the link."""
+"""Channels of the remote features, unless a pair has been trained for another number."""
 
 FEATURE_STRIDE = 8
 """Pixels of the local input that a cell of the features covers, on each axis."""
@@ -19,11 +19,11 @@ _SMALLEST = 128
 
 @dataclass(frozen=True)
 class ModelSizes:
-    """``local`` and ``remote`` inputs as (H, W) pixels, ``features`` as (C, h, w)."""
+    """``local`` and ``remote`` inputs as (H, W) pixels, and the (h, w) cells of the features' ``grid``."""
 
     local: tuple[int, int]
     remote: tuple[int, int]
-    features: tuple[int, int, int]
+    grid: tuple[int, int]
 
 
 def model_sizes(camera_size: tuple[int, int], pixels: int = 458_752) -> ModelSizes:
@@ -43,5 +43,4 @@ def model_sizes(camera_size: tuple[int, int], pixels: int = 458_752) -> ModelSiz
         max(_SMALLEST, math.floor(side * scale / _MULTIPLE + 0.5) * _MULTIPLE) for side in (height, width)
     )
     local = (remote_h // 2, remote_w // 2)
-    features = (FEATURE_CHANNELS, local[0] // FEATURE_STRIDE, local[1] // FEATURE_STRIDE)
-    return ModelSizes(local, (remote_h, remote_w), features)
+    return ModelSizes(local, (remote_h, remote_w), (local[0] // FEATURE_STRIDE, local[1] // FEATURE_STRIDE))

@@ -181,7 +181,7 @@ def test_the_pipeline_says_why_it_cannot_run(monkeypatch):
 def test_the_pipeline_on_a_gpu(monkeypatch, folder):
     """The robot's model through the driver: the CPU engine's logits."""
     size = (64, 96)
-    options = {'features': None, 'dtype': torch.float32, 'reuse': 'exact', 'threads': 1}
+    options = {'fused': False, 'dtype': torch.float32, 'reuse': 'exact', 'threads': 1}
     with pytest.raises(InputError, match="device 'cuda' runs the sparse engine"):
         LocalRunner(zoo.DEFAULT, size, device='cuda', **{**options, 'reuse': 'off'})
     monkeypatch.setattr(pycuda_device, 'open_device', lambda: PyCudaDevice(FakeDriver(), 0, Path(folder)))

@@ -64,7 +64,7 @@ def test_shapes_follow_the_camera(camera: tuple[int, int]) -> None:
     sizes = model_sizes(camera)
     model = fold_batchnorm(trained_looking()).to(torch.bfloat16)
     with torch.inference_mode():
-        logits = model(torch.rand(1, 3, *sizes.local), torch.randn(1, *sizes.features), torch.zeros(1))
+        logits = model(torch.rand(1, 3, *sizes.local), torch.randn(1, 32, *sizes.grid), torch.zeros(1))
         fine = fold_batchnorm(LocalModel(fine=True)).eval()(torch.rand(1, 3, *sizes.local))
     assert logits.shape == (1, 19, sizes.local[0] // 4, sizes.local[1] // 4)
     assert fine.shape == (1, 19, sizes.local[0] // 2, sizes.local[1] // 2)

@@ -23,7 +23,7 @@ def test_shapes_follow_the_camera(model: RemoteModel, camera: tuple[int, int]) -
         encoded = model.encode(torch.rand(1, 3, *sizes.remote))
         features = model.predict(encoded[:, None].repeat(1, 4, 1, 1, 1), torch.zeros(1, 4), torch.tensor([80.0]))
         logits, image_logits = model.logits(features), model.image_logits(encoded)
-    assert features.shape == (1, *sizes.features)
+    assert features.shape == (1, 32, *sizes.grid)
     assert logits.shape == image_logits.shape == (1, 19, sizes.remote[0] // 4, sizes.remote[1] // 4)
 
 

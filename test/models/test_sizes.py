@@ -25,7 +25,7 @@ def test_sizes_of_common_and_odd_cameras(camera: tuple[int, int], remote: tuple[
     sizes = model_sizes(camera)
     assert sizes.remote == remote
     assert sizes.local == (remote[0] // 2, remote[1] // 2)
-    assert sizes.features == (32, remote[0] // 16, remote[1] // 16)
+    assert sizes.grid == (remote[0] // 16, remote[1] // 16)
 
 
 @given(st.integers(1, 4000), st.integers(1, 4000))
