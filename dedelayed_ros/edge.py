@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from dedelayed_ros import masks
+from dedelayed_ros import masks, scene_cut
 from dedelayed_ros.carry import FeatureCarrier
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import resize
@@ -21,12 +21,11 @@ from dedelayed_ros.models import model_sizes, zoo
 from dedelayed_ros.models.dtypes import resolve_dtype
 from dedelayed_ros.provenance import Provenance
 from dedelayed_ros.reuse import Device, LocalRunner, Reuse
+from dedelayed_ros.scene_cut import SceneCuts
 
 if TYPE_CHECKING:
     from dedelayed_ros.frames import MotionField
     from dedelayed_ros.link import FeatureRecord
-
-_THUMBNAIL = (18, 32)  # (H, W) of the picture that key frames are compared by
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,8 @@ class EdgeSettings:
     dtype: Literal['auto', 'float32', 'bfloat16'] = 'auto'
     reuse: Reuse = 'exact'
     device: Device = 'cpu'
-    scene_cut_ratio: float = 0.45
-    scene_cut_level: float = 40.0
+    scene_cut_ratio: float = scene_cut.RATIO
+    scene_cut_level: float = scene_cut.LEVEL
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class EdgePipeline:
             decode=None if codec is None else torch.inference_mode()(codec.decode),
         )
         self._lock = threading.Lock()
-        self._thumbnail: np.ndarray | None = None
+        self._cuts = SceneCuts(ratio=settings.scene_cut_ratio, level=settings.scene_cut_level)
         self._previous: int | None = None
 
     def offer_features(self, record: FeatureRecord) -> None:
@@ -149,7 +148,8 @@ class EdgePipeline:
         with self._lock:
             self._carrier.reset()
         self._runner.reset()
-        self._thumbnail = self._previous = None
+        self._cuts.reset()
+        self._previous = None
 
     def skip(self, *, stamp_ns: int, sequence: int, motion: MotionField | None) -> None:
         """A picture of the stream that no mask is wanted for: only its motion counts."""
@@ -192,10 +192,10 @@ class EdgePipeline:
 
         with _timed(stages, 'resize'):
             small = resize(image, self._input_size)
-            scene_cut = self._is_scene_cut(small, intra_ratio, keyframe)
+            cut = self._cuts.is_cut(small, intra_ratio, keyframe)
         with _timed(stages, 'carry'), self._lock:
             self._carrier.advance(sequence, stamp_ns, motion)
-            if scene_cut:
+            if cut:
                 self._carrier.cut()
             carried = self._carrier.current() if self.settings.mode == 'fused' else None
         with _timed(stages, 'model'):
@@ -205,7 +205,7 @@ class EdgePipeline:
                 small,
                 None if carried is None else carried.features,
                 0.0 if carried is None else carried.age_ms,
-                None if scene_cut else motion,
+                None if cut else motion,
             )
         with _timed(stages, 'mask'):
             out_size = self.size if self.settings.mask_size == 'camera' else self._input_size
@@ -229,20 +229,10 @@ class EdgePipeline:
             recompute_ratio=1.0 if stats is None else stats.recompute_ratio,
             stages_ms=stages,
             latency_ms=sum(stages.values()),
-            scene_cut=scene_cut,
+            scene_cut=cut,
             degraded=tuple(degraded),
         )
         return EdgeResult(mask, confidence, provenance)
-
-    def _is_scene_cut(self, small: np.ndarray, intra_ratio: float, keyframe: bool) -> bool:
-        """Whether nothing of the picture before is left in this one. ``small``: uint8 [h, w, 3]."""
-        thumbnail = resize(small, _THUMBNAIL).mean(axis=2)
-        before, self._thumbnail = self._thumbnail, thumbnail
-        if before is None:
-            return False
-        if keyframe and intra_ratio >= 1:
-            return float(np.abs(thumbnail - before).mean()) >= self.settings.scene_cut_level
-        return intra_ratio >= self.settings.scene_cut_ratio
 
 
 def _render_on_gpu(palette: np.ndarray) -> Callable[[torch.Tensor, tuple[int, int]], tuple[np.ndarray, np.ndarray]]:

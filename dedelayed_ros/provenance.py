@@ -22,7 +22,8 @@ class Provenance:
     is the first to use, zero when no new answer came. Ratios are 0–1: ``recompute_ratio`` of input positions,
     ``compute_ratio`` of multiply-accumulates. ``latency_ms`` runs from the capture stamp to the end of the pipeline;
     whoever publishes the mask sets it to publication − stamp. ``degraded`` says in words what this mask had to do
-    without. ``decision``: why it was computed where it was, in words, where there was a choice.
+    without. Where there was a choice, ``choice`` is what the dispatcher preferred ('cloud', 'edge', 'fused', 'local'),
+    ``decision`` why, in words, and ``inputs`` the figures that it was made of.
     """
 
     sequence: int
@@ -38,4 +39,6 @@ class Provenance:
     latency_ms: float = 0.0
     scene_cut: bool = False
     degraded: tuple[str, ...] = ()
+    choice: str = ''
     decision: str = ''
+    inputs: dict[str, float] = field(default_factory=dict)

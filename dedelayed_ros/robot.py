@@ -10,23 +10,24 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dedelayed_ros.edge import EdgePipeline, EdgeResult, EdgeSettings
 from dedelayed_ros.frames import EncoderSettings, H264Encoder
 from dedelayed_ros.greeting import feature_format, greeting
 from dedelayed_ros.link import CloudClient, FeatureRecord, LinkSettings, LinkStatus
+from dedelayed_ros.offload.auto import AutoPipeline
 from dedelayed_ros.offload.pipeline import OffloadPipeline, OffloadSettings
 
 if TYPE_CHECKING:
-    from dedelayed_ros.frames import Frame
+    from dedelayed_ros.frames import EncodedPicture, Frame
 
 
 @dataclass(frozen=True)
 class RobotSettings:
     """``cloud``: endpoint of a `dedelayed cloud`, as tcp/host:port, or None; ``bitrate_kbps`` of the uplink.
 
-    ``offload``: run in offload mode, and ``edge`` is not used; then the encoder's bits stay on the robot.
+    ``offload``: run in offload mode, and ``edge`` is not used; with ``auto`` in mode 'auto', where both are.
     """
 
     edge: EdgeSettings = field(default_factory=EdgeSettings)
@@ -34,10 +35,21 @@ class RobotSettings:
     bitrate_kbps: float = 4000.0
     encoder: str = 'libx264'
     offload: OffloadSettings | None = None
+    auto: bool = False
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """A picture of the camera's stream; ``reference``: the one that it predicts from, None: the one before."""
+
+    sequence: int
+    reference: int | None
+    stamp_ns: int
+    picture: EncodedPicture
 
 
 class Robot:
-    """One camera's robot side. :meth:`see` belongs to one thread.
+    """One camera's robot side. :meth:`see` belongs to one thread; or :meth:`take` to one, what it returns to another.
 
     ``size`` (H, W) pixels and ``rate`` (frames a second) of the camera. ``on_status`` is told, from a thread of the
     link, when the cloud comes or goes; an unreachable cloud is never an error here.
@@ -54,25 +66,32 @@ class Robot:
         on_status: Callable[[LinkStatus], None] = lambda status: None,
     ) -> None:
         link = None if settings.cloud is None else LinkSettings(endpoint=settings.cloud)
-        self._offload: OffloadPipeline | None = None
+        self._keyframe_wanted = threading.Event()
+        self._offload: OffloadPipeline | AutoPipeline | None = None
         self._edge: EdgePipeline | None = None
-        if settings.offload is not None:
-            self._offload = OffloadPipeline(settings.offload, size, rate, link, on_status)
+        ask = self._keyframe_wanted.set
+        if settings.offload is not None and settings.auto:
+            self._offload = AutoPipeline(
+                settings.offload, settings.edge, size, rate, link, on_status, request_keyframe=ask
+            )
+            self._edge = self._offload.local
+        elif settings.offload is not None:
+            self._offload = OffloadPipeline(settings.offload, size, rate, link, on_status, request_keyframe=ask)
         else:
             self._edge = EdgePipeline(settings.edge, size)
         self._encoder = H264Encoder(
             EncoderSettings(size=size, rate=rate, encoder=settings.encoder, bitrate_kbps=settings.bitrate_kbps)
         )
-        self._keyframe_wanted = threading.Event()
         self._lock = threading.Lock()
         self._bytes = (0, 0)
+        self._waits = False
         self._client: CloudClient | None = None
         if link is not None and self._edge is not None and settings.edge.mode != 'local':
             self._client = CloudClient(
                 link,
                 greeting(settings.edge.model, size, rate),
                 self._on_features,
-                on_status,
+                on_status if self._offload is None else lambda status: None,
                 self._keyframe_wanted.set,
                 feature_format=feature_format(settings.edge.model),
             )
@@ -93,6 +112,15 @@ class Robot:
 
     def see(self, frame: Frame) -> EdgeResult:
         """Segment a frame, uint8 [H, W, 3] of the camera's size; its provenance has the time of encoding too."""
+        return self.take(frame)()
+
+    @property
+    def waits(self) -> bool:
+        """Whether the frame that was taken last waits for the cloud, so that others can be taken meanwhile."""
+        return self._waits
+
+    def take(self, frame: Frame) -> Callable[[], EdgeResult]:
+        """Encode a frame, and send it where it goes; what is returned finishes it, and is called in the same order."""
         start = time.perf_counter()
         picture = frame.picture
         if picture is None:
@@ -102,22 +130,34 @@ class Robot:
         encoding_ms = (time.perf_counter() - start) * 1e3
         if self._client is not None:
             self._client.submit(picture, frame.sequence, frame.stamp_ns)
-        pipeline = self._offload or self._edge
-        assert pipeline is not None
-        result = pipeline.step(
-            frame.image,
-            stamp_ns=frame.stamp_ns,
-            sequence=frame.sequence,
-            motion=picture.motion,
-            intra_ratio=picture.intra_ratio,
-            keyframe=picture.keyframe,
-        )
-        if self._offload is not None:
+        told: dict[str, Any] = {
+            'stamp_ns': frame.stamp_ns,
+            'sequence': frame.sequence,
+            'motion': picture.motion,
+            'intra_ratio': picture.intra_ratio,
+            'keyframe': picture.keyframe,
+        }
+        offload, edge = self._offload, self._edge
+        if offload is None:
+            assert edge is not None
+            return lambda: self._finished(edge.step(frame.image, **told), encoding_ms)
+        coded = _Coded(frame.sequence, None, frame.stamp_ns, picture)
+        if isinstance(offload, AutoPipeline):
+            auto, auto_taken = offload, offload.take(frame.image, **told, coded=coded)
+            self._waits = auto_taken.asked
+            return lambda: self._finished(auto.finish(auto_taken), encoding_ms)
+        plain, taken = offload, offload.take(frame.image, **told, coded=coded)
+        self._waits = taken.asked
+        return lambda: self._finished(plain.finish(taken), encoding_ms)
+
+    def _finished(self, result: EdgeResult, encoding_ms: float) -> EdgeResult:
+        provenance = result.provenance
+        if provenance.source == 'cloud':
             with self._lock:
-                up, down = result.provenance.bytes_up, result.provenance.bytes_down
+                up, down = provenance.bytes_up, provenance.bytes_down
                 self._bytes = self._bytes[0] + up, self._bytes[1] + down
-        stages = {'encode': encoding_ms, **result.provenance.stages_ms}
-        provenance = replace(result.provenance, stages_ms=stages, latency_ms=encoding_ms + result.provenance.latency_ms)
+        stages = {'encode': encoding_ms, **provenance.stages_ms}
+        provenance = replace(provenance, stages_ms=stages, latency_ms=encoding_ms + provenance.latency_ms)
         return replace(result, provenance=provenance)
 
     def close(self) -> None:
@@ -135,7 +175,9 @@ class Robot:
         self.close()
 
     def _on_features(self, record: FeatureRecord) -> None:
-        if self._edge is not None:
+        if isinstance(self._offload, AutoPipeline):
+            self._offload.offer_features(record)
+        elif self._edge is not None:
             self._edge.offer_features(record)
         with self._lock:
             self._bytes = self._bytes[0] + record.bytes_up, self._bytes[1] + record.bytes_down

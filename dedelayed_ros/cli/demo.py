@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from dedelayed_ros.cli.options import add_offload
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.models.zoo import DEFAULT
 
@@ -39,11 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--restart-cloud-at', type=float, metavar='S', help='start it again at this second')
     add(
         '--mode',
-        choices=('fused', 'local'),
+        choices=('fused', 'local', 'offload', 'auto'),
         default='fused',
-        help='fused: with the cloud; local: without (default: fused)',
+        help='fused: with the cloud; local: without; offload: one model on robot and cloud, each frame on one of them; '
+        'auto: whatever is best for each frame (default: fused)',
     )
     add('--model', default=DEFAULT, help='model of the zoo (default: %(default)s)')
+    add_offload(parser)
     add('--composed', action='store_true', help='camera, perception and bridge in one process')
     add('--no-ros', action='store_true', help='the core alone, without ROS nodes')
 
@@ -62,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     plan = Plan(
         input=_absolute(uri), rate=rate, seconds=args.seconds, mode=args.mode, model=args.model, rtt_ms=args.rtt_ms,
         out=args.out.absolute(), kill_cloud_at=args.kill_cloud_at, restart_cloud_at=args.restart_cloud_at,
-        trace=args.trace,
+        trace=args.trace, offload_model=args.offload_model, uplink=args.uplink,
     )  # fmt: skip
     robot, note = choose_robot(no_ros=args.no_ros, composed=args.composed)
     facts = machine.describe()
@@ -110,7 +113,8 @@ def _report(
     from dedelayed_ros.models import zoo
     from dedelayed_ros.report import Account, Recording, match
 
-    recording, entry = Recording(plan.recording), zoo.entry(plan.model)
+    recording = Recording(plan.recording)
+    entry = zoo.entry(plan.offload_model if plan.mode == 'offload' else plan.model)
     ros = {**recording.observer, 'nodes': pids} if 'rmw' in recording.observer else None
     account = Account(
         title='dedelayed demo', input_name=Path(plan.input).name, size=size, mode=plan.mode, window=played.window,
@@ -119,6 +123,7 @@ def _report(
         notes=(*((note,) if note else ()), *played.notes), machine=facts, ros=ros, cpu_percent=played.cpu_percent,
         settings={
             'input': plan.input, 'mode': plan.mode, 'model': plan.model, 'trace': plan.trace or 'none',
+            **({'offload_model': plan.offload_model, 'uplink': plan.uplink} if plan.offloads else {}),
             **robot.settings,
         },
     )  # fmt: skip

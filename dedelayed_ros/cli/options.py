@@ -14,6 +14,19 @@ def add_model(parser: argparse.ArgumentParser, default: str = DEFAULT) -> None:
     parser.add_argument('--model', default=default, help='entry of the zoo, or path of one (default: %(default)s)')
 
 
+def add_offload(parser: argparse.ArgumentParser) -> None:
+    """``--offload-model`` and ``--uplink``, of the modes 'offload' and 'auto'."""
+    parser.add_argument(
+        '--offload-model', default='street-conv', metavar='MODEL',
+        help="the model that robot and cloud both run in modes 'offload' and 'auto' (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        '--uplink', choices=('h264', 'lossless', 'bounded'), default='h264',
+        help="how frames are offloaded: as the camera's H.264, or as what differs from what the cloud holds "
+        '(default: %(default)s)',
+    )  # fmt: skip
+
+
 def add_seeds(parser: argparse.ArgumentParser, default: str) -> None:
     """``--seeds``, of simulated streets."""
     parser.add_argument('--seeds', default=default, metavar='A:B', help='streets A to B-1 (default: %(default)s)')

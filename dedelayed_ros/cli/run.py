@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from dedelayed_ros.cli.options import add_offload
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.models.zoo import DEFAULT
 
 if TYPE_CHECKING:
-    from dedelayed_ros.frames import Source
+    from dedelayed_ros.edge import EdgeResult
+    from dedelayed_ros.frames import Frame, Source
     from dedelayed_ros.link import LinkStatus
     from dedelayed_ros.report import Account, Recording, RecordingWriter, Window
     from dedelayed_ros.robot import Robot
@@ -42,8 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add('--seconds', type=float, metavar='S', help='stop after so many seconds of the source')
     add('--masks', choices=('png', 'video', 'none'), default='png', help='masks/*.png of class ids, masks.mkv, or none')
-    add('--mode', choices=('fused', 'local'), default='fused', help='local: use no remote features (default: fused)')
+    add(
+        '--mode',
+        choices=('fused', 'local', 'offload', 'auto'),
+        default='fused',
+        help='local: use no remote features; offload: one model on robot and cloud, each frame on one of them; auto: '
+        'whatever is best for each frame (default: fused)',
+    )
     add('--model', default=DEFAULT, help='model of the zoo, or the path of an entry (default: %(default)s)')
+    add_offload(parser)
     add('--loop', action='store_true', help='begin again at the end; stop with --seconds or Ctrl-C')
     add('--record-only', action='store_true', help='write the recording and no report')
 
@@ -54,21 +65,26 @@ def run(args: argparse.Namespace) -> int:
     from dedelayed_ros.cli.output import finish, prepare
     from dedelayed_ros.edge import EdgeSettings
     from dedelayed_ros.models import zoo
+    from dedelayed_ros.offload.pipeline import OffloadSettings
     from dedelayed_ros.report import Account, Recording, RecordingWriter, machine, match, traffic_within
     from dedelayed_ros.robot import Robot, RobotSettings
 
     pace = _pace(args)
     facts = machine.describe()
-    mode: Literal['fused', 'local'] = args.mode if args.cloud else 'local'
-    edge = EdgeSettings(mode=mode, model=args.model)
-    entry = zoo.entry(args.model)
+    mode = args.mode if args.cloud else 'local'
+    edge = EdgeSettings(mode='local' if mode == 'local' else 'fused', model=args.model)
+    offload = None
+    if mode in ('offload', 'auto'):
+        offload = OffloadSettings(model=args.offload_model, uplink=args.uplink)
+    robot_settings = RobotSettings(edge, args.cloud, offload=offload, auto=mode == 'auto')
+    entry = zoo.entry(args.offload_model if mode == 'offload' else args.model)
     counters: list[dict[str, int]] = []
     with open_clip(args.input, loop=args.loop, pace=pace) as source:
         if not args.record_only:
             prepare(args.out)
         size = source.size
         with (
-            Robot(RobotSettings(edge, args.cloud), size, source.rate, _Teller()) as robot,
+            Robot(robot_settings, size, source.rate, _Teller()) as robot,
             RecordingWriter(args.out / 'recording') as writer,
         ):
             _wait_for_cloud(robot)
@@ -86,7 +102,10 @@ def run(args: argparse.Namespace) -> int:
         traffic=traffic_within(window, counters) if link else (),
         notes=_notes(link), machine=facts,
         latency_is='camera stamp to mask' if pace == 'own' else 'computing time of a frame',
-        settings={'input': args.input, 'rate': pace, 'cloud': args.cloud or 'none', 'mode': mode, 'model': args.model},
+        settings={
+            'input': args.input, 'rate': pace, 'cloud': args.cloud or 'none', 'mode': mode, 'model': args.model,
+            **({'offload_model': args.offload_model, 'uplink': args.uplink} if offload else {}),
+        },
     )  # fmt: skip
     _write_masks(account, recording, args.out, args.masks)
     span = {'first': window.first_sequence, 'last': window.first_sequence + window.frames - 1}
@@ -103,6 +122,8 @@ def _pace(args: argparse.Namespace) -> Literal['own', 'fast']:
             '--rate fast with --cloud: the cloud answers in real time, so its features would be of another moment of a '
             'source that runs faster. Use --rate own, or --no-cloud'
         )
+    if args.mode in ('offload', 'auto') and not args.cloud:
+        raise InputError(f'--mode {args.mode} shares the work with a cloud: say where it is with --cloud ENDPOINT')
     if args.seconds is not None and not args.seconds > 0:
         raise InputError(f'--seconds is {args.seconds:g}; expected more than 0')
     if args.loop and args.seconds is None and not args.record_only:
@@ -123,30 +144,36 @@ def _segment(
 
     ``counters`` gets the link's bytes over time. Ctrl-C ends the source early and is no error.
     """
+    from dedelayed_ros.offload.underway import Underway
     from dedelayed_ros.report import Window
 
     first = last = None
     shown_s = 0.0
+
+    def write(frame: Frame, result: EdgeResult) -> None:
+        nonlocal shown_s
+        provenance = result.provenance
+        if pace == 'own':
+            provenance = replace(provenance, latency_ms=(time.time_ns() - frame.stamp_ns) / 1e6)
+        arrival_ns = frame.stamp_ns + round(provenance.latency_ms * 1e6)
+        writer.provenance(provenance)
+        writer.mask(result.mask, stamp_ns=frame.stamp_ns, arrival_ns=arrival_ns, frame_id=frame.frame_id)
+        if not counters or frame.stamp_ns - counters[-1]['t_ns'] >= _SAMPLE_S * 1e9:
+            up, down = robot.traffic
+            counters.append({'t_ns': frame.stamp_ns, 'bytes_up': up, 'bytes_down': down})
+        if time.monotonic() - shown_s > _PROGRESS_S:
+            shown_s = time.monotonic()
+            _progress(f'{frame.sequence + 1} frames; {provenance.source}, {provenance.latency_ms:.0f} ms')
+
     try:
-        for frame in source:
-            first = first or frame
-            since_s = (frame.sequence - first.sequence) / source.rate
-            if seconds is not None and since_s >= seconds:
-                break
-            result = robot.see(frame)
-            provenance = result.provenance
-            if pace == 'own':
-                provenance = replace(provenance, latency_ms=(time.time_ns() - frame.stamp_ns) / 1e6)
-            arrival_ns = frame.stamp_ns + round(provenance.latency_ms * 1e6)
-            writer.provenance(provenance)
-            writer.mask(result.mask, stamp_ns=frame.stamp_ns, arrival_ns=arrival_ns, frame_id=frame.frame_id)
-            last = frame
-            if not counters or frame.stamp_ns - counters[-1]['t_ns'] >= _SAMPLE_S * 1e9:
-                up, down = robot.traffic
-                counters.append({'t_ns': frame.stamp_ns, 'bytes_up': up, 'bytes_down': down})
-            if time.monotonic() - shown_s > _PROGRESS_S:
-                shown_s = time.monotonic()
-                _progress(f'{frame.sequence + 1} frames; {provenance.source}, {provenance.latency_ms:.0f} ms')
+        with Underway() as underway:
+            for frame in source:
+                first = first or frame
+                since_s = (frame.sequence - first.sequence) / source.rate
+                if seconds is not None and since_s >= seconds:
+                    break
+                underway.put(partial(_finish, robot.take(frame), frame, write), alone=not robot.waits)
+                last = frame
     except KeyboardInterrupt:
         _progress('stopped')
     if sys.stderr.isatty():
@@ -154,6 +181,10 @@ def _segment(
     if first is None or last is None:
         return None
     return Window(first.sequence, first.stamp_ns, source.rate, last.sequence - first.sequence + 1)
+
+
+def _finish(finish: Callable[[], EdgeResult], frame: Frame, write: Callable[[Frame, EdgeResult], None]) -> None:
+    write(frame, finish())
 
 
 class _Teller:

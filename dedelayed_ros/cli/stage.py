@@ -39,6 +39,8 @@ class Plan:
     kill_cloud_at: float | None = None
     restart_cloud_at: float | None = None
     trace: str | None = None
+    offload_model: str = 'street-conv'
+    uplink: str = 'h264'
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds <= 86_400:
@@ -61,6 +63,11 @@ class Plan:
                 f'--restart-cloud-at is {restart:g}; expected a moment after the kill at {kill:g} s '
                 f'and before the end at {self.seconds:g} s'
             )
+
+    @property
+    def offloads(self) -> bool:
+        """Whether frames may be computed in the cloud."""
+        return self.mode in ('offload', 'auto')
 
     @property
     def recording(self) -> Path:
@@ -108,8 +115,12 @@ class RosRobot:
     def _nodes(self, plan: Plan, endpoint: str | None) -> dict[str, dict[str, Any]]:
         """Parameters of each node, by the name of its executable."""
         camera = {'input': plan.input, 'loop': 'true'}
-        perception = {'mode': plan.mode, 'model': plan.model, 'threads': 1}
-        bridge = {'endpoint': endpoint, 'model': plan.model} if endpoint else None
+        perception: dict[str, Any] = {'mode': plan.mode, 'model': plan.model, 'threads': 1}
+        bridge = None
+        if endpoint and plan.mode != 'offload':
+            bridge = {'endpoint': endpoint, 'model': plan.model, 'mode': plan.mode}
+        if endpoint and plan.offloads:
+            perception |= {'endpoint': endpoint, 'offload_model': plan.offload_model, 'uplink': plan.uplink}
         nodes: dict[str, dict[str, Any]] = {'recorder': {'folder': str(plan.recording)}}
         if self.composed:
             nodes['edge'] = {**camera, **perception, **(bridge or {})}
@@ -130,6 +141,8 @@ class CoreRobot:
     def start(self, processes: Processes, plan: Plan, endpoint: str | None) -> None:
         """Start it."""
         options = ['--rate', 'own', '--loop', '--record-only', '--mode', plan.mode, '--model', plan.model]
+        if plan.offloads:
+            options += ['--offload-model', plan.offload_model, '--uplink', plan.uplink]
         options += ['--cloud', endpoint] if endpoint else ['--no-cloud']
         self.settings['run'] = {'input': plan.input, 'options': ' '.join(options)}
         command = _dedelayed('run', plan.input, '--out', str(plan.out), *options)
@@ -160,8 +173,9 @@ class Cloud:
     def start(self) -> None:
         """Start the server; :meth:`tend` it until it serves."""
         command = _dedelayed(
-            'cloud', '--listen', f'tcp/127.0.0.1:{self.port}', '--model', self.plan.model, '--threads', '1'
-        )
+            'cloud', '--listen', f'tcp/127.0.0.1:{self.port}', '--model', self.plan.model, '--threads', '1',
+            '--offload-model', self.plan.offload_model,
+        )  # fmt: skip
         self.child = self.processes.start('cloud', command, env=_quiet_environment())
         self._serving = False
 
@@ -259,7 +273,9 @@ def play(plan: Plan, robot: Robot, processes: Processes, *, say: Callable[[str],
 
 
 def _wait_for_masks(plan: Plan, robot: Robot, processes: Processes, notes: list[str]) -> dict[str, Any]:
-    """Wait for the observer, the first mask, the connection and the first fused mask; return the newest provenance."""
+    """Wait for the observer, the first mask, the connection and the first mask that the cloud had a part in, or where
+    frames are offloaded could have had; return the newest provenance.
+    """
     children = robot.children
     observer = children.get('recorder') or children['run']
     listening = plan.recording / OBSERVER
@@ -267,30 +283,35 @@ def _wait_for_masks(plan: Plan, robot: Robot, processes: Processes, notes: list[
 
     tail = Tail(plan.recording / PROVENANCE)
     newest: dict[str, Any] = {}
-    fused = False
+    used = False
 
     def mask_came() -> bool:
-        nonlocal fused
+        nonlocal used
         for line in tail.read():
             newest.update(line)
-            fused = fused or line['source'] == 'fused'
+            used = used or line['source'] in ('fused', 'cloud') or _could_offload(line)
         return bool(newest)
 
     processes.wait_for('no mask arrived at the observer', mask_came, seconds=_START_S, who=children.values())
     if plan.mode != 'local':
         deadline = time.monotonic() + _FUSED_S
-        while mask_came() and not fused and time.monotonic() < deadline:
+        while mask_came() and not used and time.monotonic() < deadline:
             processes.check()
             time.sleep(0.05)
-        if not fused:
+        if not used:
             reason = _bridge_says(plan) or 'see logs/'
             notes.append(f'No mask used the cloud in the {_FUSED_S:g} s before the counted window: {reason}.')
     mask_came()
     return newest
 
 
+def _could_offload(line: dict[str, Any]) -> bool:
+    """Whether the dispatcher had a choice of ends: the cloud shares this machine, and may never be the faster one."""
+    return bool(line['choice']) and (line['inputs'].get('uplink_kbps') or 0) > 0 and line['inputs']['connected'] == 1
+
+
 def _bridge_says(plan: Plan) -> str:
-    """The last message of the bridge's diagnostics."""
+    """The last message of the bridge's diagnostics; in mode 'offload' there is none."""
     said = [line['message'] for line in Tail(plan.recording / DIAGNOSTICS).read() if 'bridge' in line['name']]
     return f'the bridge says: {said[-1]}' if said else ''
 

@@ -6,9 +6,10 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from dedelayed_ros.link import Code, Hello, Notice, OffloadHello, WireError, unpack
+from dedelayed_ros.link import Code, Hello, Notice, OffloadHello, Probe, WireError, unpack
 
 _INBOX = 64
 """Records waiting to be decoded; beyond, a stream floods us and its records are dropped."""
@@ -119,6 +120,13 @@ class Stream:
         self.count('bytes_down', len(data))
         self._send(data, urgent)
 
+    def _echo(self, probe: Probe) -> None:
+        """A probe goes back without what made it long; a robot that probes is there."""
+        if self._is_ours(probe):
+            self.last_frame_s = time.monotonic()
+            self.count('probes')
+            self._post(replace(probe, data=b'').pack(), urgent=True)
+
     def _is_ours(self, record: Any) -> bool:
         """Whether a record is for this life of server and stream; else it is late, and nobody waits for it."""
         if record.worker == self._worker and record.session == self.hello.session:
@@ -151,7 +159,9 @@ class Stream:
                 self.count(f'malformed: {error.code}')
                 self.notice(Code.MALFORMED, text=str(error))
                 continue
-            if isinstance(record, Notice):
+            if isinstance(record, Probe):
+                self._echo(record)
+            elif isinstance(record, Notice):
                 self.count(f'robot: {record.code.name.lower()}')
             elif not self._take(record, arrived_s):
                 self.count('unexpected kind')

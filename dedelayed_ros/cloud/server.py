@@ -31,7 +31,15 @@ from dedelayed_ros.link import (
     WireError,
     unpack,
 )
-from dedelayed_ros.link.session import ROOT, WORKERS, open_session, parse_stream_key
+from dedelayed_ros.link.session import (
+    OFFLOAD,
+    ROOT,
+    WORKERS,
+    StreamKey,
+    every_stream,
+    open_session,
+    parse_stream_key,
+)
 from dedelayed_ros.models.zoo import DEFAULT
 
 if TYPE_CHECKING:
@@ -82,9 +90,9 @@ class CloudSettings:
 class _Turn:
     """Whose turn it is: streams are served in a circle."""
 
-    last: tuple[str, str] | None = None
+    last: StreamKey | None = None
 
-    def order(self, keys: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    def order(self, keys: list[StreamKey]) -> list[StreamKey]:
         keys = sorted(keys)
         if self.last is None:
             return keys
@@ -115,16 +123,17 @@ class CloudServer:
         """Identity of this life of the server."""
         self._served = served
         self._offload = offload
-        self._caches: CacheBudget[tuple[str, str]] = CacheBudget(
+        self._caches: CacheBudget[StreamKey] = CacheBudget(
             number=settings.max_caches, size=int(settings.cache_mb * 1e6)
         )
         self._report = report
         self._session: zenoh.Session | None = None
         self._entities: list[object] = []
         self._threads: list[threading.Thread] = []
+        self._door = threading.Lock()  # one hello at a time, whatever kind of stream it is for
         self._lock = threading.Condition()
-        self._streams: dict[tuple[str, str], CloudStream | OffloadStream] = {}
-        self._unknown_s: dict[tuple[str, str], float] = {}
+        self._streams: dict[StreamKey, CloudStream | OffloadStream] = {}
+        self._unknown_s: dict[StreamKey, float] = {}
         self._strays: Counter[str] = Counter()
         self._stopping = False
 
@@ -156,14 +165,16 @@ class CloudServer:
         import zenoh
 
         ring = zenoh.handlers.RingChannel
-        up = session.declare_subscriber(f'{ROOT}/*/*/up', self._arrived)
-        hello = session.declare_queryable(f'{ROOT}/*/*/hello', ring(64), complete=True)
-        robots = session.liveliness().declare_subscriber(f'{ROOT}/*/*/alive', self._robot_changed)
-        self._entities = [robots, hello, up]
+        up = [session.declare_subscriber(keys, self._arrived) for keys in every_stream('up')]
+        hellos = [session.declare_queryable(keys, ring(64), complete=True) for keys in every_stream('hello')]
+        alive = every_stream('alive')
+        robots = [session.liveliness().declare_subscriber(keys, self._robot_changed) for keys in alive]
+        self._entities = [*robots, *hellos, *up]
         loaded: Future[None] = Future()
         for work, name in (
             (lambda: self._compute(loaded), 'cloud-model'),
-            (lambda: self._greet(hello), 'cloud-hello'),
+            (lambda: self._greet(hellos[0]), 'cloud-hello'),
+            (lambda: self._greet(hellos[1]), 'cloud-hello-offload'),
             (self._keep_house, 'cloud-house'),
         ):
             thread = threading.Thread(target=work, name=name, daemon=True)
@@ -198,8 +209,8 @@ class CloudServer:
         self.stop()
 
     @property
-    def streams(self) -> dict[tuple[str, str], CloudStream | OffloadStream]:
-        """The streams being served, by robot and camera."""
+    def streams(self) -> dict[StreamKey, CloudStream | OffloadStream]:
+        """The streams being served: of features by (robot, camera), offloaded ones by (robot, camera, 'offload')."""
         with self._lock:
             return dict(self._streams)
 
@@ -228,7 +239,7 @@ class CloudServer:
         else:
             stream.offer(payload.to_bytes())
 
-    def _unknown(self, key: tuple[str, str], data: bytes) -> None:
+    def _unknown(self, key: StreamKey, data: bytes) -> None:
         """A record for this server of a stream that it does not have: its robot should say hello again."""
         now_s = time.monotonic()
         with self._lock:
@@ -269,11 +280,12 @@ class CloudServer:
                     with self._lock:
                         self._strays['hello of nobody'] += 1
                     continue
-                reply = self._admit(key, payload.to_bytes())
-                _log.info('hello of %s/%s: %s', *key, reply.reason or 'accepted')
+                with self._door:
+                    reply = self._admit(key, payload.to_bytes())
+                _log.info('hello of %s: %s', '/'.join(key), reply.reason or 'accepted')
                 query.reply(query.key_expr, reply.pack())
 
-    def _admit(self, key: tuple[str, str], data: bytes) -> HelloReply:
+    def _admit(self, key: StreamKey, data: bytes) -> HelloReply:
         assert self._served is not None
         reply = HelloReply(False, '', self.name, self._served.name, self._served.checksum, worker=self.worker)
         try:
@@ -289,6 +301,8 @@ class CloudServer:
             return replace(
                 reply, reason=f'the robot speaks protocol {hello.protocol}, this cloud {PROTOCOL}; install one version'
             )
+        if isinstance(hello, OffloadHello) != (key[2:] == (OFFLOAD,)):
+            return replace(reply, reason=f'a {type(hello).__name__} came under the key of another kind of stream')
         try:
             if isinstance(hello, OffloadHello):
                 served = self._served_offload()
@@ -303,7 +317,7 @@ class CloudServer:
             objection = str(error)
         return replace(reply, reason=objection)
 
-    def _seat(self, key: tuple[str, str], hello: Hello | OffloadHello) -> tuple[str | None, bool]:
+    def _seat(self, key: StreamKey, hello: Hello | OffloadHello) -> tuple[str | None, bool]:
         """A place for the stream: (why there is none, whether the stream was known and goes on)."""
         with self._lock:
             before = self._streams.get(key)
@@ -337,15 +351,17 @@ class CloudServer:
             )
         return ''
 
-    def _new_stream(self, key: tuple[str, str], hello: Hello | OffloadHello) -> CloudStream | OffloadStream:
+    def _new_stream(self, key: StreamKey, hello: Hello | OffloadHello) -> CloudStream | OffloadStream:
         def send(data: bytes, urgent: bool) -> None:
             self._publish(key, data, urgent)
 
         name = '/'.join(key)
         if isinstance(hello, OffloadHello):
-            from dedelayed_ros.cloud.offload_stream import OffloadStream  # which imports torch
+            from dedelayed_ros.cloud.offload_stream import ShardStream  # which imports torch
+            from dedelayed_ros.cloud.picture_stream import PictureStream
 
-            return OffloadStream(name, hello, self.worker, send, self._wake)
+            kind = ShardStream if hello.camera_size is None else PictureStream
+            return kind(name, hello, self.worker, send, self._wake)
         assert self._served is not None
         return CloudStream(name, hello, self.worker, send, self._wake, feature_format=self._served.feature_format)
 
@@ -395,7 +411,7 @@ class CloudServer:
                 # One stream's failure must not take the others' model away. The robot has been told.
                 _log.exception('no answer to frame %d of %s', job.frame.sequence, stream.name)
 
-    def _bound_caches(self, key: tuple[str, str], stream: OffloadStream) -> None:
+    def _bound_caches(self, key: StreamKey, stream: OffloadStream) -> None:
         """Evicts the caches that there is no room for beside the one that was just used."""
         with self._lock:
             evicted = [self._streams.get(k) for k in self._caches.used(key, stream.state_bytes)]
@@ -403,7 +419,7 @@ class CloudServer:
             if other is not None and not isinstance(other, CloudStream):
                 other.evict('its cache was evicted for that of another stream, which was used later')
 
-    def _next(self, turn: _Turn) -> tuple[tuple[str, str], CloudStream | OffloadStream] | None:
+    def _next(self, turn: _Turn) -> tuple[StreamKey, CloudStream | OffloadStream] | None:
         for key in turn.order(list(self._streams)):
             if self._streams[key].waiting():
                 return key, self._streams[key]
@@ -449,7 +465,7 @@ class CloudServer:
         )
         return now
 
-    def _drop(self, key: tuple[str, str]) -> None:
+    def _drop(self, key: StreamKey) -> None:
         with self._lock:
             stream = self._streams.pop(key, None)
             self._caches.forget(key)
@@ -457,7 +473,7 @@ class CloudServer:
             stream.close()
             _log.info('stream %s ended: %s', stream.name, dict(stream.counts))
 
-    def _publish(self, key: tuple[str, str], data: bytes, urgent: bool) -> None:
+    def _publish(self, key: StreamKey, data: bytes, urgent: bool) -> None:
         """Sends to one robot; where its connection is full, the record is dropped and no other robot waits."""
         import zenoh
 
@@ -466,7 +482,7 @@ class CloudServer:
             return
         try:
             session.put(
-                f'{ROOT}/{key[0]}/{key[1]}/down',
+                '/'.join((ROOT, *key, 'down')),
                 data,
                 congestion_control=zenoh.CongestionControl.DROP,
                 priority=zenoh.Priority.INTERACTIVE_HIGH if urgent else zenoh.Priority.DATA,
@@ -475,4 +491,4 @@ class CloudServer:
         except zenoh.ZError as error:
             with self._lock:
                 self._strays['send failed'] += 1
-            _log.debug('cannot send to %s/%s: %s', *key, error)
+            _log.debug('cannot send to %s: %s', '/'.join(key), error)

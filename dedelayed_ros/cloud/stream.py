@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from dedelayed_ros.cloud.inbox import Stream
+from dedelayed_ros.cloud.intake import Intake
 from dedelayed_ros.cloud.served import StreamModel
-from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import H264Decoder
 from dedelayed_ros.link import Code, FeatureFormat, FeaturesDown, FrameUp, Hello, WireError
-from dedelayed_ros.link.chain import DecodeChain, Verdict
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,6 @@ class Job:
 
 class CloudStream(Stream):
     """Decodes every picture in order, in a thread of its own, and holds the newest ready for the model's thread.
-
-    A picture whose predecessor is missing is not decoded; the robot is asked for a key frame, at most four times a
-    second. Each decoded picture is acknowledged at once.
 
     Args:
         feature_format: how features are written; the others are those of :class:`Stream`.
@@ -50,14 +46,13 @@ class CloudStream(Stream):
         super().__init__(name, hello, worker, send, ready)
         self._model: StreamModel | None = None
         self._format = feature_format
-        self._chain = DecodeChain()
-        self._decoder = H264Decoder()
+        self._intake = Intake(self, hello.camera_size, H264Decoder().decode)
         self._thread.start()
 
     @property
     def received(self) -> int | None:
         """Sequence of the newest picture that arrived; None before the first."""
-        return self._chain.received
+        return self._intake.received
 
     def answer(self, job: Job, make_model: Callable[[Hello], StreamModel]) -> None:
         """Runs the model, which is made for the first picture, and sends the features; belongs to the model's thread.
@@ -103,35 +98,6 @@ class CloudStream(Stream):
         self.last_frame_s = arrived_s
         self.robot_gone_s = None
         self.count('frames')
-        size = (frame.height, frame.width)
-        if size != self.hello.camera_size:
-            self.count('wrong size')
-            agreed = self.hello.camera_size
-            self.notice(
-                Code.REFUSED,
-                frame.sequence,
-                f'picture of {size[1]}x{size[0]}, agreed were {agreed[1]}x{agreed[0]}; say hello with the new size',
-            )
-            return
-        verdict = self._chain.judge(frame)
-        if verdict is Verdict.OLD:
-            self.count('old')
-            self.notice(Code.STALE, frame.sequence, f'frame {frame.sequence} came twice or after a newer one')
-        elif verdict is Verdict.GAP:
-            self.count('undecodable')
-            self.notice(Code.NEED_KEYFRAME, frame.sequence, f'frame {frame.reference} is not here')
-        else:
-            self._decode(frame, arrived_s)
-
-    def _decode(self, frame: FrameUp, arrived_s: float) -> None:
-        try:
-            image = self._decoder.decode(frame.data, (frame.height, frame.width))
-        except InputError as error:
-            self._chain.broken()
-            self._decoder.reset()
-            self.count('damaged')
-            self.notice(Code.NEED_KEYFRAME, frame.sequence, str(error))
-            return
-        self._chain.decoded(frame)
-        self.notice(Code.ACK, frame.sequence)
-        self._put_job(Job(frame, image, arrived_s))
+        image = self._intake.take(frame)
+        if image is not None and frame.answer:
+            self._put_job(Job(frame, image, arrived_s))

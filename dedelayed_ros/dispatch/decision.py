@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from dedelayed_ros.dispatch.accuracy import AccuracyTable
@@ -35,6 +35,7 @@ class Situation:
     coding_ms:       to code the frame's payload and to decode it.
     queue_ms:        that a frame waits in the server at present, as the server reports.
     connected:       whether a server answers.
+    obstacle:        why no frame can be sent to it right now, in words; empty if one can.
     cached:          whether the server holds this stream's cache. Where it does not (eviction, loss, restart), the
                      frame goes up whole: ``full_ms`` and ``full_bytes_up`` count, not ``cloud_ms`` and ``bytes_up``.
     stalled_ms:      how long the newest transfer has been waiting beyond what was estimated for it.
@@ -59,6 +60,7 @@ class Situation:
     coding_ms: float = 0.0
     queue_ms: float = 0.0
     connected: bool = True
+    obstacle: str = ''
     cached: bool = True
     full_ms: float | None = None
     full_bytes_up: float = 0.0
@@ -102,6 +104,18 @@ class Decision:
             if estimate.choice == choice:
                 return estimate
         raise KeyError(choice)
+
+    def inputs(self) -> dict[str, float]:
+        """The figures that it was made of, by their names in :class:`Situation`, and each way's expected latency in ms
+        as ``<choice>_expected_ms``; NaN where there is none.
+        """
+        figures = {
+            field.name: getattr(self.situation, field.name)
+            for field in fields(self.situation)
+            if field.name not in ('possible', 'obstacle', 'accuracy')
+        }
+        expected = {f'{e.choice}_expected_ms': e.latency_ms for e in self.estimates}
+        return {name: math.nan if value is None else float(value) for name, value in (figures | expected).items()}
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for a record or a topic: numbers that are not finite are None."""
@@ -170,6 +184,8 @@ def _edge(s: Situation) -> Estimate:
 def _cloud(s: Situation) -> Estimate:
     if not s.connected:
         return _impossible('cloud', 'no server is connected')
+    if s.obstacle:
+        return _impossible('cloud', s.obstacle)
     if s.stalled_ms >= s.stall_limit_ms:
         return _impossible('cloud', f'the link has stalled for {s.stalled_ms:.0f} ms')
     compute_ms, size = (s.cloud_ms, s.bytes_up) if s.cached else (s.full_ms, s.full_bytes_up)

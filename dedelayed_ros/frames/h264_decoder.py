@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import av
@@ -15,20 +16,41 @@ from dedelayed_ros.frames.pixels import to_rgb
 from dedelayed_ros.frames.vectors import block_vectors
 
 
+@dataclass(frozen=True)
+class DecodedPicture:
+    """A picture with the motion that its own bits hold.
+
+    image:       uint8 [H, W, 3] RGB.
+    motion:      from the picture that was decoded before to this one; None at a key frame, which does not tell.
+    intra_ratio: share of blocks without a vector, 0…1; 1 at a key frame.
+    """
+
+    image: np.ndarray
+    motion: MotionField | None
+    intra_ratio: float
+
+    @property
+    def keyframe(self) -> bool:
+        """Whether there was one among what was decoded."""
+        return self.motion is None
+
+
 class H264Decoder:
     """Decodes one stream of Annex B access units to pictures; the cloud's side of H264Encoder.
 
     After damaged or missing data it refuses everything until the next key frame, so that a wrong picture is not
-    mistaken for a right one. Every call returns at once: one picture in, one picture out.
+    mistaken for a right one. Every call returns at once: one picture in, one picture out. ``motion``: keep the motion
+    vectors too, for :meth:`decode_moved`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, motion: bool = False) -> None:
+        self._options = {'flags': '+low_delay', **({'flags2': '+export_mvs'} if motion else {})}
         self._reformatter = VideoReformatter()
         self.reset()
 
     def reset(self) -> None:
         """Forget the stream: the next picture must be a key frame."""
-        self._context = open_decoder({'flags': '+low_delay'})
+        self._context = open_decoder(self._options)
         self._syntax = H264Syntax()
         self._continuity = ContinuityCheck()
 
@@ -38,19 +60,34 @@ class H264Decoder:
         Raises InputError if the data are damaged, a picture before them is missing, or the picture has another size.
         The decoder then needs a key frame.
         """
+        return self._image(self._decode_all(data, size)[-1][0], size)
+
+    def decode_moved(self, data: bytes, size: tuple[int, int]) -> DecodedPicture:
+        """The same with the motion since the picture before, of a decoder that was made with ``motion``."""
+        motion: MotionField | None = None
+        intra_ratio, known = 0.0, True
+        frames = self._decode_all(data, size)
+        for frame, keyframe in frames:
+            step, intra = frame_motion(frame, size)
+            motion = step if motion is None else motion.compose(step)
+            intra_ratio, known = max(intra_ratio, intra), known and not keyframe
+        return DecodedPicture(self._image(frames[-1][0], size), motion if known else None, intra_ratio)
+
+    def _image(self, frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
+        return np.ascontiguousarray(to_rgb(frame, self._reformatter)[: size[0], : size[1]])
+
+    def _decode_all(self, data: bytes, size: tuple[int, int]) -> list[tuple[av.VideoFrame, bool]]:
+        """Every picture in ``data`` and whether it is a key frame; at least one."""
         try:
-            units = access_units(data)
-            frame = None
-            for unit in units:
-                frame = self._decode(unit, size)
-            if frame is None:
+            frames = [self._decode(unit, size) for unit in access_units(data)]
+            if not frames:
                 raise InputError(f'{len(data)} bytes came that hold no H.264 picture. Send whole access units.')
         except InputError:
             self.reset()
             raise
-        return np.ascontiguousarray(to_rgb(frame, self._reformatter)[: size[0], : size[1]])
+        return frames
 
-    def _decode(self, unit: bytes, size: tuple[int, int]) -> av.VideoFrame:
+    def _decode(self, unit: bytes, size: tuple[int, int]) -> tuple[av.VideoFrame, bool]:
         slices = self._syntax.slices(unit)
         if not slices:
             raise InputError('An access unit without a picture came. Send parameter sets together with a key frame.')
@@ -69,7 +106,7 @@ class H264Decoder:
             raise InputError(f'The H.264 data are damaged ({error.strerror}). Send a key frame.') from error
         if len(frames) != 1 or frames[0].is_corrupt or (frames[0].height, frames[0].width) != coded:
             raise InputError('The H.264 data are damaged: no intact picture came out. Send a key frame.')
-        return frames[0]
+        return frames[0], slices[0].idr
 
 
 class VectorReader:

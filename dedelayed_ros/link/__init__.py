@@ -9,7 +9,7 @@ from dedelayed_ros.link.features import pack_features, unpack_features
 from dedelayed_ros.link.formats import FeatureFormat, PlainFormat
 from dedelayed_ros.link.latents import LatentCoder, code_lengths
 from dedelayed_ros.link.mask_bytes import pack_mask, unpack_mask
-from dedelayed_ros.link.offload_client import MaskRecord, OffloadClient
+from dedelayed_ros.link.offload_client import MaskRecord, OffloadClient, PictureClient, ShardClient
 from dedelayed_ros.link.prediction import predict
 from dedelayed_ros.link.records import FeatureRecord, LinkStatus, Quantiles
 from dedelayed_ros.link.settings import LinkSettings
@@ -25,6 +25,7 @@ from dedelayed_ros.link.wire import (
     MaskDown,
     Notice,
     OffloadHello,
+    Probe,
     Record,
     ShardUp,
     WireError,
@@ -52,11 +53,14 @@ __all__ = [
     'Notice',
     'OffloadClient',
     'OffloadHello',
+    'PictureClient',
     'PlainFormat',
+    'Probe',
     'Quantiles',
     'RateMeter',
     'Record',
     'Shard',
+    'ShardClient',
     'ShardUp',
     'Timing',
     'WireError',

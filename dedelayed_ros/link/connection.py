@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from dedelayed_ros.errors import LinkError
 from dedelayed_ros.link.contact import Contact
 from dedelayed_ros.link.estimators import BandwidthEstimator, DelayEstimator, RateMeter
-from dedelayed_ros.link.flight import Flight, Sent
+from dedelayed_ros.link.flight import Sent
 from dedelayed_ros.link.offload_records import MaskDown, OffloadHello
+from dedelayed_ros.link.outbound import Outbound
 from dedelayed_ros.link.records import LinkStatus
-from dedelayed_ros.link.session import WORKERS, endpoint, open_session, stream_key
+from dedelayed_ros.link.session import OFFLOAD, WORKERS, endpoint, open_session, stream_key
 from dedelayed_ros.link.settings import LinkSettings
 from dedelayed_ros.link.wire import (
     MAX_RECORD_BYTES,
@@ -25,6 +28,7 @@ from dedelayed_ros.link.wire import (
     Hello,
     HelloReply,
     Notice,
+    Probe,
     WireError,
     unpack,
 )
@@ -39,43 +43,8 @@ _EVENTS = 64
 """Messages from the network kept for the control thread; with more the oldest are dropped."""
 _BULKY = 8000
 """Bytes from which on a picture's own transfer time stands out of the round trip."""
-
-
-class Chain(Protocol):
-    """What builds on what that was sent before."""
-
-    def lose(self, sequence: int | None = None) -> None:
-        """The frame `sequence` (None: everything) is not with the other side."""
-        ...
-
-
-class Outbound(Protocol):
-    """What waits to go up and what is on its way; its owner serialises the calls."""
-
-    session: int
-    flight: Flight
-    dropped: Counter[str]
-
-    @property
-    def chain(self) -> Chain: ...
-
-    @property
-    def pending(self) -> Any: ...
-
-    @property
-    def in_flight(self) -> int: ...
-
-    def drop_pending(self, reason: str) -> None:
-        """Nothing that waits will be sent."""
-        ...
-
-    def keyframe_due(self, now_s: float) -> bool:
-        """Whether to ask for a frame that needs no other one; counts as asked."""
-        ...
-
-    def begin_again(self) -> None:
-        """Another server takes over: it has nothing of this stream."""
-        ...
+_LEAST_S = 1e-3
+"""A transfer that is not told from none took as long: of a fast link only a lower bound can be seen."""
 
 
 class Connection:
@@ -110,7 +79,8 @@ class Connection:
         hello.pack()
         self._settings = settings
         self._endpoint = endpoint(settings.endpoint)
-        self._key = stream_key(settings.robot, settings.camera)
+        service = (OFFLOAD,) if isinstance(hello, OffloadHello) else ()
+        self._key = stream_key(settings.robot, settings.camera, *service)
         self._hello = hello
         self._answer = answer
         self._on_status = on_status
@@ -132,6 +102,8 @@ class Connection:
         self._counts: Counter[str] = Counter()
         self._dropped = self._outgoing.dropped
         self._told_malformed_s = 0.0
+        self._probes = False  # whether to send probes while nothing else tells the bandwidth
+        self._probe_wanted = False
 
     # -- what a stream does its own way
 
@@ -187,14 +159,30 @@ class Connection:
                 self._lock.wait_for(lambda: self._stopping or self._sendable())
                 if self._stopping:
                     return
-                packed = self._pack()
+                packed = self._pack_probe() if self._probe_wanted else self._pack()
                 publisher = self._publisher
             if packed is not None and publisher is not None:
                 # Outside the lock: a full network makes this wait, and submit must not.
                 self._put(publisher, packed, 'send failed')
 
     def _sendable(self) -> bool:
-        return bool(self._outgoing.pending) and self._publisher is not None and self._contact.connected
+        waiting = bool(self._outgoing.pending) or self._probe_wanted
+        return waiting and self._publisher is not None and self._contact.connected
+
+    def _probe_if_due(self, now_s: float) -> None:
+        """Nothing is under way that would tell the bandwidth: a probe does (lock held)."""
+        if self._bandwidth.probe_due(now_s):
+            self._bandwidth.probing(now_s)
+            self._probe_wanted = True
+            self._lock.notify_all()
+
+    def _pack_probe(self) -> bytes:
+        """Some bytes that no network can make fewer of."""
+        self._probe_wanted = False
+        self._counts['probes'] += 1
+        size = self._bandwidth.probe_bytes
+        worker = self._contact.worker
+        return Probe(time.monotonic_ns(), size, os.urandom(size), self._outgoing.session, worker).pack()
 
     def _put(self, publisher: zenoh.Publisher, packed: bytes, failure: str) -> None:
         import zenoh
@@ -288,6 +276,8 @@ class Connection:
             hello = replace(self._hello, session=self._outgoing.session, stamp_ns=time.monotonic_ns())
             ask = self._contact.connected and self._outgoing.keyframe_due(now_s)
             self._counts['keyframe_requests'] += ask
+            if self._probes and self._contact.connected and not self._outgoing.in_flight:
+                self._probe_if_due(now_s)
         if greet:
             self._greet(session, hello)
         if ask:
@@ -332,10 +322,13 @@ class Connection:
             if record.worker != self._contact.worker:
                 self._dropped['another server'] += 1
                 return
-            if not isinstance(record, (Notice, self._answer)):
+            if not isinstance(record, (Notice, Probe, self._answer)):
                 self._dropped['unexpected kind'] += 1
                 return
             self._contact.heard(now_s)
+            if isinstance(record, Probe):
+                self._transferred(record.size, (time.monotonic_ns() - record.sent_ns) / 1e6, now_s)
+                return
             self._acknowledge(record.received_sequence, now_s)
             if isinstance(record, Notice):
                 self._noticed(record)
@@ -381,9 +374,20 @@ class Connection:
             return
         trip_ms = (time.monotonic_ns() - sent.sent_ns) / 1e6
         self._ack_trips.observe(trip_ms, now_s)
-        transfer_s = (trip_ms - self._ack_trips.predict(now_s)) / 1e3
-        if sent.size >= _BULKY and transfer_s > 1e-3:
-            self._bandwidth.observe(sent.size, transfer_s, now_s)
+        if sent.size >= _BULKY:
+            self._transferred(sent.size, trip_ms, now_s)
+
+    def _transferred(self, size: int, trip_ms: float, now_s: float) -> None:
+        """`size` bytes made the round trip in `trip_ms`: what is beyond the shortest that there was is their own."""
+        transfer_s = (trip_ms - self._shortest_trip_ms(now_s)) / 1e3
+        self._bandwidth.observe(size, max(transfer_s, _LEAST_S), now_s)
+
+    def _shortest_trip_ms(self, now_s: float) -> float:
+        """Round trip of as little as possible: of a hello, or of a small frame's acknowledgement."""
+        hello_ms = self._contact.round_trip_ms
+        if math.isnan(self._ack_trips.quantiles(now_s).p50):
+            return hello_ms
+        return min(hello_ms, self._ack_trips.predict(now_s))
 
     def _noticed(self, notice: Notice) -> None:
         if notice.code == Code.NEED_KEYFRAME:

@@ -1,25 +1,31 @@
-"""The robot's end of an offloaded stream: one frame goes up, its mask comes down, or does not come in time."""
+"""The robot's end of an offloaded stream: frames go up, their masks come down, or do not come in time."""
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dedelayed_ros.link.chain import SendChain
 from dedelayed_ros.link.connection import Connection
 from dedelayed_ros.link.flight import Flight, Sent
 from dedelayed_ros.link.mask_bytes import unpack_mask
 from dedelayed_ros.link.offload_records import MaskDown, OffloadHello, ShardUp
+from dedelayed_ros.link.outbound import Outbound
+from dedelayed_ros.link.outgoing import Outgoing, Picture
 from dedelayed_ros.link.records import LinkStatus
 from dedelayed_ros.link.settings import LinkSettings
 from dedelayed_ros.link.wire import WireError
 
-MAX_IN_FLIGHT = 2
-"""Frames sent and not acknowledged; with more on its way, a frame would only wait behind them."""
+_SHARDS_IN_FLIGHT = 2
+"""Shards sent and not acknowledged; with more on its way, a frame would only wait behind them."""
+_MASKS = 64
+"""Masks that are kept until somebody asks for them."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,114 @@ class MaskRecord:
     compute_ratio: float
     bytes_up: int
     bytes_down: int
+
+
+class OffloadClient(Connection):
+    """Keeps one camera's offloaded stream connected to a cloud server, for ever: what shards and H.264 share.
+
+    Frames are sent from one thread, and `wait` may be called from another; `on_status` is called from a thread of the
+    client's own. While nothing is sent, a probe tells the bandwidth now and then. Errors and arguments as
+    :class:`~dedelayed_ros.link.connection.Connection`'s.
+    """
+
+    def __init__(
+        self,
+        settings: LinkSettings,
+        hello: OffloadHello,
+        outgoing: Outbound,
+        on_status: Callable[[LinkStatus], None] = lambda status: None,
+        request_keyframe: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(settings, hello, outgoing, MaskDown, on_status, request_keyframe)
+        self._mask_size = hello.mask_size
+        self._masks: OrderedDict[int, MaskRecord] = OrderedDict()
+        self._newest = -1  # sequence of the last mask that came
+        self._probes = True
+
+    @property
+    def obstacle(self) -> str:
+        """Why no frame can be offloaded right now; empty if one can."""
+        with self._lock:
+            if not self._contact.connected or self._publisher is None:
+                return 'no server is connected'
+            return self._busy()
+
+    @property
+    def waiting_ms(self) -> float:
+        """How long the oldest unacknowledged frame has been on its way; 0 without any."""
+        with self._lock:
+            return self._outgoing.flight.waiting_ms(time.monotonic_ns())
+
+    @property
+    def overdue_ms(self) -> float:
+        """How much longer than its like the oldest unacknowledged frame has been on its way."""
+        now_ns = time.monotonic_ns()
+        with self._lock:
+            waiting_ms = self._outgoing.flight.waiting_ms(now_ns)
+            usual_ms = self._ack_trips.quantiles(now_ns / 1e9).p90
+            return max(0.0, waiting_ms - (self._contact.round_trip_ms if math.isnan(usual_ms) else usual_ms))
+
+    @property
+    def propagation_ms(self) -> float:
+        """Half of the shortest recent round trip."""
+        with self._lock:
+            return self._shortest_trip_ms(time.monotonic()) / 2
+
+    def restart(self) -> None:
+        """The camera counts from the start again: a new session, which the server is told of."""
+        with self._lock:
+            self._new_session()
+            self._masks.clear()
+            self._newest = -1
+            self._contact.lost('the camera started again; saying hello for its new stream', time.monotonic())
+            self._lock.notify_all()
+
+    def wait(self, sequence: int, deadline_s: float) -> MaskRecord | None:
+        """The mask of a frame that was sent; None if it is not there at ``deadline_s`` of the monotonic clock, or will
+        not come.
+        """
+        with self._lock:
+
+            def ended() -> bool:
+                return self._stopping or self._newest >= sequence or not self._expects(sequence)
+
+            self._lock.wait_for(ended, timeout=max(0.0, deadline_s - time.monotonic()))
+            return self._masks.pop(sequence, None)
+
+    # -- what either way of sending does its own way, with the lock held
+
+    def _busy(self) -> str:
+        """Why a connected server cannot be sent a frame; empty if it can."""
+        raise NotImplementedError
+
+    def _expects(self, sequence: int) -> bool:
+        """Whether the mask of a frame that was sent may still come."""
+        raise NotImplementedError
+
+    def _new_session(self) -> None:
+        """Everything that was sent is of a stream that ended."""
+        raise NotImplementedError
+
+    def _deliver(self, record: MaskDown, sent: Sent, bytes_up: int, bytes_down: int) -> None:
+        try:
+            mask, confidence = unpack_mask(record.data, self._mask_size)
+        except WireError as error:
+            self._complain(error)
+            return
+        now_ns = time.monotonic_ns()
+        round_trip_ms = (now_ns - sent.sent_ns) / 1e6
+        with self._lock:
+            self._counts['received'] += 1
+            self._round_trips.observe(round_trip_ms, now_ns / 1e9)
+            self._delays.observe(round_trip_ms, now_ns / 1e9)
+            self._newest = record.sequence
+            self._masks[record.sequence] = MaskRecord(
+                record.sequence, mask, confidence, round_trip_ms, record.queue_ms, record.server_ms,
+                record.recompute_ratio, record.compute_ratio, bytes_up, bytes_down,
+            )  # fmt: skip
+            while len(self._masks) > _MASKS:
+                self._masks.popitem(last=False)
+            self._lock.notify_all()
 
 
 class _Replica:
@@ -91,12 +205,8 @@ class _Shards:
         self.begin_again()
 
 
-class OffloadClient(Connection):
-    """Keeps one camera's offloaded stream connected to a cloud server, for ever.
-
-    `submit` and `wait` belong to one thread; `on_status` is called from a thread of the client's own. Errors and
-    arguments as :class:`~dedelayed_ros.link.connection.Connection`'s.
-    """
+class ShardClient(OffloadClient):
+    """Sends frames as shards: one at a time, each built on the one before."""
 
     _outgoing: _Shards
 
@@ -106,20 +216,8 @@ class OffloadClient(Connection):
         hello: OffloadHello,
         on_status: Callable[[LinkStatus], None] = lambda status: None,
     ) -> None:
-        super().__init__(settings, hello, _Shards(settings.max_age_s), MaskDown, on_status)
-        self._mask_size = hello.mask_size
-        self._mask: MaskRecord | None = None  # the newest that came
+        super().__init__(settings, hello, _Shards(settings.max_age_s), on_status)
         self._submitted_life = 0
-
-    @property
-    def obstacle(self) -> str:
-        """Why no frame can be offloaded right now; empty if one can."""
-        with self._lock:
-            if not self._contact.connected or self._publisher is None:
-                return 'no server is connected'
-            if self._outgoing.in_flight >= MAX_IN_FLIGHT:
-                return 'the uplink is busy with earlier frames'
-            return ''
 
     @property
     def life(self) -> int:
@@ -127,58 +225,27 @@ class OffloadClient(Connection):
         with self._lock:
             return self._outgoing.chain.life
 
-    @property
-    def waiting_ms(self) -> float:
-        """How long the oldest unacknowledged frame has been on its way; 0 without any."""
-        with self._lock:
-            return self._outgoing.flight.waiting_ms(time.monotonic_ns())
-
-    @property
-    def propagation_ms(self) -> float:
-        """Half of the shortest recent round trip of an acknowledgement; of the hello's, before there is any."""
-        now_s = time.monotonic()
-        with self._lock:
-            shortest = self._ack_trips.quantiles(now_s).p50
-            trip_ms = self._ack_trips.predict(now_s) if shortest == shortest else self._contact.round_trip_ms
-        return trip_ms / 2
-
-    def restart(self) -> None:
-        """The camera counts from the start again: a new session, which the server is told of."""
-        with self._lock:
-            self._outgoing.new_session()
-            self._mask = None
-            self._contact.lost('the camera started again; saying hello for its new stream', time.monotonic())
-            self._lock.notify_all()
-
     def submit(self, record: ShardUp) -> None:
         """Sends a frame, later than all before, and returns at once."""
         with self._lock:
             self._counts['submitted'] += 1
             self._contact.wanted()
-            self._outgoing.drop_pending('overtaken')
             self._outgoing.pending.append(record)
             self._outgoing.chain.sent(record)
             self._submitted_life = self._outgoing.chain.life
             self._lock.notify_all()
 
-    def wait(self, sequence: int, deadline_s: float) -> MaskRecord | None:
-        """The mask of a frame that was submitted; None if it is not there at ``deadline_s`` of the monotonic clock,
-        or will not come.
-        """
-        with self._lock:
+    def _busy(self) -> str:
+        return 'the uplink is busy with earlier frames' if self._outgoing.in_flight >= _SHARDS_IN_FLIGHT else ''
 
-            def ended() -> bool:
-                return (
-                    self._stopping
-                    or (self._mask is not None and self._mask.sequence >= sequence)
-                    or self._outgoing.chain.life != self._submitted_life
-                )
+    def _expects(self, sequence: int) -> bool:
+        return self._outgoing.chain.life == self._submitted_life
 
-            self._lock.wait_for(ended, timeout=max(0.0, deadline_s - time.monotonic()))
-            return self._mask if self._mask is not None and self._mask.sequence == sequence else None
+    def _new_session(self) -> None:
+        self._outgoing.new_session()
 
     def _pack(self) -> bytes | None:
-        record = self._outgoing.pending.pop()
+        record = self._outgoing.pending.pop(0)
         now_ns = time.monotonic_ns()
         record = replace(record, sent_ns=now_ns, session=self._outgoing.session, worker=self._contact.worker)
         try:
@@ -192,20 +259,125 @@ class OffloadClient(Connection):
         self._outgoing.flight.send(Sent(record.sequence, record.stamp_ns, now_ns, 0.0, 0.0, len(packed)))
         return packed
 
-    def _deliver(self, record: MaskDown, sent: Sent, bytes_up: int, bytes_down: int) -> None:
-        try:
-            mask, confidence = unpack_mask(record.data, self._mask_size)
-        except WireError as error:
-            self._complain(error)
-            return
-        now_ns = time.monotonic_ns()
-        round_trip_ms = (now_ns - sent.sent_ns) / 1e6
+
+class _Chain(SendChain):
+    """Counts how often what was sent turned out not to be with the server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses = 0
+
+    def lose(self, sequence: int | None = None) -> None:
+        super().lose(sequence)
+        self.losses += not self.whole
+
+
+class _Pictures(Outgoing):
+    """The camera's H.264 on its way, which may rest: then nothing is sent, and no key frame asked for."""
+
+    chain: _Chain
+
+    def __init__(self, camera_size: tuple[int, int], *, max_in_flight: int, max_age_s: float) -> None:
+        super().__init__(camera_size, max_in_flight=max_in_flight, max_age_s=max_age_s)
+        self.chain = _Chain()
+        self.resting = False
+
+    def keyframe_due(self, now_s: float) -> bool:
+        return not self.resting and super().keyframe_due(now_s)
+
+
+class PictureClient(OffloadClient):
+    """Sends the camera's own H.264: every picture, since each builds on the one before, whether or not its mask is
+    wanted. ``request_keyframe`` asks the camera for one where a picture is missing.
+    """
+
+    _outgoing: _Pictures
+
+    def __init__(
+        self,
+        settings: LinkSettings,
+        hello: OffloadHello,
+        on_status: Callable[[LinkStatus], None] = lambda status: None,
+        request_keyframe: Callable[[], None] = lambda: None,
+    ) -> None:
+        if hello.camera_size is None:
+            raise WireError('value', 'the hello of an H.264 stream has to say of what size its pictures are')
+        outgoing = _Pictures(hello.camera_size, max_in_flight=settings.max_in_flight, max_age_s=settings.max_age_s)
+        super().__init__(settings, hello, outgoing, on_status, request_keyframe)
+        self._wanted: dict[int, int] = {}  # frames whose masks may still come, and the losses before they were sent
+
+    @property
+    def losses(self) -> int:
+        """How often what was sent turned out not to be with the server."""
         with self._lock:
-            self._counts['received'] += 1
-            self._round_trips.observe(round_trip_ms, now_ns / 1e9)
-            self._delays.observe(round_trip_ms, now_ns / 1e9)
-            self._mask = MaskRecord(
-                record.sequence, mask, confidence, round_trip_ms, record.queue_ms, record.server_ms,
-                record.recompute_ratio, record.compute_ratio, bytes_up, bytes_down,
-            )  # fmt: skip
+            return self._outgoing.chain.losses
+
+    def obstacle_to(self, *, keyframe: bool) -> str:
+        """Why a picture cannot be sent right now; empty if it can. A key frame builds on nothing."""
+        with self._lock:
+            if not self._contact.connected or self._publisher is None:
+                return 'no server is connected'
+            return '' if keyframe else self._busy()
+
+    def rest(self) -> None:
+        """Send no pictures until :meth:`wake`; after that, none before a key frame."""
+        with self._lock:
+            if not self._outgoing.resting:
+                self._outgoing.resting = True
+                self._outgoing.chain.lose()
+
+    def wake(self) -> None:
+        """Send pictures again, from the next key frame on, which is asked for."""
+        with self._lock:
+            self._outgoing.resting = False
+            self._contact.wanted()
             self._lock.notify_all()
+
+    @property
+    def resting(self) -> bool:
+        """Whether nothing is sent because nobody wants it."""
+        with self._lock:
+            return self._outgoing.resting
+
+    def submit(
+        self, picture: Picture, sequence: int, stamp_ns: int, reference: int | None = None, *, answer: bool
+    ) -> bool:
+        """Sends the next picture and returns at once: whether it will be on its way. ``answer``: its mask is wanted.
+
+        ``reference`` is the sequence of the picture that it predicts from; None: the one before.
+        """
+        with self._lock:
+            if self._outgoing.resting:
+                return False
+            self._counts['submitted'] += 1
+            self._contact.wanted()
+            connected = self._contact.connected and not self._stopping
+            losses = self._outgoing.chain.losses
+            taken = self._outgoing.offer(picture, sequence, stamp_ns, reference, connected=connected, answer=answer)
+            # A picture that was not taken breaks the chain for those after it; those before it are on their way.
+            self._outgoing.chain.losses = losses
+            if taken and answer:
+                self._wanted = {n: known for n, known in self._wanted.items() if n > self._newest}
+                self._wanted[sequence] = losses
+            self._lock.notify_all()
+            return taken
+
+    def _busy(self) -> str:
+        if self._outgoing.resting:
+            return ''
+        return '' if self._outgoing.chain.whole else 'the cloud waits for a key frame'
+
+    def _expects(self, sequence: int) -> bool:
+        return self._wanted.get(sequence) == self._outgoing.chain.losses
+
+    def _new_session(self) -> None:
+        self._wanted.clear()
+        self._outgoing.new_session()
+
+    def _pack(self) -> bytes | None:
+        now_ns = time.monotonic_ns()
+        packed = self._outgoing.pack_next(now_ns, 0.0, 0.0, self._contact.worker)
+        if packed is not None:
+            self._counts['sent'] += 1
+            self._up.add(len(packed), now_ns / 1e9)
+        return packed

@@ -1,8 +1,9 @@
 """The records of offload mode: what a robot expects of the cloud, one offloaded frame, and its mask.
 
-Both ends run the same model. The cloud holds the picture that it last got, its *replica*; a frame goes up as what
-differs from it (`shard`). Each record names the replica that it builds on and what comes out, so that neither end ever
-goes on from something that the other does not have.
+Both ends run the same model. Frames go up in one of two ways. As H.264: the camera's own stream, as in the other modes
+(`FrameUp`). As shards: the cloud holds the picture that it last got, its *replica*, and a frame goes up as what differs
+from it (`shard`); each record names the replica that it builds on and what comes out, so that neither end ever goes on
+from something that the other does not have.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class OffloadHello:
 
     `input_size` (H, W) of the model's input, which shards are of, and `mask_size` of the masks, in pixels; `rate` in
     frames a second. `tolerance` is a checksum of the calibration that both ends run the model with, empty for exact
-    reuse.
+    reuse. `camera_size` (H, W) of the H.264 pictures that frames go up as; None: they go up as shards.
     """
 
     model: str
@@ -45,6 +46,7 @@ class OffloadHello:
     input_size: tuple[int, int]
     mask_size: tuple[int, int]
     rate: float
+    camera_size: tuple[int, int] | None = None
     protocol: int = PROTOCOL
     session: int = 0
     worker: int = 0
@@ -52,30 +54,33 @@ class OffloadHello:
 
     KIND: ClassVar[int] = 6
     sequence: ClassVar[int] = 0
-    _BODY: ClassVar[struct.Struct] = struct.Struct('<HHHHHHf')
+    _BODY: ClassVar[struct.Struct] = struct.Struct('<HHHHHHHHf')
 
     def pack(self) -> bytes:
         """The record as bytes; `WireError` if a field is out of its range."""
         self._check()
-        body = pack_fields(self._BODY, self.protocol, self.classes, *self.input_size, *self.mask_size, self.rate)
+        camera = self.camera_size or (0, 0)
+        body = pack_fields(
+            self._BODY, self.protocol, self.classes, *self.input_size, *self.mask_size, *camera, self.rate
+        )
         return seal(self, body, join_texts(self.model, self.model_checksum, self.tolerance))
 
     def _check(self) -> None:
         check_range('classes', self.classes, 1, MAX_CLASSES)
-        for side in (*self.input_size, *self.mask_size):
+        for side in (*self.input_size, *self.mask_size, *(self.camera_size or ())):
             check_range('size', side, 1, MAX_SIDE)
         if not 0 < self.rate <= MAX_RATE:
             raise WireError('value', f'rate is {self.rate}, expected above 0 and at most {MAX_RATE:g} frames a second')
 
     @classmethod
     def _parse(cls, header: Header, payload: memoryview) -> OffloadHello:
-        protocol, classes, ih, iw, mh, mw, rate = unpack_fields(cls._BODY, payload)
+        protocol, classes, ih, iw, mh, mw, ch, cw, rate = unpack_fields(cls._BODY, payload)
         model, checksum, tolerance = split_texts(payload[cls._BODY.size :], 3)
         if header.sequence:
             raise WireError('value', 'a hello has no sequence')
         return cls(
-            model, checksum, tolerance, classes, (ih, iw), (mh, mw), rate, protocol, header.session, header.worker,
-            header.stamp_ns,
+            model, checksum, tolerance, classes, (ih, iw), (mh, mw), rate, (ch, cw) if (ch, cw) != (0, 0) else None,
+            protocol, header.session, header.worker, header.stamp_ns,
         )  # fmt: skip
 
 

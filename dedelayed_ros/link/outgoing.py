@@ -39,6 +39,7 @@ class _Pending:
     sequence: int
     reference: int
     stamp_ns: int
+    answer: bool
 
 
 class Outgoing:
@@ -73,14 +74,28 @@ class Outgoing:
             return False
         if not picture.keyframe and stamp_ns <= self._last[1]:
             return False
-        self.drop_pending('camera restarted')
-        self._begin_session()
+        self.new_session()
         return True
 
+    def new_session(self) -> None:
+        """The camera counts from the start again: nothing that was sent has to do with what comes."""
+        self.drop_pending('camera restarted')
+        self._begin_session()
+
     def offer(
-        self, picture: Picture, sequence: int, stamp_ns: int, reference: int | None = None, *, connected: bool
+        self,
+        picture: Picture,
+        sequence: int,
+        stamp_ns: int,
+        reference: int | None = None,
+        *,
+        connected: bool,
+        answer: bool = True,
     ) -> bool:
-        """Takes the next picture, or drops it. `reference` None means that it predicts from the one offered before."""
+        """Takes the next picture, or drops it. `reference` None means that it predicts from the one offered before.
+
+        Without `answer` the cloud only decodes it.
+        """
         if self._last is not None and sequence <= self._last[0]:
             return self._drop('duplicate' if (sequence, stamp_ns) == self._last else 'out of order')
         before = self._last[0] if self._last is not None else None
@@ -104,7 +119,7 @@ class Outgoing:
         if picture.keyframe:
             self.dropped['overtaken'] += len(self.pending)
             self.pending.clear()
-        self.pending.append(_Pending(picture, sequence, reference, stamp_ns))
+        self.pending.append(_Pending(picture, sequence, reference, stamp_ns, answer))
         return True
 
     def keyframe_due(self, now_s: float) -> bool:
@@ -123,7 +138,7 @@ class Outgoing:
         predicted_delay_ms = min(predicted_delay_ms, MAX_DELAY_MS)
         record = FrameUp(
             pending.sequence, pending.reference, pending.stamp_ns, now_ns, predicted_delay_ms, pending.picture.keyframe,
-            width, height, pending.picture.data, self.session, worker,
+            width, height, pending.picture.data, self.session, worker, pending.answer,
         )  # fmt: skip
         try:
             packed = record.pack()

@@ -17,6 +17,10 @@ _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9_.-]{0,63}')
 _ENDPOINT = re.compile(r'(?:(?P<protocol>[a-z]+)/)?(?P<address>.+:\d{1,5})(?P<rest>[?#].*)?')
 
 ROOT = 'dedelayed'
+OFFLOAD = 'offload'
+"""What the key of an offloaded stream has after those of its camera, so that features and masks go side by side."""
+StreamKey = tuple[str, ...]
+"""(robot, camera), and for an offloaded stream (robot, camera, 'offload')."""
 WORKERS = f'{ROOT}/@cloud'
 """Liveliness tokens of servers lie here; the @ keeps them out of `dedelayed/*/…`, so no robot name can collide."""
 
@@ -50,22 +54,27 @@ def endpoint(text: str) -> str:
     return f'{match["protocol"] or "tcp"}/{match["address"]}{match["rest"] or ""}'
 
 
-def stream_key(robot: str, camera: str) -> str:
-    """`dedelayed/<robot>/<camera>`; raises `LinkError` for a name that cannot be part of a key."""
+def stream_key(robot: str, camera: str, *service: str) -> str:
+    """`dedelayed/<robot>/<camera>`, and `service` after it; `LinkError` for a name that cannot be part of a key."""
     for what, name in (('robot', robot), ('camera', camera)):
         if not _NAME.fullmatch(name):
             raise LinkError(
                 f'{what} name {name!r} cannot be used; expected 1 to 64 letters, digits, dots, dashes or underscores'
             )
-    return f'{ROOT}/{robot}/{camera}'
+    return '/'.join((ROOT, robot, camera, *service))
 
 
-def parse_stream_key(key: str) -> tuple[str, str] | None:
-    """Robot and camera of a key `dedelayed/<robot>/<camera>/<what>`; None for any other."""
-    parts = key.split('/')
-    if len(parts) != 4 or parts[0] != ROOT or not (_NAME.fullmatch(parts[1]) and _NAME.fullmatch(parts[2])):
+def parse_stream_key(key: str) -> StreamKey | None:
+    """The stream of a key `dedelayed/<robot>/<camera>[/offload]/<what>`; None for any other."""
+    root, *names = key.split('/')
+    if root != ROOT or len(names) < 3 or not (_NAME.fullmatch(names[0]) and _NAME.fullmatch(names[1])):
         return None
-    return parts[1], parts[2]
+    return tuple(names[:-1]) if names[2:-1] in ([], [OFFLOAD]) else None
+
+
+def every_stream(what: str) -> tuple[str, str]:
+    """Key expressions that match `what` of every stream."""
+    return f'{ROOT}/*/*/{what}', f'{ROOT}/*/*/{OFFLOAD}/{what}'
 
 
 def open_session(

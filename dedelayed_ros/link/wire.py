@@ -45,6 +45,8 @@ from dedelayed_ros.link.fields import (
 )
 from dedelayed_ros.link.offload_records import MaskDown, OffloadHello, ShardUp
 
+_KEYFRAME, _NO_ANSWER = 1, 2  # flags of a FrameUp
+
 
 class Code(IntEnum):
     """What a `Notice` is about."""
@@ -66,7 +68,8 @@ class FrameUp:
 
     `reference` is the sequence of the picture that this one predicts from: its own for a key frame. `stamp_ns` is the
     camera's stamp, `sent_ns` the robot's monotonic clock at sending, `predicted_delay_ms` the time from capture until
-    the robot expects to use the answer. `data` is one H.264 access unit (Annex B).
+    the robot expects to use the answer. `data` is one H.264 access unit (Annex B). Without `answer` it is only there
+    so that later ones can be decoded.
     """
 
     sequence: int
@@ -80,6 +83,7 @@ class FrameUp:
     data: bytes
     session: int = 0
     worker: int = 0
+    answer: bool = True
 
     KIND: ClassVar[int] = 1
     _BODY: ClassVar[struct.Struct] = struct.Struct('<QqfHHB')
@@ -94,7 +98,7 @@ class FrameUp:
             self.predicted_delay_ms,
             self.width,
             self.height,
-            int(self.keyframe),
+            int(self.keyframe) * _KEYFRAME | int(not self.answer) * _NO_ANSWER,
         )
         return seal(self, body, self.data)
 
@@ -111,13 +115,13 @@ class FrameUp:
 
     @classmethod
     def _parse(cls, header: Header, payload: memoryview) -> FrameUp:
-        reference, sent_ns, delay, width, height, flag = unpack_fields(cls._BODY, payload)
-        if flag > 1:
-            raise WireError('value', f'key frame flag is {flag}, expected 0 or 1')
+        reference, sent_ns, delay, width, height, flags = unpack_fields(cls._BODY, payload)
+        if flags > _KEYFRAME | _NO_ANSWER:
+            raise WireError('value', f'flags of a frame are {flags}, expected 0 to {_KEYFRAME | _NO_ANSWER}')
         data = bytes(payload[cls._BODY.size :])
         return cls(
-            header.sequence, reference, header.stamp_ns, sent_ns, delay, bool(flag), width, height, data,
-            header.session, header.worker,
+            header.sequence, reference, header.stamp_ns, sent_ns, delay, bool(flags & _KEYFRAME), width, height, data,
+            header.session, header.worker, not flags & _NO_ANSWER,
         )  # fmt: skip
 
 
@@ -323,8 +327,44 @@ class HelloReply:
         )  # fmt: skip
 
 
-Record = FrameUp | FeaturesDown | Notice | Hello | HelloReply | OffloadHello | ShardUp | MaskDown
-_TYPES = (FrameUp, FeaturesDown, Notice, Hello, HelloReply, OffloadHello, ShardUp, MaskDown)
+@dataclass(frozen=True)
+class Probe:
+    """Bytes that are sent only to see how fast they pass: `data` goes up, and comes back as its `size` alone.
+
+    `sent_ns` is the robot's monotonic clock at sending, echoed.
+    """
+
+    sent_ns: int
+    size: int
+    data: bytes = b''
+    session: int = 0
+    worker: int = 0
+
+    KIND: ClassVar[int] = 9
+    sequence: ClassVar[int] = 0
+    stamp_ns: ClassVar[int] = 0
+    _BODY: ClassVar[struct.Struct] = struct.Struct('<qI')
+
+    def pack(self) -> bytes:
+        """The record as bytes; `WireError` if a field is out of its range."""
+        self._check()
+        return seal(self, pack_fields(self._BODY, self.sent_ns, self.size), self.data)
+
+    def _check(self) -> None:
+        check_range('size', self.size, 1, MAX_RECORD_BYTES)
+        if self.data and len(self.data) != self.size:
+            raise WireError('value', f'a probe of {self.size} bytes with {len(self.data)}')
+
+    @classmethod
+    def _parse(cls, header: Header, payload: memoryview) -> Probe:
+        sent_ns, size = unpack_fields(cls._BODY, payload)
+        if header.sequence or header.stamp_ns:
+            raise WireError('value', 'a probe has neither sequence nor stamp')
+        return cls(sent_ns, size, bytes(payload[cls._BODY.size :]), header.session, header.worker)
+
+
+Record = FrameUp | FeaturesDown | Notice | Hello | HelloReply | OffloadHello | ShardUp | MaskDown | Probe
+_TYPES = (FrameUp, FeaturesDown, Notice, Hello, HelloReply, OffloadHello, ShardUp, MaskDown, Probe)
 _KINDS: dict[int, type[Record]] = {record.KIND: record for record in _TYPES}
 
 

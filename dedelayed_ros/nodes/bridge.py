@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from std_srvs.srv import Trigger
 
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.link import CloudClient, FeatureRecord, LinkSettings, LinkStatus
 from dedelayed_ros.msg import EncodedFrame, RemoteFeatures
 from dedelayed_ros.nodes.diagnostics import Level, Report
+from dedelayed_ros.nodes.keyframes import KeyframeRequests
 from dedelayed_ros.nodes.lifecycle import CHAIN, RELIABLE, StreamNode, run
 from dedelayed_ros.nodes.messages import CodedFrame, coded_frame, features_message
 from dedelayed_ros.nodes.settings import BridgeSettings
 
 if TYPE_CHECKING:
-    from rclpy.client import Client
     from rclpy.lifecycle import LifecyclePublisher
 
-_REQUEST_S = 0.2  # shortest time between two requests for a key frame
 _RATES = (1.0, 1000.0)  # frames a second that are believed
 
 
@@ -40,15 +36,13 @@ class BridgeNode(StreamNode[BridgeSettings]):
     ) -> None:
         self.on_features: list[Callable[[FeatureRecord], None]] = []
         self._subscribe = subscribe
-        self._ask_keyframe = ask_keyframe
+        self._keyframes = KeyframeRequests(self, ask_keyframe)
         self._lock = threading.Lock()  # guards the client against being replaced while it is used
         self._client: CloudClient | None = None
         self._client_size: tuple[int, int] | None = None
         self._first: CodedFrame | None = None
         self._features: LifecyclePublisher | None = None
-        self._service: Client | None = None
         self._frame_id = ''
-        self._asked_s = 0.0
         super().__init__('bridge', **options)
 
     def offer_coded(self, coded: CodedFrame) -> None:
@@ -74,8 +68,7 @@ class BridgeNode(StreamNode[BridgeSettings]):
         self._features = self.publisher(RemoteFeatures, 'remote_features', RELIABLE)
         if self._subscribe:
             self.subscription(EncodedFrame, 'encoded', self._on_encoded, CHAIN)
-        if self._ask_keyframe is None:
-            self._service = self.create_client(Trigger, f'{settings.camera_node}/request_keyframe')
+        self._keyframes.open(settings.camera_node)
 
     def activate(self) -> None:
         """The connection begins with the first frame, whose size the cloud has to know."""
@@ -91,9 +84,7 @@ class BridgeNode(StreamNode[BridgeSettings]):
 
     def cleanup(self) -> None:
         """Let go of the service."""
-        service, self._service = self._service, None
-        if service is not None:
-            self.destroy_client(service)
+        self._keyframes.close()
 
     def report(self) -> Report:
         """The state of the link."""
@@ -144,7 +135,7 @@ class BridgeNode(StreamNode[BridgeSettings]):
             hello,
             self._on_answer,
             self._on_status,
-            self._request_keyframe,
+            self._keyframes.request,
             feature_format=feature_format(settings.model),
         )
 
@@ -159,22 +150,6 @@ class BridgeNode(StreamNode[BridgeSettings]):
             self.get_logger().info(f'connected to {status.worker} at {self.settings.endpoint}')
         else:
             self.get_logger().warning(f'no cloud, masks are local: {status.reason}')
-
-    def _request_keyframe(self) -> None:
-        """From the link's thread. The camera answers with a key frame; the service's own answer is not waited for."""
-        now_s = time.monotonic()
-        if now_s - self._asked_s < _REQUEST_S:
-            return
-        self._asked_s = now_s
-        if self._ask_keyframe is not None:
-            self._ask_keyframe()
-        elif self._service is not None and self._service.service_is_ready():
-            self._service.call_async(Trigger.Request())
-        else:
-            self.warn_once(
-                f'the camera node {self.settings.camera_node!r} offers no ~/request_keyframe: the cloud waits for its '
-                'next key frame. Set camera_node to its name'
-            )
 
     def _on_encoded(self, message: EncodedFrame) -> None:
         try:

@@ -14,7 +14,7 @@ from dedelayed_ros.nodes.perception import PerceptionNode
 def compose(**options: Any) -> list[StreamNode]:
     """The three nodes, each with its own parameters and lifecycle, joined by calls instead of topics."""
     camera = CameraNode(**options)
-    perception = PerceptionNode(subscribe=False, **options)
+    perception = PerceptionNode(subscribe=False, ask_keyframe=camera.request_keyframe, **options)
     bridge = BridgeNode(subscribe=False, ask_keyframe=camera.request_keyframe, **options)
     bridge.needed = False  # without it masks are local
 

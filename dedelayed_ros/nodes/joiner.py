@@ -38,11 +38,15 @@ class Skipped:
     stamp_ns: int
     sequence: int
     motion: MotionField | None
+    coded: CodedFrame
 
 
 @dataclass(frozen=True)
 class Work:
-    """The next image to segment. ``motion`` leads to it from the picture before: the last of ``skipped``, if any."""
+    """The next image to segment. ``motion`` leads to it from the picture before: the last of ``skipped``, if any.
+
+    ``coded`` is its own coded frame, where that came in time. ``late`` are those of images that went without them.
+    """
 
     frame: CameraImage
     sequence: int
@@ -50,6 +54,8 @@ class Work:
     intra_ratio: float
     keyframe: bool
     skipped: tuple[Skipped, ...]
+    coded: CodedFrame | None = None
+    late: tuple[CodedFrame, ...] = ()
 
 
 class Joiner:
@@ -128,18 +134,20 @@ class Joiner:
 
     def _take(self, image: CameraImage) -> Work:
         skipped: list[Skipped] = []
+        late: list[CodedFrame] = []
         mine: CodedFrame | None = None
         while self._coded and self._coded[0].stamp_ns <= image.stamp_ns:
             coded = self._coded.popleft()
             if self._last_ns is not None and coded.stamp_ns <= self._last_ns:
                 # The image went before its motion came: now at least its place in the chain is known.
+                late.append(coded)
                 if coded.stamp_ns == self._last_ns:
                     self._last_sequence = coded.sequence
                 continue
             if coded.stamp_ns == image.stamp_ns:
                 mine = coded
                 break
-            skipped.append(Skipped(coded.stamp_ns, coded.sequence, self._motion(coded, image)))
+            skipped.append(Skipped(coded.stamp_ns, coded.sequence, self._motion(coded, image), coded))
             self._last_sequence = self._counted = coded.sequence
         motion = None if mine is None else self._motion(mine, image)
         if mine is None:
@@ -156,6 +164,8 @@ class Joiner:
             0.0 if mine is None else mine.picture.intra_ratio,
             mine is not None and mine.picture.keyframe,
             tuple(skipped),
+            mine,
+            tuple(late),
         )
 
     def _motion(self, coded: CodedFrame, image: CameraImage) -> MotionField | None:

@@ -135,4 +135,8 @@ def provenance_message(provenance: Provenance, frame_id: str) -> MaskProvenance:
         latency_ms=float(provenance.latency_ms),
         scene_cut=provenance.scene_cut,
         degraded=list(provenance.degraded),
+        choice=provenance.choice,
+        decision=provenance.decision,
+        input_names=list(provenance.inputs),
+        inputs=list(provenance.inputs.values()),
     )

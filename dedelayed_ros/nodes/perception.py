@@ -6,7 +6,8 @@ import math
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from dedelayed_ros.msg import EncodedFrame, MaskProvenance, RemoteFeatures
 from dedelayed_ros.nodes.diagnostics import Level, Report, worst
 from dedelayed_ros.nodes.images import to_image, to_rgb
 from dedelayed_ros.nodes.joiner import CameraImage, Joiner, Work
+from dedelayed_ros.nodes.keyframes import KeyframeRequests
 from dedelayed_ros.nodes.lifecycle import CHAIN, LATCHED, RELIABLE, SENSOR_DATA, StreamNode, Worker, run
 from dedelayed_ros.nodes.messages import coded_frame, feature_record, header, provenance_message, stamp_ns
 from dedelayed_ros.nodes.settings import PerceptionSettings
@@ -27,11 +29,13 @@ if TYPE_CHECKING:
     from rclpy.lifecycle import LifecyclePublisher
     from rclpy.subscription import Subscription
 
-    from dedelayed_ros.edge import EdgePipeline, EdgeResult
+    from dedelayed_ros.edge import EdgePipeline, EdgeResult, EdgeSettings
     from dedelayed_ros.frames import Frame
-    from dedelayed_ros.link import FeatureRecord
+    from dedelayed_ros.link import FeatureRecord, LinkStatus
     from dedelayed_ros.nodes.messages import CodedFrame
-    from dedelayed_ros.offload.pipeline import OffloadPipeline
+    from dedelayed_ros.offload.auto import AutoPipeline, AutoTaken
+    from dedelayed_ros.offload.pipeline import OffloadPipeline, OffloadSettings, Taken
+    from dedelayed_ros.offload.underway import Underway
 
 _CHECK_SIZE = (64, 64)  # (H, W) of the pipeline that is made to see whether the model loads
 _LOOK_S = 0.2  # how often the graph is asked whether anybody publishes `encoded`
@@ -45,6 +49,7 @@ class _Figures:
     """What the diagnostics tell, counted from activation."""
 
     masks: Counter[str] = field(default_factory=Counter)
+    choices: Counter[str] = field(default_factory=Counter)
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
     degraded: tuple[str, ...] = ()
     problem: str = ''
@@ -56,17 +61,21 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
     """Publishes ``segmentation/*`` for ``image_raw``, ``encoded`` and ``remote_features``.
 
     With ``subscribe=False`` it has no subscriptions: the camera and bridge of the same process call
-    :meth:`offer_frame`, :meth:`offer_coded` and :meth:`offer_features`, from any thread, as subscriptions do otherwise.
+    :meth:`offer_frame`, :meth:`offer_coded` and :meth:`offer_features`, from any thread, as subscriptions do otherwise;
+    and ``ask_keyframe`` is called instead of the camera's service.
     """
 
     settings_type = PerceptionSettings
 
-    def __init__(self, *, subscribe: bool = True, **options: Any) -> None:
+    def __init__(
+        self, *, subscribe: bool = True, ask_keyframe: Callable[[], None] | None = None, **options: Any
+    ) -> None:
         self._subscribe = subscribe
+        self._keyframes = KeyframeRequests(self, ask_keyframe)
         self._joiner: Joiner | None = None
         self._worker: Worker | None = None
         self._pipeline: EdgePipeline | None = None
-        self._offload: OffloadPipeline | None = None  # instead of the pipeline, in mode 'offload'
+        self._offload: OffloadPipeline | AutoPipeline | None = None  # instead of it, in modes 'offload' and 'auto'
         self._encoded: Subscription | None = None
         self._looked_s, self._somebody_encodes = -math.inf, False
         self._figures = _Figures()
@@ -79,13 +88,17 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
         self._offer(CameraImage(frame.image, frame.stamp_ns, frame.frame_id, time.monotonic(), frame.sequence))
 
     def offer_coded(self, coded: CodedFrame) -> None:
-        """An encoded frame: its motion counts, its bytes do not."""
+        """An encoded frame: its motion counts, and its bytes where it is offloaded."""
         if self._joiner is not None:
             self._joiner.offer_coded(coded)
 
     def offer_features(self, record: FeatureRecord) -> None:
         """An answer of the cloud."""
-        pipeline = self._pipeline
+        pipeline: EdgePipeline | AutoPipeline | None = self._pipeline
+        if self.settings.mode == 'auto':
+            from dedelayed_ros.offload.auto import AutoPipeline
+
+            pipeline = self._offload if isinstance(self._offload, AutoPipeline) else None
         if pipeline is not None:
             self._figures.features += 1
             pipeline.offer_features(record)
@@ -97,11 +110,12 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
         from dedelayed_ros.models import zoo
 
         settings = self.settings
-        if settings.mode == 'offload':
+        if self._offloads:
             self._make_offload(_CHECK_SIZE, link=False)
         else:
             self._make_pipeline(_CHECK_SIZE)
-        self._entry = zoo.entry(settings.model)
+        self._entry = zoo.entry(settings.offload_model if settings.mode == 'offload' else settings.model)
+        self._keyframes.open(settings.camera_node)
         self._joiner = Joiner(
             wait_s=settings.motion_wait_ms / 1e3, depth=settings.queue, expects_motion=self._expects_motion
         )
@@ -138,6 +152,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
 
     def cleanup(self) -> None:
         """Let go of the model."""
+        self._keyframes.close()
         self._pipeline = None
         self._joiner = None
         self._encoded = None
@@ -169,14 +184,15 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
             'masks come' if level == Level.OK else message,
             {
                 'mode': self.settings.mode,
-                'model': self.settings.model,
+                'model': self.settings.offload_model if self.settings.mode == 'offload' else self.settings.model,
                 'mask kernel': masks.backend_name(),
                 **{f'masks {source}': self._figures.masks[source] for source in ('fused', 'local', 'cloud')},
+                **{f'preferred {choice}': count for choice, count in sorted(self._figures.choices.items())},
                 'images dropped': joiner.dropped if joiner else 0,
                 'images without motion': joiner.unmatched if joiner else 0,
                 'features received': self._figures.features,
                 **({'reuse': pipeline.reuse} if pipeline else {}),
-                **({'connected': link.connected, 'reason': link.reason} if link is not None else {}),
+                **({} if link is None else _link_figures(link)),
                 **({f'features dropped, {k}': v for k, v in pipeline.dropped_features.items()} if pipeline else {}),
                 'latency ms p50': float(p50),
                 'latency ms p95': float(p95),
@@ -188,60 +204,88 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
     # -- the worker
 
     def _segment(self, stop: threading.Event) -> None:
-        joiner = self._joiner
-        while joiner is not None and not stop.is_set():
-            work = joiner.next()
-            if work is None:
-                return
-            try:
-                self._publish(work, self._step(work), time.monotonic())
-                self._figures.problem = ''
-            except DedelayedError as error:
-                self._figures.problem = str(error)
-                self.warn_once(str(error))
+        from dedelayed_ros.offload.underway import Underway
 
-    def _step(self, work: Work) -> EdgeResult:
+        joiner = self._joiner
+        with Underway() as underway:
+            while joiner is not None and not stop.is_set():
+                work = joiner.next()
+                if work is None:
+                    return
+                with self._told():
+                    self._take(work, underway)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What goes wrong with a frame is in the diagnostics and the log, and the next one may do better."""
+        try:
+            yield
+            self._figures.problem = ''
+        except DedelayedError as error:
+            self._figures.problem = str(error)
+            self.warn_once(str(error))
+
+    def _take(self, work: Work, underway: Underway) -> None:
+        """Segment an image, or take it up and leave it to ``underway``."""
         started_s = time.monotonic()
         image = work.frame.image
         size = (image.shape[0], image.shape[1])
-        pipeline = self._pipeline_of(size)
+        told: dict[str, Any] = {
+            'stamp_ns': work.frame.stamp_ns,
+            'sequence': work.sequence,
+            'motion': work.motion,
+            'intra_ratio': work.intra_ratio,
+            'keyframe': work.keyframe,
+        }
+        if not self._offloads:
+            pipeline = self._pipeline_of(size)
+            for skipped in work.skipped:
+                pipeline.skip(stamp_ns=skipped.stamp_ns, sequence=skipped.sequence, motion=skipped.motion)
+            self._publish(work, pipeline.step(image, **told), started_s)
+            return
+        offload = self._offload_of(size, underway)
+        for late in work.late:
+            offload.pass_on(late)
         for skipped in work.skipped:
-            pipeline.skip(stamp_ns=skipped.stamp_ns, sequence=skipped.sequence, motion=skipped.motion)
-        result = pipeline.step(
-            image,
-            stamp_ns=work.frame.stamp_ns,
-            sequence=work.sequence,
-            motion=work.motion,
-            intra_ratio=work.intra_ratio,
-            keyframe=work.keyframe,
-        )
-        waited = {'wait for motion': (started_s - work.frame.arrived_s) * 1e3}
-        provenance = replace(result.provenance, stages_ms={**waited, **result.provenance.stages_ms})
-        return replace(result, provenance=provenance)
+            offload.skip(
+                stamp_ns=skipped.stamp_ns, sequence=skipped.sequence, motion=skipped.motion, coded=skipped.coded
+            )
+        taken = offload.take(image, **told, coded=work.coded)
 
-    def _pipeline_of(self, size: tuple[int, int]) -> EdgePipeline | OffloadPipeline:
+        def finish() -> None:
+            with self._told():
+                self._publish(work, _finish(offload, taken), started_s)
+
+        underway.put(finish, alone=not taken.asked)
+
+    def _pipeline_of(self, size: tuple[int, int]) -> EdgePipeline:
         """What segments pictures of (H, W); a camera that changes its size gets another."""
-        if self.settings.mode == 'offload':
-            if self._offload is None or self._offload.size != size:
-                if self._offload is not None:
-                    self._offload.close()
-                self._offload = self._make_offload(size, link=bool(self.settings.endpoint))
-            return self._offload
         if self._pipeline is None or self._pipeline.size != size:
             self._pipeline = self._make_pipeline(size)
         return self._pipeline
 
-    def _publish(self, work: Work, result: EdgeResult, done_s: float) -> None:
+    def _offload_of(self, size: tuple[int, int], underway: Underway) -> OffloadPipeline | AutoPipeline:
+        """The same in modes 'offload' and 'auto'."""
+        if self._offload is None or self._offload.size != size:
+            if self._offload is not None:
+                underway.drain()
+                self._offload.close()
+            self._offload = self._make_offload(size, link=bool(self.settings.endpoint))
+        return self._offload
+
+    def _publish(self, work: Work, result: EdgeResult, started_s: float) -> None:
         """The mask first: everything else may come a moment later."""
         from dedelayed_ros import masks
 
+        done_s = time.monotonic()
         head = header(work.frame.stamp_ns, work.frame.frame_id)
         mask = to_image(result.mask, head, 'mono8')
         latency_ms = math.nan
         if work.frame.stamp_ns:  # a camera that does not stamp its images has no latency
             latency_ms = (self.get_clock().now().nanoseconds - work.frame.stamp_ns) / 1e6
         self._mask.publish(mask)
-        provenance = replace(result.provenance, latency_ms=latency_ms)
+        stages_ms = {'wait for motion': (started_s - work.frame.arrived_s) * 1e3, **result.provenance.stages_ms}
+        provenance = replace(result.provenance, latency_ms=latency_ms, stages_ms=stages_ms)
         self._provenance.publish(provenance_message(provenance, work.frame.frame_id))
         self._confidence.publish(to_image(result.confidence, head, 'mono8'))
         palette = self._entry.labels.palette
@@ -254,6 +298,8 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
             painted = masks.overlay(image, result.mask, palette, self.settings.overlay_alpha)
             self._overlay.publish(to_image(painted, head, 'rgb8'))
         self._figures.masks[provenance.source] += 1
+        if provenance.choice:
+            self._figures.choices[provenance.choice] += 1
         self._figures.degraded = provenance.degraded
         self._figures.last_s = done_s
         if not math.isnan(latency_ms):
@@ -278,7 +324,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
             self.warn_once(str(error))
 
     def _on_features(self, message: RemoteFeatures) -> None:
-        if self.settings.mode != 'fused':
+        if self.settings.mode not in ('fused', 'auto'):
             return
         try:
             self.offer_features(feature_record(message))
@@ -301,14 +347,23 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
 
     # -- small things
 
+    @property
+    def _offloads(self) -> bool:
+        """Whether frames may be computed in the cloud."""
+        return self.settings.mode in ('offload', 'auto')
+
     def _make_pipeline(self, size: tuple[int, int]) -> EdgePipeline:
         """A pipeline for pictures of (H, W). PyTorch is imported here, when the node is already there to be asked."""
-        from dedelayed_ros.edge import EdgePipeline, EdgeSettings
+        from dedelayed_ros.edge import EdgePipeline
+
+        return EdgePipeline(self._edge_settings(), size)
+
+    def _edge_settings(self) -> EdgeSettings:
+        from dedelayed_ros.edge import EdgeSettings
 
         settings = self.settings
-        assert settings.mode != 'offload'
-        edge = EdgeSettings(
-            mode=settings.mode,
+        return EdgeSettings(
+            mode='local' if settings.mode == 'local' else 'fused',
             model=settings.model,
             staleness_s=settings.staleness_s or None,
             mask_size=settings.mask_size,
@@ -318,32 +373,46 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
             device=settings.device,
             scene_cut_ratio=settings.scene_cut_ratio,
         )
-        return EdgePipeline(edge, size)
 
-    def _make_offload(self, size: tuple[int, int], *, link: bool) -> OffloadPipeline:
-        """The same in offload mode, with or without a link to the cloud."""
-        from dedelayed_ros.link import LinkSettings
-        from dedelayed_ros.offload.pipeline import OffloadPipeline, OffloadSettings
+    def _offload_settings(self) -> OffloadSettings:
+        from dedelayed_ros.offload.pipeline import OffloadSettings
 
         settings = self.settings
         if settings.reuse == 'off':
-            raise InputError("mode 'offload' reuses: set reuse to 'exact' or 'calibrated', or mode to 'local'")
-        offload = OffloadSettings(
-            model=settings.model,
+            raise InputError(
+                f"mode {settings.mode!r} reuses: set reuse to 'exact' or 'calibrated', or mode to 'local' or 'fused'"
+            )
+        return OffloadSettings(
+            model=settings.offload_model,
             reuse=settings.reuse,
+            uplink=settings.uplink,
+            bound=settings.uplink_bound,
             mask_size=settings.mask_size,
             device=settings.device,
             threads=settings.threads,
             deadline_ms=settings.deadline_ms,
             scene_cut_ratio=settings.scene_cut_ratio,
         )
-        where = LinkSettings(
-            endpoint=settings.endpoint,
-            robot=settings.robot,
-            camera=settings.camera,
-            config=Path(settings.zenoh_config) if settings.zenoh_config else None,
-        )
-        return OffloadPipeline(offload, size, _RATE, where if link else None)
+
+    def _make_offload(self, size: tuple[int, int], *, link: bool) -> OffloadPipeline | AutoPipeline:
+        """The same in modes 'offload' and 'auto', with or without a link to the cloud."""
+        from dedelayed_ros.link import LinkSettings
+        from dedelayed_ros.offload.auto import AutoPipeline
+        from dedelayed_ros.offload.pipeline import OffloadPipeline
+
+        settings = self.settings
+        where = None
+        if link:
+            where = LinkSettings(
+                endpoint=settings.endpoint,
+                robot=settings.robot,
+                camera=settings.camera,
+                config=Path(settings.zenoh_config) if settings.zenoh_config else None,
+            )
+        offload, ask = self._offload_settings(), self._keyframes.request
+        if settings.mode == 'auto':
+            return AutoPipeline(offload, self._edge_settings(), size, _RATE, where, request_keyframe=ask)
+        return OffloadPipeline(offload, size, _RATE, where, request_keyframe=ask)
 
     def _label_publisher(self) -> LifecyclePublisher | None:
         """Nav2's layer reads the class names there; `vision_msgs` is not in every installation."""
@@ -364,6 +433,26 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
             VisionClass(class_id=number, class_name=name) for number, name in enumerate(self._entry.labels.names)
         ]
         self._label_info.publish(message)
+
+
+def _finish(pipeline: OffloadPipeline | AutoPipeline, taken: Taken | AutoTaken) -> EdgeResult:
+    """The mask of a frame that this pipeline has taken up."""
+    finish: Callable[[Any], EdgeResult] = pipeline.finish
+    return finish(taken)
+
+
+def _link_figures(link: LinkStatus) -> dict[str, Any]:
+    return {
+        'connected': link.connected,
+        'reason': link.reason,
+        'round trip ms p50': link.round_trip_ms.p50,
+        'frames sent': link.sent,
+        'masks received': link.received,
+        'key frames requested': link.keyframe_requests,
+        'uplink kbit/s': link.kbps_up,
+        'uplink capacity kbit/s': math.nan if link.uplink_capacity_kbps is None else link.uplink_capacity_kbps,
+        **{f'link dropped, {reason}': count for reason, count in link.dropped.items()},
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:

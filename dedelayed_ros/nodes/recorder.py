@@ -80,6 +80,9 @@ class Recorder(Node):
                 latency_ms=message.latency_ms,
                 scene_cut=message.scene_cut,
                 degraded=tuple(message.degraded),
+                choice=message.choice,
+                decision=message.decision,
+                inputs=dict(zip(message.input_names, message.inputs, strict=True)),
             )
         )
 

@@ -15,11 +15,13 @@ from dedelayed_ros.nodes.parameters import parameter
 
 _MODE = (
     "'fused' adds the cloud's features while they are fresh, 'local' never does; 'offload' runs one model on robot and "
-    "cloud, each frame on one of them, over perception's own link instead of the bridge's"
+    "cloud, each frame on one of them, over perception's own link instead of the bridge's; 'auto' chooses from all of "
+    'these for each frame'
 )
 _ENDPOINT = "the cloud's Zenoh endpoint, 'tcp/HOST:PORT'; empty: no cloud"
 _ROBOT = 'name of this robot; robots that share a cloud need different ones'
 _CAMERA = 'name of this camera; cameras of one robot need different ones'
+_CAMERA_NODE = 'name of the camera node, whose service ~/request_keyframe is called'
 _ZENOH = 'a Zenoh configuration file (certificates, access control); see config/zenoh'
 
 
@@ -59,8 +61,13 @@ class CameraSettings(CommonSettings):
 class PerceptionSettings(CommonSettings):
     """The perception node."""
 
-    mode: Literal['fused', 'local', 'offload'] = parameter('fused', _MODE)
-    model: str = parameter(DEFAULT, 'name of a model of the zoo, or the path of an exported entry (.json)')
+    mode: Literal['fused', 'local', 'offload', 'auto'] = parameter('fused', _MODE)
+    model: str = parameter(
+        DEFAULT, "name of a model of the zoo, or the path of an exported entry (.json); of all modes but 'offload'"
+    )
+    offload_model: str = parameter(
+        'street-conv', "the same of the model that robot and cloud both run in modes 'offload' and 'auto'"
+    )
     staleness_s: float = parameter(
         0.0,
         'remote features older than this are not used (s); 0: the age from which they no longer help this model',
@@ -87,9 +94,18 @@ class PerceptionSettings(CommonSettings):
     robot: str = parameter('robot', _ROBOT)
     camera: str = parameter('camera', _CAMERA)
     zenoh_config: str = parameter('', _ZENOH)
+    uplink: Literal['h264', 'lossless', 'bounded'] = parameter(
+        'h264',
+        "how frames are offloaded: as the camera's own H.264, or as what differs from the picture that the cloud "
+        'holds, without loss or within uplink_bound',
+    )
+    uplink_bound: int = parameter(
+        4, "grey levels (of 255) by which a pixel may be off with uplink 'bounded'", low=0, high=127
+    )
+    camera_node: str = parameter('camera', _CAMERA_NODE)
     deadline_ms: float = parameter(
         250.0,
-        "in mode 'offload': how long a frame waits for the cloud's mask before it is computed on the robot (ms)",
+        "in modes 'offload' and 'auto': how long a frame waits for the cloud's mask before the robot computes it (ms)",
         low=1.0,
         high=10_000.0,
     )
@@ -112,13 +128,13 @@ class PerceptionSettings(CommonSettings):
 class BridgeSettings(CommonSettings):
     """The cloud bridge."""
 
-    mode: Literal['fused', 'local', 'offload'] = parameter('fused', _MODE)
+    mode: Literal['fused', 'local', 'offload', 'auto'] = parameter('fused', _MODE)
     endpoint: str = parameter('', _ENDPOINT)
     robot: str = parameter('robot', _ROBOT)
     camera: str = parameter('camera', _CAMERA)
     model: str = parameter(DEFAULT, 'the model that perception runs; the cloud must have the same')
     zenoh_config: str = parameter('', _ZENOH)
-    camera_node: str = parameter('camera', 'name of the camera node, whose service ~/request_keyframe is called')
+    camera_node: str = parameter('camera', _CAMERA_NODE)
     max_in_flight: int = parameter(
         12, 'frames sent and not yet acknowledged; with more, frames are dropped until a key frame', low=1, high=1000
     )

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dedelayed_ros.offload.endpoint import Endpoint, MotionSince
 from dedelayed_ros.offload.model import OffloadModel, load_model
+from dedelayed_ros.offload.novelty import Novelty
 from dedelayed_ros.offload.replica import OutOfStep, Plan, Receiver, Sender
 
 __all__ = [
     'Endpoint',
     'MotionSince',
+    'Novelty',
     'OffloadModel',
     'OutOfStep',
     'Plan',

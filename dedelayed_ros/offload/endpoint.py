@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dedelayed_ros.link import predict
-from dedelayed_ros.link.shard import changed
 from dedelayed_ros.reuse import at_input
 
 if TYPE_CHECKING:
@@ -54,13 +52,12 @@ class MotionSince:
 class Endpoint:
     """The model of one stream at one end. One thread at a time.
 
-    ``module`` takes one picture, float [1, 3, H, W] in 0–1; ``bound`` (0–255) is what its input's threshold puts up
-    with. The first frame, one after :meth:`reset` and one after a break of the motion are computed densely.
+    ``module`` takes one picture, float [1, 3, H, W] in 0–1. The first frame, one after :meth:`reset` and one after a
+    break of the motion are computed densely.
     """
 
-    def __init__(self, module: sparse.SparseModule, *, bound: int = 0) -> None:
+    def __init__(self, module: sparse.SparseModule) -> None:
         self._module = module
-        self._bound = bound
         self._size = (int(module.plan.frame[0]), int(module.plan.frame[1]))
         self._since = MotionSince()
         self._picture: np.ndarray | None = None
@@ -80,18 +77,6 @@ class Endpoint:
         """A new frame of the stream, whether or not it is computed here: ``motion`` from the one before to it."""
         self._since.observe(motion)
 
-    def expected_ratio(self, picture: np.ndarray) -> float:
-        """The share of ``picture`` uint8 [H, W, 3] that would be recomputed here, 0–1, without computing it.
-
-        It is the recompute set of the engine's input where reuse is exact; with tolerances it is an estimate.
-        """
-        if self._picture is None or not self._since.known:
-            return 1.0
-        motion = self._since.field(self._size)
-        if motion is None:
-            return float(changed(picture, self._picture, self._bound).mean())
-        return ratio_of_new(picture, predict(self._picture, motion), motion, bound=self._bound)
-
     @torch.inference_mode()
     def infer(self, picture: np.ndarray) -> tuple[Tensor, sparse.SparseStats]:
         """Logits float32 [C, h, w] of the newest frame, uint8 [H, W, 3], and what they took.
@@ -104,16 +89,3 @@ class Endpoint:
         self._picture = picture
         self._since.begin()
         return logits[0], stats
-
-
-def ratio_of_new(picture: np.ndarray, prediction: np.ndarray, motion: MotionField, *, bound: int) -> float:
-    """Share of ``picture`` uint8 [H, W, 3] that neither motion nor the bound explains, 0–1.
-
-    Without a bound only whole pixels can be reused, as the exact modes of the engine have it.
-    """
-    new = changed(picture, prediction, bound)
-    valid = motion.at_stride(1).usable
-    if bound == 0:
-        vectors = np.repeat(np.repeat(motion.qpel, motion.block, 0), motion.block, 1)[: new.shape[0], : new.shape[1]]
-        valid = valid & (vectors % 4 == 0).all(-1)
-    return float((new | ~valid).mean())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from dedelayed_ros.reuse import load_calibration
 if TYPE_CHECKING:
     from dedelayed_ros.sparse import Calibration
 
+_TRACING = threading.Lock()  # torch.export fails in two threads at a time, as of a robot and a cloud in one process
 _SIZES = 4  # compiled plans that are kept; cameras of more sizes than that are rare
 
 
@@ -43,16 +45,21 @@ class OffloadModel:
         module = self._compiled.pop(size, None)
         if module is None:
             example = (torch.zeros(1, 3, *size),)
-            module = sparse.compile(
-                self.network, example, backend=self.device, calibration=self.calibration, threads=self.threads
-            )
+            with _TRACING:
+                module = sparse.compile(
+                    self.network, example, backend=self.device, calibration=self.calibration, threads=self.threads
+                )
         self._compiled[size] = module
         while len(self._compiled) > _SIZES:
             self._compiled.popitem(last=False)
-        return Endpoint(module.fork(), bound=self.bound(size))
+        return Endpoint(module.fork())
 
-    def bound(self, size: tuple[int, int]) -> int:
-        """What the threshold of the input puts up with, in levels of 0–255, for pictures of ``size``."""
+    def threshold(self, size: tuple[int, int]) -> int:
+        """What the threshold of the input puts up with, in levels of 0–255, for pictures of ``size``.
+
+        It says what the engine takes over, and is no bound for the uplink's pixels: what is within it there would be
+        taken from the motion-aligned picture, interpolated, again in every frame.
+        """
         if self.calibration is None or size not in self._compiled:
             return 0
         plan = self._compiled[size].plan

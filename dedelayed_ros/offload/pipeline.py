@@ -1,35 +1,41 @@
 """One stream in offload mode: every frame a mask, computed at the edge or in the cloud, whichever is expected first.
 
 The cloud is asked and never relied on: a frame whose mask has not come at the deadline is computed at the edge, and its
-provenance says so.
+provenance says so. A frame is taken up (planned, decided, sent) and finished (its mask waited for, or computed); while
+one waits for the cloud the next ones can be taken up.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from dedelayed_ros import masks
-from dedelayed_ros.dispatch import Decision, LatencyProfile, Situation, decide
+from dedelayed_ros import masks, scene_cut
+from dedelayed_ros.dispatch import Choice, Decision, LatencyProfile, Situation, decide
 from dedelayed_ros.edge import EdgeResult, check_picture, check_size
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import resize
-from dedelayed_ros.link import LinkSettings, LinkStatus, MaskRecord, OffloadClient, OffloadHello
+from dedelayed_ros.link import LinkSettings, LinkStatus, MaskRecord, OffloadHello, PictureClient, ShardClient
+from dedelayed_ros.link.shard import MAX_BOUND
 from dedelayed_ros.models import zoo
-from dedelayed_ros.offload.endpoint import Endpoint
-from dedelayed_ros.offload.model import load_model
-from dedelayed_ros.offload.replica import Plan, Sender
+from dedelayed_ros.offload.model import OffloadModel, load_model
+from dedelayed_ros.offload.novelty import Novelty
+from dedelayed_ros.offload.uplink import SHRINK, Offer, PictureUplink, ShardUplink, StreamPicture, Uplink
 from dedelayed_ros.provenance import Provenance
+from dedelayed_ros.scene_cut import SceneCuts
 
 if TYPE_CHECKING:
     from dedelayed_ros.frames import MotionField
 
+DEFAULT_BOUND = 4
+"""Grey levels by which a pixel may be off on a bounded uplink (docs/dispatcher.md has the measurement)."""
 _LEAST = 0.25
 """Share of a dense frame's time that one takes of which nothing is new, until it was measured."""
+_UPLINKS = ('h264', 'lossless', 'bounded')
 
 
 @dataclass(frozen=True)
@@ -37,14 +43,19 @@ class OffloadSettings:
     """How one stream is segmented in offload mode.
 
     ``model`` of the zoo, which the cloud must serve too. ``reuse``: 'exact', or 'calibrated' where it has a
-    calibration. ``device`` and ``threads`` of the edge. ``deadline_ms``: how long after it was taken up a frame may
-    wait for the cloud before the edge computes it. ``edge_profile`` and ``cloud_profile``: what each end takes by
-    recompute ratio; None: learned from the frames themselves. ``assumed_kbps``: of an uplink that nothing is known of
-    yet. ``scene_cut_ratio``: share of blocks without a motion vector from which a frame is another scene (0–1).
+    calibration. ``uplink``: 'h264' sends the camera's own stream; 'lossless' and 'bounded' send what differs from the
+    picture that the cloud holds, no pixel off by more than ``bound`` (grey levels of 0–255, another thing than the
+    calibration's threshold) where it is bounded. ``device`` and ``threads`` of the edge. ``deadline_ms``: how long
+    after it was taken up a frame may wait for the cloud before the edge computes it. ``edge_profile`` and
+    ``cloud_profile``: what each end takes by recompute ratio; None: learned from the frames themselves.
+    ``assumed_kbps``: of an uplink that nothing was ever known of. ``scene_cut_ratio`` and ``scene_cut_level`` as
+    :class:`~dedelayed_ros.edge.EdgeSettings` has them.
     """
 
     model: str = 'street-conv'
     reuse: Literal['exact', 'calibrated'] = 'exact'
+    uplink: Literal['h264', 'lossless', 'bounded'] = 'h264'
+    bound: int = DEFAULT_BOUND
     mask_size: Literal['camera', 'model'] = 'camera'
     device: Literal['auto', 'cpu', 'cuda', 'reference'] = 'auto'
     threads: int = 1
@@ -52,7 +63,8 @@ class OffloadSettings:
     edge_profile: LatencyProfile | None = None
     cloud_profile: LatencyProfile | None = None
     assumed_kbps: float = 10_000.0
-    scene_cut_ratio: float = 0.45
+    scene_cut_ratio: float = scene_cut.RATIO
+    scene_cut_level: float = scene_cut.LEVEL
 
 
 @dataclass
@@ -78,12 +90,57 @@ class _Ends:
     cloud: _End
     bytes_down: float = 0.0
     queue_ms: float = 0.0
+    uplink_seen: bool = False  # whether the uplink's bandwidth was ever measured
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A frame that was taken up and is to be finished.
+
+    ``picture`` uint8 [h, w, 3] of the model's input; ``motions`` of the frames since the one taken before, its own the
+    last; ``restarted``: it is the first of a stream. ``decision``: None where there was no choice; ``asked``: its mask
+    is expected of the cloud, as ``offer`` has it. ``edge_ratio``: the share that the edge would compute, as estimated.
+    """
+
+    picture: np.ndarray
+    sequence: int
+    stamp_ns: int
+    started_s: float
+    planned_s: float
+    motions: tuple[MotionField | None, ...]
+    restarted: bool
+    scene_cut: bool
+    decision: Decision | None
+    asked: bool
+    offer: Offer | None
+    edge_ratio: float
+    degraded: tuple[str, ...]
+
+    @property
+    def choice(self) -> Choice:
+        """What the frame is to be computed by."""
+        if self.asked:
+            return 'cloud'
+        return 'edge' if self.decision is None or self.decision.choice == 'cloud' else self.decision.choice
+
+
+@dataclass
+class _Stream:
+    """What is known of the stream where frames are taken up."""
+
+    previous: int | None = None
+    restarted: bool = True
+    motions: list[MotionField | None] = field(default_factory=list)
 
 
 class OffloadPipeline:
-    """The segmentation of one stream; one thread at a time. A context manager, which ends the link.
+    """The segmentation of one stream. A context manager, which ends the link.
 
-    ``decide`` chooses from a :class:`~dedelayed_ros.dispatch.Situation` whose ``possible`` are 'edge' and 'cloud'.
+    :meth:`step` is all of it, for one thread. Or one thread takes frames up (:meth:`take`, :meth:`skip`) and another
+    finishes them in the same order (:meth:`finish`), so that several can wait for the cloud at a time.
+
+    ``decide`` chooses from a :class:`~dedelayed_ros.dispatch.Situation` whose ``possible`` are 'edge' and 'cloud', or
+    what ``possible`` says; of those only these two are computed here.
     """
 
     def __init__(
@@ -94,46 +151,51 @@ class OffloadPipeline:
         link: LinkSettings | None = None,
         on_status: Callable[[LinkStatus], None] = lambda status: None,
         decide: Callable[[Situation], Decision] = decide,
+        *,
+        request_keyframe: Callable[[], None] = lambda: None,
+        possible: frozenset[Choice] = frozenset({'edge', 'cloud'}),
     ) -> None:
-        """``size`` (H, W) pixels and ``rate`` (frames a second) of the camera; ``link`` None: all at the edge.
+        """``size`` (H, W) pixels and ``rate`` (frames a second) of the camera; ``link`` None: nothing in the cloud.
+        ``request_keyframe`` asks the camera for one, from a thread of the link.
 
         Raises:
             InputError: a size, model or setting that cannot be used. WeightsError, LinkError: as the zoo's, the link's.
         """
         check_size(size)
-        if not settings.deadline_ms > 0:
-            raise InputError(f'deadline_ms is {settings.deadline_ms}; expected above 0')
+        _check(settings)
         self.settings = settings
         self.size = size
         self.entry = zoo.entry(settings.model)
         self._input_size = self.entry.input_size(size)
         self._mask_size = size if settings.mask_size == 'camera' else self._input_size
         model = load_model(settings.model, reuse=settings.reuse, device=settings.device, threads=settings.threads)
-        self._edge: Endpoint = model.endpoint(self._input_size)
-        self._sender = Sender(self._input_size, bound=model.bound(self._input_size))
+        self._edge = model.endpoint(self._input_size)
+        threshold = model.threshold(self._input_size)
+        self._edge_novelty = Novelty(self._input_size, bound=threshold, shrink=SHRINK)
         self._ends = _Ends(_End(settings.edge_profile), _End(settings.cloud_profile))
         self._decide = decide
-        self._previous: int | None = None
-        self._life = 0
-        self._client: OffloadClient | None = None
+        self._possible = possible if link is not None else possible - {'cloud'}
+        self._cuts = SceneCuts(ratio=settings.scene_cut_ratio, level=settings.scene_cut_level)
+        self._stream = _Stream()
+        self._uplink: Uplink | None = None
         if link is not None:
-            hello = OffloadHello(
-                self.entry.name, self.entry.checksum, model.tolerance, len(self.entry.labels), self._input_size,
-                self._mask_size, rate,
-            )  # fmt: skip
-            self._client = OffloadClient(link, hello, on_status)
-            self._life = self._client.life
-            self._client.start()
+            self._uplink = self._make_uplink(model, threshold, rate, link, on_status, request_keyframe)
+            self._uplink.client.start()
 
     @property
     def link(self) -> LinkStatus | None:
         """How the link is doing; None without a cloud."""
-        return None if self._client is None else self._client.status
+        return None if self._uplink is None else self._uplink.client.status
+
+    @property
+    def late(self) -> str:
+        """What is said of a frame that the cloud was asked for in vain."""
+        return f'no mask of the cloud within {self.settings.deadline_ms:g} ms'
 
     def close(self) -> None:
         """End the link."""
-        if self._client is not None:
-            self._client.stop()
+        if self._uplink is not None:
+            self._uplink.client.stop()
 
     def __enter__(self) -> OffloadPipeline:
         return self
@@ -143,15 +205,28 @@ class OffloadPipeline:
 
     def reset(self) -> None:
         """Forget the stream: the next picture is its first."""
-        self._edge.reset()
-        self._sender.reset()
-        self._previous = None
-        if self._client is not None:
-            self._client.restart()
+        self._stream = _Stream()
+        self._cuts.reset()
+        self._edge_novelty.lose()
+        if self._uplink is not None:
+            self._uplink.reset()
 
-    def skip(self, *, stamp_ns: int, sequence: int, motion: MotionField | None) -> None:
-        """A picture of the stream that no mask is wanted for: only its motion counts."""
+    def skip(
+        self,
+        *,
+        stamp_ns: int,
+        sequence: int,
+        motion: MotionField | None,
+        coded: StreamPicture | None = None,
+    ) -> None:
+        """A picture of the stream that no mask is wanted for: its motion counts, and the cloud needs its H.264."""
         self._observe(sequence, motion)
+        self.pass_on(coded)
+
+    def pass_on(self, coded: StreamPicture | None) -> None:
+        """H.264 that no frame here belongs to (any more): the cloud has to see it to decode what comes later."""
+        if self._uplink is not None:
+            self._uplink.leave(coded, decided=False)
 
     def step(
         self,
@@ -162,103 +237,223 @@ class OffloadPipeline:
         motion: MotionField | None,
         intra_ratio: float = 0.0,
         keyframe: bool = False,
+        coded: StreamPicture | None = None,
     ) -> EdgeResult:
-        """Segment one picture; arguments and errors as :meth:`dedelayed_ros.edge.EdgePipeline.step`."""
+        """Segment one picture; arguments and errors as :meth:`take`."""
+        return self.finish(
+            self.take(
+                image, stamp_ns=stamp_ns, sequence=sequence, motion=motion, intra_ratio=intra_ratio, keyframe=keyframe,
+                coded=coded,
+            )
+        )  # fmt: skip
+
+    def take(
+        self,
+        image: np.ndarray,
+        *,
+        stamp_ns: int,
+        sequence: int,
+        motion: MotionField | None,
+        intra_ratio: float = 0.0,
+        keyframe: bool = False,
+        coded: StreamPicture | None = None,
+    ) -> Taken:
+        """Take one picture up: decide who computes it, and send it where that is the cloud.
+
+        Arguments and errors as :meth:`dedelayed_ros.edge.EdgePipeline.step`; ``coded``: the picture's own H.264, which
+        the uplink 'h264' needs of every picture of the stream.
+        """
         check_picture(image, self.size)
         started_s = time.monotonic()
-        first = self._previous is None
-        scene_cut = intra_ratio >= self.settings.scene_cut_ratio and not keyframe
+        first = self._stream.previous is None
         picture = np.ascontiguousarray(resize(image, self._input_size))
-        self._observe(sequence, None if scene_cut else motion)
-        plan, decision, obstacle = self._plan(picture)
-        planned_s = time.monotonic()
+        cut = self._cuts.is_cut(picture, intra_ratio, keyframe)
+        self._observe(sequence, None if cut else motion)
         degraded = [] if motion is not None or first else ['no motion']
-        answer = None
-        if decision is not None and decision.choice == 'cloud':
-            answer = self._ask(plan, sequence, stamp_ns, started_s + self.settings.deadline_ms / 1e3)
-            if answer is None:
-                degraded.append(f'no mask of the cloud within {self.settings.deadline_ms:g} ms')
-        elif obstacle:
+        edge_ratio = self._edge_novelty.expected(picture)
+        decision, offer, asked = self._dispatch(picture, coded, edge_ratio, degraded, sequence, stamp_ns)
+        stream = self._stream
+        motions, stream.motions = stream.motions, []
+        taken = Taken(
+            picture, sequence, stamp_ns, started_s, time.monotonic(), tuple(motions), stream.restarted, cut, decision,
+            asked, offer, edge_ratio, tuple(degraded),
+        )  # fmt: skip
+        stream.restarted = False
+        if taken.choice == 'edge':
+            self._edge_novelty.remember(picture)
+        return taken
+
+    def finish(self, taken: Taken) -> EdgeResult:
+        """The mask of a frame that was taken up, which this waits for or computes; in the order of :meth:`take`."""
+        return self.answered(taken) or self.computed(taken, late=taken.asked)
+
+    def answered(self, taken: Taken) -> EdgeResult | None:
+        """The cloud's mask; None where it was not asked, or does not answer by the deadline."""
+        if taken.restarted:
+            self._edge.reset()
+        for motion in taken.motions:
+            self._edge.observe(motion)
+        if not taken.asked:
+            return None
+        assert self._uplink is not None and taken.offer is not None
+        answer = self._uplink.client.wait(taken.sequence, taken.started_s + self.settings.deadline_ms / 1e3)
+        if answer is None:
+            return None
+        self._ends.cloud.learn(answer.recompute_ratio, answer.server_ms)
+        self._ends.bytes_down, self._ends.queue_ms = answer.bytes_down, answer.queue_ms
+        self._uplink.learn(taken.offer.ratio, answer.recompute_ratio)
+        stages = {'plan': _ms(taken.planned_s - taken.started_s), 'cloud': _ms(time.monotonic() - taken.planned_s)}
+        provenance = self._provenance(
+            taken, 'cloud', (answer.recompute_ratio, answer.compute_ratio), stages, answer=answer
+        )
+        return EdgeResult(answer.mask, answer.confidence, provenance)
+
+    def computed(self, taken: Taken, *, late: bool = False) -> EdgeResult:
+        """The edge's mask, after :meth:`answered`; ``late``: because the cloud's did not come."""
+        begun_s = time.monotonic()
+        logits, stats = self._edge.infer(taken.picture)
+        mask, confidence = masks.render(logits, self._mask_size)
+        stages = {'plan': _ms(taken.planned_s - taken.started_s)}
+        if late:
+            stages['cloud'] = _ms(begun_s - taken.planned_s)
+        stages['edge'] = _ms(time.monotonic() - begun_s)
+        self._ends.edge.learn(stats.recompute_ratio, stages['edge'])
+        self._edge_novelty.learn(taken.edge_ratio, stats.recompute_ratio)
+        provenance = self._provenance(taken, 'local', (stats.recompute_ratio, stats.compute_ratio), stages, late=late)
+        return EdgeResult(mask, confidence, provenance)
+
+    # -- taking up
+
+    def _observe(self, sequence: int, motion: MotionField | None) -> None:
+        if self._stream.previous is not None and sequence <= self._stream.previous:
+            self.reset()  # the camera was restarted and counts anew
+        self._stream.previous = sequence
+        self._stream.motions.append(motion)
+        self._edge_novelty.observe(motion)
+        if self._uplink is not None:
+            self._uplink.observe(motion)
+
+    def _dispatch(
+        self,
+        picture: np.ndarray,
+        coded: StreamPicture | None,
+        edge_ratio: float,
+        degraded: list[str],
+        sequence: int,
+        stamp_ns: int,
+    ) -> tuple[Decision | None, Offer | None, bool]:
+        """Who computes the frame, what sending it takes, and whether it was sent for its mask."""
+        uplink = self._uplink
+        offer = None
+        obstacle = '' if uplink is None else uplink.obstacle(coded)
+        if obstacle:
             degraded.append(obstacle)
-        asked_s = time.monotonic()
-        stages = {'plan': (planned_s - started_s) * 1e3}
-        if plan is not None and decision is not None and decision.choice == 'cloud':
-            stages['cloud'] = (asked_s - planned_s) * 1e3
-        if answer is not None:
-            mask, confidence, ratios = answer.mask, answer.confidence, (answer.recompute_ratio, answer.compute_ratio)
-        else:
-            logits, stats = self._edge.infer(picture)
-            mask, confidence = masks.render(logits, self._mask_size)
-            ratios = stats.recompute_ratio, stats.compute_ratio
-            stages['edge'] = (time.monotonic() - asked_s) * 1e3
-            self._ends.edge.learn(stats.recompute_ratio, stages['edge'])
-        provenance = Provenance(
-            sequence=sequence,
-            stamp_ns=stamp_ns,
-            source='local' if answer is None else 'cloud',
+        elif uplink is not None:
+            offer = uplink.plan(picture, coded)
+        decision = self._decide(self._situation(offer, obstacle, edge_ratio)) if len(self._possible) > 1 else None
+        if uplink is None:
+            return decision, None, False
+        if decision is not None and decision.choice == 'cloud' and offer is not None:
+            return decision, offer, uplink.send(offer, sequence, stamp_ns)
+        uplink.leave(coded, decided=not obstacle)
+        return decision, offer, False
+
+    def _situation(self, offer: Offer | None, obstacle: str, edge_ratio: float) -> Situation:
+        ends = self._ends
+        situation = Situation(
+            possible=self._possible,
+            edge_ms=ends.edge(edge_ratio),
+            edge_ratio=edge_ratio,
+            deadline_ms=self.settings.deadline_ms,
+            connected=offer is not None,
+            obstacle=obstacle,
+        )
+        if self._uplink is None or offer is None:
+            return situation
+        client = self._uplink.client
+        uplink = client.status.uplink_capacity_kbps
+        ends.uplink_seen = ends.uplink_seen or uplink is not None
+        cloud = ends.cloud if ends.cloud.profile is not None else ends.edge
+        return replace(
+            situation,
+            # Before anything is known of either end, the cloud is tried.
+            cloud_ms=cloud(offer.ratio) or 0.0,
+            cloud_ratio=offer.ratio,
+            bytes_up=offer.bytes_up,
+            bytes_down=ends.bytes_down,
+            uplink_kbps=uplink if ends.uplink_seen else self.settings.assumed_kbps,
+            propagation_ms=client.propagation_ms,
+            queue_ms=ends.queue_ms,
+            cached=not offer.dense,
+            full_ms=cloud(1.0) or 0.0,
+            full_bytes_up=offer.bytes_up,
+            stalled_ms=client.overdue_ms,
+        )
+
+    def _make_uplink(
+        self,
+        model: OffloadModel,
+        threshold: int,
+        rate: float,
+        link: LinkSettings,
+        on_status: Callable[[LinkStatus], None],
+        request_keyframe: Callable[[], None],
+    ) -> Uplink:
+        settings = self.settings
+        streamed = settings.uplink == 'h264'
+        hello = OffloadHello(
+            self.entry.name, self.entry.checksum, model.tolerance, len(self.entry.labels), self._input_size,
+            self._mask_size, rate, self.size if streamed else None,
+        )  # fmt: skip
+        if streamed:
+            pictures = PictureClient(link, hello, on_status, request_keyframe)
+            return PictureUplink(pictures, self._input_size, threshold=threshold)
+        bound = settings.bound if settings.uplink == 'bounded' else 0
+        return ShardUplink(ShardClient(link, hello, on_status), self._input_size, bound=bound, threshold=threshold)
+
+    # -- finishing
+
+    def _provenance(
+        self,
+        taken: Taken,
+        source: Literal['local', 'cloud'],
+        ratios: tuple[float, float],
+        stages: dict[str, float],
+        *,
+        answer: MaskRecord | None = None,
+        late: bool = False,
+    ) -> Provenance:
+        return Provenance(
+            sequence=taken.sequence,
+            stamp_ns=taken.stamp_ns,
+            source=source,
             recompute_ratio=ratios[0],
             compute_ratio=ratios[1],
             bytes_up=0 if answer is None else answer.bytes_up,
             bytes_down=0 if answer is None else answer.bytes_down,
             stages_ms=stages,
-            latency_ms=(time.monotonic() - started_s) * 1e3,
-            scene_cut=scene_cut,
-            degraded=tuple(degraded),
-            decision='' if decision is None else decision.reason,
-        )
-        return EdgeResult(mask, confidence, provenance)
-
-    def _observe(self, sequence: int, motion: MotionField | None) -> None:
-        if self._previous is not None and sequence <= self._previous:
-            self.reset()  # the camera was restarted and counts anew
-        self._edge.observe(motion)
-        self._sender.observe(motion)
-        self._previous = sequence
-
-    def _plan(self, picture: np.ndarray) -> tuple[Plan | None, Decision | None, str]:
-        """What sending the frame would take, who computes it, and why the cloud cannot at all (empty if it can)."""
-        client = self._client
-        if client is None:
-            return None, None, ''
-        if client.life != self._life:
-            self._life = client.life
-            self._sender.reset()
-        obstacle = client.obstacle
-        if obstacle:
-            return None, None, obstacle
-        plan = self._sender.plan(picture)
-        situation = self._situation(client, plan, self._edge.expected_ratio(picture))
-        return plan, self._decide(situation), ''
-
-    def _situation(self, client: OffloadClient, plan: Plan, edge_ratio: float) -> Situation:
-        ends, status = self._ends, client.status
-        cloud = ends.cloud if ends.cloud.profile is not None else ends.edge
-        uplink = status.uplink_capacity_kbps or self.settings.assumed_kbps
-        cloud_ms = cloud(plan.ratio)
-        return Situation(
-            possible=frozenset({'edge', 'cloud'}),
-            edge_ms=ends.edge(edge_ratio),
-            # Before anything is known of either end, the cloud is tried.
-            cloud_ms=0.0 if cloud_ms is None else cloud_ms,
-            edge_ratio=edge_ratio,
-            cloud_ratio=plan.ratio,
-            bytes_up=plan.bytes_up,
-            bytes_down=ends.bytes_down,
-            uplink_kbps=uplink,
-            propagation_ms=client.propagation_ms,
-            queue_ms=ends.queue_ms,
-            cached=not plan.dense,
-            full_ms=cloud(1.0) or 0.0,
-            full_bytes_up=plan.bytes_up,
-            stalled_ms=client.waiting_ms,
-            deadline_ms=self.settings.deadline_ms,
+            latency_ms=_ms(time.monotonic() - taken.started_s),
+            scene_cut=taken.scene_cut,
+            degraded=(*taken.degraded, *((self.late,) if late else ())),
+            **described(taken.decision),
         )
 
-    def _ask(self, plan: Plan | None, sequence: int, stamp_ns: int, deadline_s: float) -> MaskRecord | None:
-        assert plan is not None and self._client is not None
-        self._client.submit(self._sender.pack(plan, sequence=sequence, stamp_ns=stamp_ns))
-        answer = self._client.wait(sequence, deadline_s)
-        if answer is not None:
-            self._ends.cloud.learn(answer.recompute_ratio, answer.server_ms)
-            self._ends.bytes_down, self._ends.queue_ms = answer.bytes_down, answer.queue_ms
-        return answer
+
+def described(decision: Decision | None) -> dict[str, Any]:
+    """A decision as a provenance has it."""
+    if decision is None:
+        return {}
+    return {'choice': decision.choice, 'decision': decision.reason, 'inputs': decision.inputs()}
+
+
+def _check(settings: OffloadSettings) -> None:
+    if not settings.deadline_ms > 0:
+        raise InputError(f'deadline_ms is {settings.deadline_ms}; expected above 0')
+    if settings.uplink not in _UPLINKS:
+        raise InputError(f'uplink is {settings.uplink!r}; expected one of: {", ".join(_UPLINKS)}')
+    if not 0 <= settings.bound <= MAX_BOUND:
+        raise InputError(f'bound is {settings.bound}; expected 0 to {MAX_BOUND} grey levels')
+
+
+def _ms(seconds: float) -> float:
+    return seconds * 1e3

@@ -16,7 +16,8 @@ import numpy as np
 
 from dedelayed_ros.link import ShardUp, WireError, pack_dense, pack_shard, predict, unpack_shard
 from dedelayed_ros.link.shard import CELL, changed, pooled
-from dedelayed_ros.offload.endpoint import MotionSince, ratio_of_new
+from dedelayed_ros.offload.endpoint import MotionSince
+from dedelayed_ros.offload.novelty import ratio_of_new
 
 if TYPE_CHECKING:
     from dedelayed_ros.frames import MotionField
@@ -58,12 +59,14 @@ def checksum(picture: np.ndarray) -> int:
 class Sender:
     """The robot's side. One thread at a time.
 
-    ``size`` (H, W) of the pictures; ``bound`` (0–127 of 255) by which a pixel may be off where that saves bytes.
+    ``size`` (H, W) of the pictures; ``bound`` (0–127 of 255) by which a pixel may be off where that saves bytes;
+    ``threshold`` (0–255): what the server's engine puts up with, for the estimate of what it computes.
     """
 
-    def __init__(self, size: tuple[int, int], *, bound: int = 0) -> None:
+    def __init__(self, size: tuple[int, int], *, bound: int = 0, threshold: int = 0) -> None:
         self._size = size
         self._bound = bound
+        self._threshold = threshold
         self._since = MotionSince()
         self._base: tuple[int, int, np.ndarray] | None = None  # sequence, checksum, picture that the server has
         self._cell_bytes = 6.0  # of a changed cell, as measured; of a dense frame, of each of its cells
@@ -87,7 +90,7 @@ class Sender:
         prediction = predict(self._base[2], motion)
         new = int(pooled(changed(picture, prediction, self._bound)).sum())
         metadata = cells / 8 + motion.valid.size
-        ratio = ratio_of_new(picture, prediction, motion, bound=self._bound)
+        ratio = ratio_of_new(picture, prediction, motion, bound=max(self._bound, self._threshold))
         return Plan(picture, prediction, motion, ratio, _HEADERS + metadata + new * self._cell_bytes)
 
     def pack(self, plan: Plan, *, sequence: int, stamp_ns: int) -> ShardUp:

@@ -49,6 +49,7 @@ def render(
         'pictures': ''.join(_picture(picture) for picture in pictures),
         'legend': _class_legend(labels, class_shares or {}),
         'figures_table': _table(_flat({k: summary[k] for k in _FIGURES if summary.get(k) is not None})),
+        'decisions': _decisions(summary['decisions']),
         'settings': _table(_flat(summary['settings'])) or '<p>none</p>',
         'machine': _table(_flat(summary['machine'])) or '<p>unknown</p>',
         'processes': _processes(summary),
@@ -125,6 +126,17 @@ def _outage(summary: Mapping[str, Any]) -> str:
         return ''
     text = '. '.join(s[0].upper() + s[1:] for s in sentences)
     return f'<p class="outage"><b>The cloud was taken away.</b> {escape(text)}.</p>'
+
+
+def _decisions(decided: Mapping[str, Any] | None) -> str:
+    """How often each way was preferred, of what figures, and why the dispatcher changed its mind."""
+    if decided is None:
+        return ''
+    figures_ = _table(_flat({'preferred': decided['preferred'], **decided['inputs']}))
+    rows = [(f'{change["t_s"]:.2f} s: {change["choice"]}', change['reason']) for change in decided['changes']]
+    more = decided['changes_of_mind'] + 1 - len(rows)
+    rest = f'<p class="quiet">and {more} more changes of mind</p>' if more > 0 else ''
+    return f'<h2>Where frames were computed, and why</h2><div class="card">{figures_}{_table(rows)}{rest}</div>'
 
 
 def _video(name: str | None) -> str:

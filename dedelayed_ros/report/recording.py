@@ -146,9 +146,14 @@ def _provenance(line: dict[str, Any]) -> Provenance:
 
 def _write_line(file: Any, record: dict[str, Any]) -> None:
     """One JSON object a line; what is not a number is null, so that every reader of JSON can read it."""
-    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
-    file.write(json.dumps(clean) + '\n')
+    file.write(json.dumps(_clean(record)) + '\n')
     file.flush()
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _clean(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

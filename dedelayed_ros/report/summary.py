@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dedelayed_ros.report.account import Account, DueFrame, mean_kbps
+from dedelayed_ros.report.decisions import decisions
 
 PERCENTILES = (50, 95, 99)
 
@@ -43,6 +44,7 @@ def summarise(account: Account) -> dict[str, Any]:
         'stages_ms': {name: percentiles(p.stages_ms[name] for p in known if name in p.stages_ms) for name in stages},
         'scene_cuts': sum(p.scene_cut for p in known),
         'degraded': _count(reason for p in known for reason in p.degraded),
+        'decisions': decisions(account.frames),
         'events': [{'name': event.name, 't_s': rounded(event.t_s, 3)} for event in account.events],
         'outage': outage(account),
         'latency_is': account.latency_is,
@@ -148,6 +150,8 @@ def screen(summary: dict[str, Any]) -> str:
     if summary['masks_without_provenance']:
         kinds.append(f'{summary["masks_without_provenance"]} that nobody vouched for')
     lines.append(_row('made of', ', '.join(kinds) or 'nothing'))
+    if summary['decisions'] is not None:
+        lines.append(_row('preferred', _preferred(summary['decisions'])))
     lines.append(_row('latency', f'{_spread(summary["latency_ms"])}  ({summary["latency_is"]})'))
     if summary['masks_fused']:
         lines.append(_row('remote age', f'{_spread(summary["remote_age_ms"])}  (when a mask used it)'))
@@ -164,6 +168,16 @@ def screen(summary: dict[str, Any]) -> str:
         lines.append(_row('processor', f'{used}  (of one core)'))
     lines.extend(_row('note', note) for note in summary['notes'])
     return '\n'.join(lines)
+
+
+def _preferred(decided: dict[str, Any]) -> str:
+    counts = ', '.join(f'{choice} {count}' for choice, count in decided['preferred'].items())
+    expected = [
+        f'{choice} {decided["inputs"][name]["p50"]:.0f} ms'
+        for choice in ('cloud', 'edge', 'fused', 'local')
+        if (name := f'{choice}_expected_ms') in decided['inputs']
+    ]
+    return counts + (f'  (expected, medians: {", ".join(expected)})' if expected else '')
 
 
 def outage_sentences(away: dict[str, Any] | None) -> list[str]:

@@ -13,7 +13,7 @@ from dedelayed_ros import masks
 from dedelayed_ros.cloud import CloudServer, CloudSettings, ServedOffload
 from dedelayed_ros.cloud.caches import CacheBudget
 from dedelayed_ros.frames import MotionField
-from dedelayed_ros.link import CloudClient, LinkSettings, OffloadClient, OffloadHello
+from dedelayed_ros.link import CloudClient, LinkSettings, OffloadHello, ShardClient
 from dedelayed_ros.offload import OffloadModel, Sender
 
 pytestmark = pytest.mark.timeout(60)
@@ -56,7 +56,7 @@ class Robot:
     """A robot that offloads every frame that it can."""
 
     def __init__(self, port: int, name: str, hello: OffloadHello = HELLO_OFFLOAD) -> None:
-        self.client = OffloadClient(LinkSettings(endpoint=f'127.0.0.1:{port}', robot=name), hello)
+        self.client = ShardClient(LinkSettings(endpoint=f'127.0.0.1:{port}', robot=name), hello)
         self.sender = Sender(SIZE)
         self.sequence = 0
         self.life = self.client.life
@@ -133,7 +133,7 @@ def test_masks_are_the_edges_and_only_what_changed_goes_up(start) -> None:
         camera.close()
     status = one.client.status
     assert (status.connected, status.sent, status.received) == (True, one.sequence, 5 + 1)
-    assert server.streams['one', 'camera'].counts['frames'] == one.sequence
+    assert server.streams['one', 'camera', 'offload'].counts['frames'] == one.sequence
 
 
 def test_the_evicted_is_told_and_is_served_after_one_whole_frame(start) -> None:
@@ -141,7 +141,7 @@ def test_the_evicted_is_told_and_is_served_after_one_whole_frame(start) -> None:
     one, two = robot('one').meet(), robot('two').meet()
     assert one.send() is not None
     assert two.send() is not None
-    wait_until(lambda: server.streams['one', 'camera'].counts['evicted'] == 1)
+    wait_until(lambda: server.streams['one', 'camera', 'offload'].counts['evicted'] == 1)
     assert one.send() is None
     assert one.client.status.dropped['cloud: need_keyframe'] == 1
     answer = one.send()
@@ -203,7 +203,7 @@ def test_streams_take_turns_and_the_wait_is_reported(start) -> None:
     # The flood itself waits: of frames that never cease, some come while another is in hand.
     def waited() -> bool:
         one.send(0.0)
-        return server.streams['one', 'camera'].queue_ms > 10
+        return server.streams['one', 'camera', 'offload'].queue_ms > 10
 
     wait_until(waited)
 
@@ -233,7 +233,7 @@ def test_a_busy_server_lets_nobody_else_in(start) -> None:
     one.send(0.0)
     one.send(0.0)
     one.send()
-    wait_until(lambda: server.streams['one', 'camera'].queue_ms > 0)
+    wait_until(lambda: server.streams['one', 'camera', 'offload'].queue_ms > 0)
     two = robot('two')
     wait_until(lambda: 'wait' in two.client.status.reason and 'at most 0 ms' in two.client.status.reason)
 

@@ -40,6 +40,8 @@ def test_names_that_cannot_be_keys(name):
 
 def test_keys_are_read_as_they_are_written():
     assert parse_stream_key(stream_key('r2.d2', 'front_left') + '/up') == ('r2.d2', 'front_left')
+    assert parse_stream_key(stream_key('r2.d2', 'front_left', 'offload') + '/up') == ('r2.d2', 'front_left', 'offload')
+    assert parse_stream_key('dedelayed/r/c/other/up') is None
     assert parse_stream_key('other/r/c/up') is None
     assert parse_stream_key('dedelayed/r/c') is None
 

@@ -21,6 +21,7 @@ from dedelayed_ros.link.wire import (
     MaskDown,
     Notice,
     OffloadHello,
+    Probe,
     ShardUp,
     WireError,
     unpack,
@@ -39,7 +40,7 @@ def frames(draw):
     keyframe = draw(st.booleans())
     reference = draw(st.integers(0, 2**64 - 2))
     sequence = reference if keyframe else draw(st.integers(reference + 1, 2**64 - 1))
-    rest = {name: draw(s) for name, s in identity.items()}
+    rest = {name: draw(s) for name, s in identity.items()} | {'answer': draw(st.booleans())}
     data = draw(st.binary(min_size=1, max_size=300))
     return FrameUp(sequence, reference, draw(i64), draw(i64), draw(ms), keyframe, draw(side), draw(side), data, **rest)
 
@@ -98,6 +99,7 @@ offload_hellos = st.builds(
     sizes,
     sizes,
     st.floats(0.125, 1000, width=32),
+    st.none() | sizes,
     st.integers(0, 65535),
     stamp_ns=i64,
     **identity,
@@ -124,7 +126,14 @@ def masks(draw):
     return MaskDown(sequence, draw(i64), draw(i64), received, *numbers, data, draw(u64), draw(u64))
 
 
-records = st.one_of(frames(), answers(), notices, hellos, replies, offload_hellos, shards(), masks())
+@st.composite
+def probes(draw):
+    data = draw(st.binary(max_size=99))
+    size = len(data) or draw(st.integers(1, wire.MAX_RECORD_BYTES))
+    return Probe(draw(i64), size, data, draw(u64), draw(u64))
+
+
+records = st.one_of(frames(), answers(), notices, hellos, replies, offload_hellos, shards(), masks(), probes())
 
 
 def sealed(kind: int, payload: bytes, sequence: int = 0, flags: int = 0, version: int = wire.PROTOCOL) -> bytes:

@@ -29,7 +29,7 @@ def test_every_frame_has_a_mask_with_a_choice_of_ends_and_without(observer, star
         )  # fmt: skip
         # The cloud of a test shares the robot's processor and is never faster: that it could be asked is what shows.
         observer.until(lambda: provenance and not provenance[-1].degraded, 'a choice of ends', 60, log=running)
-        assert isinstance(server.streams['robot', 'camera'].hello, OffloadHello)
+        assert isinstance(server.streams['robot', 'camera', 'offload'].hello, OffloadHello)
         assert provenance[-1].source in ('local', 'cloud')
         assert 'plan' in provenance[-1].stage_names
     seen = len(provenance)

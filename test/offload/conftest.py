@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from dedelayed_ros.frames import EncoderSettings, H264Encoder, MotionField, open_source, resize
+from dedelayed_ros.frames import EncodedPicture, EncoderSettings, H264Encoder, MotionField, open_source, resize
 from dedelayed_ros.offload import OffloadModel
 
 SIZE = (64, 96)
@@ -21,6 +22,43 @@ class Moved:
 
     picture: np.ndarray
     motion: MotionField | None
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A picture of a camera's H.264 stream."""
+
+    sequence: int
+    reference: int
+    stamp_ns: int
+    picture: EncodedPicture
+
+
+class Camera:
+    """Encodes the pictures that it is shown, and makes the key frames that it is asked for, from any thread."""
+
+    def __init__(self, size: tuple[int, int] = SIZE, kbps: float = 800) -> None:
+        self._encoder = H264Encoder(EncoderSettings(size=size, rate=25, bitrate_kbps=kbps))
+        self._wanted = threading.Event()
+        self._previous: int | None = None
+        self.requests = 0
+
+    def request_keyframe(self) -> None:
+        self.requests += 1
+        self._wanted.set()
+
+    def see(self, picture: np.ndarray, sequence: int) -> Coded:
+        wanted = self._wanted.is_set()
+        self._wanted.clear()
+        coded = self._encoder.encode(picture, keyframe=wanted)
+        reference = sequence if coded.keyframe or self._previous is None else self._previous
+        self._previous = sequence
+        return Coded(sequence, reference, sequence, coded)
+
+
+@pytest.fixture
+def camera() -> Camera:
+    return Camera()
 
 
 @pytest.fixture(scope='session')

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dedelayed_ros.link import ShardUp, unpack
-from dedelayed_ros.offload import OffloadModel, OutOfStep, Receiver, Sender
+from dedelayed_ros.offload import Novelty, OffloadModel, OutOfStep, Receiver, Sender
 
 SIZE = (64, 96)
 
@@ -94,15 +94,16 @@ def test_a_frame_in_step_is_not_sent_whole(footage) -> None:
 
 
 def test_the_expected_ratio_is_the_engines(footage, model) -> None:
-    edge, sender = model.endpoint(SIZE), Sender(SIZE)
-    assert edge.expected_ratio(footage[0].picture) == 1.0
+    edge, novelty, sender = model.endpoint(SIZE), Novelty(SIZE), Sender(SIZE)
+    assert novelty.expected(footage[0].picture) == 1.0
     for sequence, frame in enumerate(footage[:12]):
-        for end in (edge, sender):
+        for end in (edge, novelty, sender):
             end.observe(frame.motion)
-        expected = edge.expected_ratio(frame.picture)
+        expected = novelty.expected(frame.picture)
         plan = sender.plan(frame.picture)
         if sequence % 3 == 0:
             _, stats = edge.infer(frame.picture)
+            novelty.remember(frame.picture)
             assert stats.recompute_ratio == pytest.approx(expected, abs=1e-6)
             assert plan.ratio == pytest.approx(expected, abs=1e-6)
             sender.pack(plan, sequence=sequence, stamp_ns=0)

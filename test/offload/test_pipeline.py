@@ -7,12 +7,15 @@ import time
 import numpy as np
 import pytest
 
+from dedelayed_ros import masks
 from dedelayed_ros.cloud import CloudServer, CloudSettings, ServedModel
 from dedelayed_ros.dispatch import Decision, Situation
 from dedelayed_ros.edge import EdgeResult
 from dedelayed_ros.errors import InputError
-from dedelayed_ros.frames import Frame
+from dedelayed_ros.frames import Frame, H264Decoder, resize
 from dedelayed_ros.link import LinkSettings
+from dedelayed_ros.models import zoo
+from dedelayed_ros.offload import load_model
 from dedelayed_ros.offload.pipeline import OffloadPipeline, OffloadSettings
 from dedelayed_ros.robot import Robot, RobotSettings
 from dedelayed_ros.sim.relay import Relay, RelaySettings
@@ -64,9 +67,18 @@ def step(pipeline: OffloadPipeline, sequence: int, moved) -> EdgeResult:
     return pipeline.step(moved.picture, stamp_ns=sequence, sequence=sequence, motion=moved.motion)
 
 
+def stream(pipeline: OffloadPipeline, sequence: int, moved, camera) -> EdgeResult:
+    """A step with the camera's own H.264."""
+    coded = camera.see(moved.picture, sequence)
+    return pipeline.step(
+        moved.picture, stamp_ns=sequence, sequence=sequence, motion=coded.picture.motion,
+        intra_ratio=coded.picture.intra_ratio, keyframe=coded.picture.keyframe, coded=coded,
+    )  # fmt: skip
+
+
 def test_each_frame_gets_the_edges_mask_through_delay_and_death(cloud, relayed, footage) -> None:
     server, port = cloud
-    settings = OffloadSettings(deadline_ms=2000)
+    settings = OffloadSettings(deadline_ms=2000, uplink='lossless')
     sources = []
     with (
         OffloadPipeline(settings, SIZE, 25.0, relayed(port, 20), decide=choose('cloud')) as robot,
@@ -112,7 +124,8 @@ def test_a_mask_that_does_not_come_in_time_is_the_edges(cloud, relayed, footage)
         situations.append(situation)
         return choose('cloud')(situation)
 
-    with OffloadPipeline(OffloadSettings(deadline_ms=30), SIZE, 25.0, relayed(port, 300), decide=always) as pipeline:
+    settings = OffloadSettings(deadline_ms=30, uplink='lossless')
+    with OffloadPipeline(settings, SIZE, 25.0, relayed(port, 300), decide=always) as pipeline:
         until_connected(pipeline)
         results = [step(pipeline, i, moved) for i, moved in enumerate(footage[:6])]
     assert [r.provenance.source for r in results] == ['local'] * 6
@@ -136,5 +149,180 @@ def test_without_a_cloud_everything_is_local(footage) -> None:
 def test_what_cannot_be_used_is_said() -> None:
     with pytest.raises(InputError, match='deadline_ms is 0'):
         OffloadPipeline(OffloadSettings(deadline_ms=0), SIZE, 25.0)
+    with pytest.raises(InputError, match='bound is 200; expected 0 to 127 grey levels'):
+        OffloadPipeline(OffloadSettings(bound=200), SIZE, 25.0)
+    with pytest.raises(InputError, match="uplink is 'jpeg'"):
+        OffloadPipeline(OffloadSettings(uplink='jpeg'), SIZE, 25.0)  # type: ignore[arg-type]
     with pytest.raises(InputError, match='4x4 pixels'):
         OffloadPipeline(OffloadSettings(), (4, 4), 25.0)
+
+
+def test_h264_goes_up_frame_by_frame_and_masks_are_those_of_what_the_cloud_decodes(
+    cloud, relayed, footage, camera
+) -> None:
+    server, port = cloud
+    decoder = H264Decoder()
+    settings = OffloadSettings(deadline_ms=5000)
+    wants: list[str] = []
+    model, size = load_model('street-conv'), zoo.entry('street-conv').input_size(SIZE)
+    decoded_end, camera_end = model.endpoint(size), model.endpoint(size)
+    sources = []
+    with OffloadPipeline(
+        settings, SIZE, 25.0, relayed(port, 20), decide=lambda situation: choose(wants[-1])(situation),
+        request_keyframe=camera.request_keyframe,
+    ) as robot:  # fmt: skip
+        until_connected(robot)
+        for sequence, moved in enumerate(footage[:30]):
+            wants.append('edge' if sequence % 5 == 4 else 'cloud')
+            coded = camera.see(moved.picture, sequence)
+            seen = decoder.decode(coded.picture.data, SIZE)
+            result = robot.step(
+                moved.picture, stamp_ns=sequence, sequence=sequence, motion=coded.picture.motion, coded=coded
+            )
+            sources.append(result.provenance.source)
+            end, picture = (decoded_end, seen) if sources[-1] == 'cloud' else (camera_end, moved.picture)
+            end.reset()
+            expected, _ = masks.render(end.infer(np.ascontiguousarray(resize(picture, size)))[0], SIZE)
+            assert np.array_equal(result.mask, expected), sequence
+    assert sources.count('cloud') == 24
+    assert sources[4::5] == ['local'] * 6
+    counts = server.streams['robot', 'camera', 'offload'].counts if server.streams else None
+    assert counts is None or counts['frames'] == 30
+
+
+def test_an_h264_stream_begins_again_with_one_key_frame_after_the_cloud_was_away(
+    relayed, footage, camera, free_port
+) -> None:
+    port = free_port()
+    serve = CloudSettings(listen=(f'127.0.0.1:{port}',), threads=1)
+    sources, sequence = [], 0
+    with OffloadPipeline(
+        OffloadSettings(deadline_ms=5000), SIZE, 25.0, relayed(port, 10), decide=choose('cloud'),
+        request_keyframe=camera.request_keyframe,
+    ) as robot:  # fmt: skip
+
+        def see_until(source: str) -> None:
+            nonlocal sequence
+            end_s = time.monotonic() + 30
+            while not sources or sources[-1].source != source:
+                assert time.monotonic() < end_s, robot.link
+                result = stream(robot, sequence, footage[sequence % 40], camera)
+                assert result.mask.shape == SIZE
+                sources.append(result.provenance)
+                sequence += 1
+                time.sleep(0.02)
+
+        with CloudServer(serve, no_features()):
+            see_until('cloud')
+        see_until('local')
+        asked = camera.requests
+        with CloudServer(serve, no_features()) as server:
+            see_until('cloud')
+            assert camera.requests > asked
+            assert server.streams['robot', 'camera', 'offload'].counts['undecodable'] == 0
+    assert 'no server is connected' in {reason for p in sources for reason in p.degraded}
+
+
+def test_several_frames_wait_for_the_cloud_at_a_time(cloud, relayed, footage, camera) -> None:
+    _, port = cloud
+    with OffloadPipeline(
+        OffloadSettings(deadline_ms=20_000), SIZE, 25.0, relayed(port, 400), decide=choose('cloud'),
+        request_keyframe=camera.request_keyframe,
+    ) as robot:  # fmt: skip
+        until_connected(robot)
+        stream(robot, 0, footage[0], camera)
+        begun_s = time.monotonic()
+        taken = []
+        for sequence, moved in enumerate(footage[1:7], 1):
+            coded = camera.see(moved.picture, sequence)
+            taken.append(
+                robot.take(
+                    moved.picture, stamp_ns=sequence, sequence=sequence, motion=coded.picture.motion, coded=coded
+                )
+            )
+        assert [one.choice for one in taken] == ['cloud'] * 6
+        results = [robot.finish(one) for one in taken]
+        took_s = time.monotonic() - begun_s
+    assert [r.provenance.source for r in results] == ['cloud'] * 6
+    assert [r.provenance.sequence for r in results] == list(range(1, 7))
+    assert took_s < 6 * 0.4  # one after the other each would take a round trip
+
+
+def test_nothing_goes_up_while_nothing_is_wanted_and_probes_tell_the_bandwidth(cloud, relayed, footage, camera) -> None:
+    server, port = cloud
+    wants = ['cloud']
+    situations: list[Situation] = []
+
+    def opinion(situation: Situation) -> Decision:
+        situations.append(situation)
+        return choose(wants[-1])(situation)
+
+    with OffloadPipeline(
+        OffloadSettings(deadline_ms=5000), SIZE, 25.0, relayed(port, 10), decide=opinion,
+        request_keyframe=camera.request_keyframe,
+    ) as robot:  # fmt: skip
+        until_connected(robot)
+        uplink = robot._uplink
+        uplink._rest_s = 0.2
+        counts = server.streams['robot', 'camera', 'offload'].counts
+        sequence = 0
+
+        def see_until(true) -> EdgeResult:
+            nonlocal sequence
+            end_s = time.monotonic() + 30
+            while True:
+                result = stream(robot, sequence, footage[sequence % 40], camera)
+                sequence += 1
+                if true(result):
+                    return result
+                assert time.monotonic() < end_s
+                time.sleep(0.02)
+
+        see_until(lambda result: result.provenance.source == 'cloud')
+        wants.append('edge')
+        see_until(lambda result: uplink.client.resting)
+        wait_until(lambda: not uplink.client.status.in_flight)
+        before = counts['frames']
+        see_until(lambda result: counts['probes'] and robot.link.uplink_capacity_kbps)
+        assert counts['frames'] == before
+        assert situations[-1].cached is False
+        assert situations[-1].full_bytes_up > situations[1].bytes_up
+        wants.append('cloud')
+        first = see_until(lambda result: True)
+        assert first.provenance.source == 'local'
+        see_until(lambda result: result.provenance.source == 'cloud')
+
+
+def wait_until(true) -> None:
+    end_s = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
+def test_what_a_decision_was_made_of_is_in_the_provenance(cloud, relayed, footage, camera) -> None:
+    _, port = cloud
+    with OffloadPipeline(
+        OffloadSettings(), SIZE, 25.0, relayed(port, 10), request_keyframe=camera.request_keyframe
+    ) as robot:
+        until_connected(robot)
+        made = [stream(robot, i, moved, camera).provenance for i, moved in enumerate(footage[:5])]
+    assert {p.choice for p in made} <= {'cloud', 'edge'}
+    inputs = made[-1].inputs
+    assert inputs['bytes_up'] > 0
+    assert inputs['propagation_ms'] >= 5
+    assert {'edge_ms', 'cloud_ms', 'uplink_kbps', 'cloud_expected_ms', 'edge_expected_ms'} <= set(inputs)
+
+
+def test_a_cut_is_told_by_a_key_frame_that_looks_like_another_picture(footage) -> None:
+    with OffloadPipeline(OffloadSettings(), SIZE, 25.0) as alone:
+
+        def see(sequence, picture, **coded):
+            return alone.step(picture, stamp_ns=sequence, sequence=sequence, motion=footage[1].motion, **coded)
+
+        first = footage[0].picture
+        see(0, first)
+        same = see(1, first, intra_ratio=1.0, keyframe=True)
+        other = see(2, 255 - first, intra_ratio=1.0, keyframe=True)
+        moved = see(3, 255 - first, intra_ratio=0.5)
+    assert [r.provenance.scene_cut for r in (same, other, moved)] == [False, True, True]
