@@ -19,7 +19,7 @@ COLOURS = {
     'motion_deltacnn': '#8c5aa8',
     'fluxshard': '#009e73',
     'ours': '#0072b2',
-    'ours_h264': '#c1272d',
+    'ours_bounded': '#c1272d',
 }  # Okabe and Ito's palette, as everywhere
 
 

@@ -24,9 +24,9 @@ from dedelayed_ros.version import VERSION
 METHODS = (
     'offload_raw', 'offload_h264', 'offload_jpeg', 'coach', 'deltacnn', 'motion_deltacnn', 'fluxshard', 'ours',
 )  # fmt: skip
-EXTRA = ('ours_h264',)
-"""The same as 'ours' on the pictures of the robot's H.264 stream, which then is all that goes up."""
-_STREAM_KBPS = 2400
+EXTRA = ('ours_bounded',)
+"""'ours' sends the camera's own H.264 stream, as the offload mode does by default; this one is its uplink 'bounded'."""
+_STREAM_KBPS = 4000  # the camera's default
 TOLERANT = Alignment('calibrated', remainder=0.5, spread=1.0)
 
 
@@ -108,7 +108,9 @@ class Library:
 
     def judged(self, chosen: ReuseSet, policy: Policy) -> Tuned:
         """What a policy computes, on the footage that thresholds are found on."""
-        return self._tuner(chosen).judged(policy.alignment, policy.motion, dict(policy.thresholds))
+        return self._tuner(chosen).judged(
+            policy.alignment, policy.motion, dict(policy.thresholds), coding=policy.coding, level=policy.level
+        )
 
     def policy(self, chosen: ReuseSet, name: str) -> Policy:
         """The policy that stands for a method on a set."""
@@ -127,6 +129,11 @@ class Library:
                 }
             )
         return self._policies[chosen.name, name]
+
+    @property
+    def stream(self) -> tuple[Coding, int]:
+        """How 'ours' codes frames: the camera's H.264 at its default bit rate in kbit/s."""
+        return 'h264', _STREAM_KBPS
 
     def tune(
         self,
@@ -167,7 +174,7 @@ class Library:
             tuned = self.tune(chosen, name, Alignment('paper'))
             return Policy(name, 'plain', 'codec', 0, tuned.alignment, tuned.thresholds)
         tuned = self._ours(chosen, name)
-        coding: Coding = 'h264' if name == 'ours_h264' else 'shard'
+        coding: Coding = 'shard' if name == 'ours_bounded' else 'h264'
         return Policy(name, coding, 'codec', tuned.level, tuned.alignment, tuned.thresholds)
 
     def _ours(self, chosen: ReuseSet, name: str) -> Tuned:
@@ -175,7 +182,7 @@ class Library:
 
         What the coding may lose is found either way.
         """
-        streamed = name == 'ours_h264'
+        streamed = name != 'ours_bounded'
         if self.calibration is None or not chosen.footage.labelled:
             if streamed:
                 return self.tune(chosen, name, TOLERANT, coding='h264', level=_STREAM_KBPS)

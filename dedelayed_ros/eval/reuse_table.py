@@ -168,8 +168,9 @@ class _Tables:
         rows = []
         for alpha, share in ((0.03, 2 / 3), (0.03, 0.5), (0.03, 0.9), (0.01, 2 / 3), (0.05, 2 / 3)):
             name = f'alpha {alpha:.2f}, r {share:.2f}'
-            tuned = self.library.tune(chosen, name, TOLERANT, budget=alpha, share=share, coding='shard')
-            policy = Policy(name, 'shard', 'codec', tuned.level, tuned.alignment, tuned.thresholds)
+            coding, level = self.library.stream
+            tuned = self.library.tune(chosen, name, TOLERANT, budget=alpha, share=share, coding=coding, level=level)
+            policy = Policy(name, coding, 'codec', tuned.level, tuned.alignment, tuned.thresholds)
             method = self._method(chosen, 'ours', self.library.record(chosen, policy), tuned)
             frames = self._simulate(self.library.record(chosen, policy), method, 'medium')
             rows.append(
