@@ -19,7 +19,7 @@ class Intake(Generic[Picture]):
     ``decode`` makes a picture of an access unit and its size; after an InputError it expects a key frame.
 
     A picture whose predecessor is missing is not decoded; the robot is asked for a key frame, at most four times a
-    second. Each decoded picture is acknowledged at once.
+    second. Each picture is acknowledged before it is decoded, so that the robot sees how long it was on its way.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Intake(Generic[Picture]):
             stream.count('undecodable')
             stream.notice(Code.NEED_KEYFRAME, frame.sequence, f'frame {frame.reference} is not here')
             return None
+        stream.notice(Code.ACK, frame.sequence)
         try:
             picture = self._decode(frame.data, size)
         except InputError as error:
@@ -64,5 +65,4 @@ class Intake(Generic[Picture]):
             stream.notice(Code.NEED_KEYFRAME, frame.sequence, str(error))
             return None
         self._chain.decoded(frame)
-        stream.notice(Code.ACK, frame.sequence)
         return picture

@@ -63,28 +63,36 @@ class Novelty:
         if motion is None:
             ratio = float(changed(small, self._picture, self._bound).mean())
         else:
-            prediction = predict(self._picture, at_input(motion, self._small))
-            ratio = ratio_of_new(small, prediction, motion, bound=self._bound)
+            shrunk = at_input(motion, self._small)
+            ratio = ratio_of_new(small, predict(self._picture, shrunk), shrunk, bound=self._bound, whole=motion)
         return min(1.0, ratio * self._bias)
 
     def _shrunk(self, picture: np.ndarray) -> np.ndarray:
         return picture if self._small == self._size else resize(picture, self._small)
 
 
-def ratio_of_new(picture: np.ndarray, prediction: np.ndarray, motion: MotionField, *, bound: int) -> float:
+def ratio_of_new(
+    picture: np.ndarray,
+    prediction: np.ndarray,
+    motion: MotionField,
+    *,
+    bound: int,
+    whole: MotionField | None = None,
+) -> float:
     """Share of ``picture`` uint8 [h, w, 3] that neither motion nor the bound explains, 0–1.
 
-    ``motion`` is that of the whole picture, which may have more pixels. Without a bound only whole pixels can be
-    reused, as the exact modes of the engine have it.
+    Without a bound only whole pixels can be reused, as the exact modes of the engine have it: those of ``whole``, where
+    the picture and its ``motion`` are of another size than what the engine sees.
     """
     new = changed(picture, prediction, bound)
-    valid = motion.at_stride(1).usable
+    usable = motion.at_stride(1).usable
     if bound == 0:
-        vectors = np.repeat(np.repeat(motion.qpel, motion.block, 0), motion.block, 1)
-        vectors = vectors[: valid.shape[0], : valid.shape[1]]
-        valid = valid & (vectors % 4 == 0).all(-1)
-    if valid.shape != new.shape:
-        rows = np.arange(new.shape[0]) * valid.shape[0] // new.shape[0]
-        cols = np.arange(new.shape[1]) * valid.shape[1] // new.shape[1]
-        valid = valid[rows[:, None], cols]
-    return float((new | ~valid).mean())
+        usable = usable & _moves_by_whole_pixels(motion if whole is None else whole, new.shape)
+    return float((new | ~usable).mean())
+
+
+def _moves_by_whole_pixels(motion: MotionField, shape: tuple[int, ...]) -> np.ndarray:
+    """bool ``shape`` [h, w]: by blocks of ``motion``, whatever its own size."""
+    rows, cols = (np.arange(n) * side // n // motion.block for n, side in zip(shape, motion.size, strict=True))
+    blocks = (motion.qpel % 4 == 0).all(-1)
+    return np.asarray(blocks[rows[:, None], cols])
