@@ -89,11 +89,11 @@ class OffloadStream(Stream):
 
         What the model raises is passed on, after the robot was told and the stream's caches forgotten.
         """
-        start_s = time.monotonic()
         frame = job.frame
         try:
             if self._endpoint is None:
                 self._endpoint = make_endpoint(self.hello)
+            start_s = time.monotonic()  # making it is waiting, not computing: no later frame has to
             self._endpoint.observe(job.motion)
             logits, stats = self._endpoint.infer(job.picture)
             if len(logits) != self.hello.classes:

@@ -39,6 +39,7 @@ class Situation:
     cached:          whether the server holds this stream's cache. Where it does not (eviction, loss, restart), the
                      frame goes up whole: ``full_ms`` and ``full_bytes_up`` count, not ``cloud_ms`` and ``bytes_up``.
     stalled_ms:      how long the newest transfer has been waiting beyond what was estimated for it.
+    give_up_ms:      how long the cloud is waited for at most: what takes longer would be computed here all the same.
     stall_limit_ms:  from which wait on the link counts as stalled.
     epsilon_ms:      by how much the edge has to be faster to be preferred to the cloud.
     local_ms:        latency of the local model, which fusing takes too; None: not known.
@@ -66,6 +67,7 @@ class Situation:
     full_bytes_up: float = 0.0
     stalled_ms: float = 0.0
     stall_limit_ms: float = 200.0
+    give_up_ms: float = math.inf
     epsilon_ms: float = 0.0
     local_ms: float | None = None
     fused_age_ms: float | None = None
@@ -206,6 +208,8 @@ def _cloud(s: Situation) -> Estimate:
     total_ms = compute_ms + up_ms + down_ms + 2 * s.propagation_ms + s.coding_ms + s.queue_ms
     if not math.isfinite(total_ms):
         return _impossible('cloud', 'its latency cannot be estimated')
+    if total_ms > s.give_up_ms:
+        return _impossible('cloud', f'{total_ms:.0f} ms are more than is waited for it')
     return Estimate('cloud', total_ms, s.accuracy.offload if s.accuracy else None)
 
 

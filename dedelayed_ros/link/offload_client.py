@@ -45,6 +45,8 @@ class MaskRecord:
     compute_ratio: float
     bytes_up: int
     bytes_down: int
+    frame_bytes: int
+    """Bytes of the frame alone; `bytes_up` counts those that went up since the answer before, too."""
 
 
 class OffloadClient(Connection):
@@ -67,6 +69,8 @@ class OffloadClient(Connection):
         self._mask_size = hello.mask_size
         self._masks: OrderedDict[int, MaskRecord] = OrderedDict()
         self._newest = -1  # sequence of the last mask that came
+        self._last: MaskRecord | None = None
+        self._asked: dict[int, float] = {}  # frames whose masks may still come: when they were sent (s)
         self._probes = True
 
     @property
@@ -84,13 +88,24 @@ class OffloadClient(Connection):
             return self._outgoing.flight.waiting_ms(time.monotonic_ns())
 
     @property
-    def overdue_ms(self) -> float:
-        """How much longer than its like the oldest unacknowledged frame has been on its way."""
+    def last(self) -> MaskRecord | None:
+        """The mask that came last, also one that nobody waited for any more; None before the first."""
+        with self._lock:
+            return self._last
+
+    def overdue_ms(self, expected_ms: float) -> float:
+        """How much longer than expected the oldest frame has been on its way whose acknowledgement or mask is missing.
+
+        An acknowledgement is expected after as long as most of them took; a mask after ``expected_ms``.
+        """
         now_ns = time.monotonic_ns()
         with self._lock:
             waiting_ms = self._outgoing.flight.waiting_ms(now_ns)
             usual_ms = self._ack_trips.quantiles(now_ns / 1e9).p90
-            return max(0.0, waiting_ms - (self._contact.round_trip_ms if math.isnan(usual_ms) else usual_ms))
+            late_ms = waiting_ms - (self._contact.round_trip_ms if math.isnan(usual_ms) else usual_ms)
+            asked_s = [sent_s for sequence, sent_s in self._asked.items() if self._expects(sequence)]
+            asked_ms = now_ns / 1e6 - min(asked_s) * 1e3 if asked_s else 0.0
+            return max(0.0, late_ms, asked_ms - expected_ms)
 
     @property
     def propagation_ms(self) -> float:
@@ -103,6 +118,7 @@ class OffloadClient(Connection):
         with self._lock:
             self._new_session()
             self._masks.clear()
+            self._asked.clear()
             self._newest = -1
             self._contact.lost('the camera started again; saying hello for its new stream', time.monotonic())
             self._lock.notify_all()
@@ -118,6 +134,12 @@ class OffloadClient(Connection):
 
             self._lock.wait_for(ended, timeout=max(0.0, deadline_s - time.monotonic()))
             return self._masks.pop(sequence, None)
+
+    def _ask(self, sequence: int) -> None:
+        """The mask of a frame is asked for (lock held); one that is as late as any may be is not expected any more."""
+        now_s = time.monotonic()
+        self._asked = {n: sent_s for n, sent_s in self._asked.items() if now_s - sent_s < self._settings.max_age_s}
+        self._asked[sequence] = now_s
 
     # -- what either way of sending does its own way, with the lock held
 
@@ -146,9 +168,10 @@ class OffloadClient(Connection):
             self._round_trips.observe(round_trip_ms, now_ns / 1e9)
             self._delays.observe(round_trip_ms, now_ns / 1e9)
             self._newest = record.sequence
-            self._masks[record.sequence] = MaskRecord(
+            self._asked = {sequence: sent_s for sequence, sent_s in self._asked.items() if sequence > record.sequence}
+            self._last = self._masks[record.sequence] = MaskRecord(
                 record.sequence, mask, confidence, round_trip_ms, record.queue_ms, record.server_ms,
-                record.recompute_ratio, record.compute_ratio, bytes_up, bytes_down,
+                record.recompute_ratio, record.compute_ratio, bytes_up, bytes_down, sent.size,
             )  # fmt: skip
             while len(self._masks) > _MASKS:
                 self._masks.popitem(last=False)
@@ -232,6 +255,7 @@ class ShardClient(OffloadClient):
             self._contact.wanted()
             self._outgoing.pending.append(record)
             self._outgoing.chain.sent(record)
+            self._ask(record.sequence)
             self._submitted_life = self._outgoing.chain.life
             self._lock.notify_all()
 
@@ -359,6 +383,7 @@ class PictureClient(OffloadClient):
             if taken and answer:
                 self._wanted = {n: known for n, known in self._wanted.items() if n > self._newest}
                 self._wanted[sequence] = losses
+                self._ask(sequence)
             self._lock.notify_all()
             return taken
 

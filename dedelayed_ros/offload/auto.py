@@ -189,6 +189,8 @@ class AutoPipeline:
         return decide(
             replace(
                 situation,
+                # What was never measured is tried.
+                edge_ms=0.0 if situation.edge_ms is None else situation.edge_ms,
                 local_ms=self._local_ms,
                 fused_age_ms=age_ms,
                 fused_kbps=self._rate.kbps(time.monotonic()),

@@ -35,6 +35,10 @@ DEFAULT_BOUND = 4
 """Grey levels by which a pixel may be off on a bounded uplink (docs/dispatcher.md has the measurement)."""
 _LEAST = 0.25
 """Share of a dense frame's time that one takes of which nothing is new, until it was measured."""
+_WEIGHT = 0.2
+"""Of the newest answer in what answers take beyond what is known of them."""
+_HALF_LIFE_S = 2.0
+"""In which half is forgotten of what answers had to wait for."""
 _UPLINKS = ('h264', 'lossless', 'bounded')
 
 
@@ -90,7 +94,27 @@ class _Ends:
     cloud: _End
     bytes_down: float = 0.0
     queue_ms: float = 0.0
+    coding_ms: float = 0.0  # what an answer took beyond everything that is known of it
     uplink_seen: bool = False  # whether the uplink's bandwidth was ever measured
+    learned: int = -1  # sequence of the answer that was learned from last
+    learned_s: float = 0.0
+
+    @property
+    def fading(self) -> float:
+        """How much what the last answer waited for still says, 0–1: a queue is not for ever."""
+        return float(0.5 ** ((time.monotonic() - self.learned_s) / _HALF_LIFE_S))
+
+    def learn(self, answer: MaskRecord, propagation_ms: float, uplink_kbps: float | None) -> None:
+        """What an answer tells, whether or not it came in time."""
+        if answer.sequence == self.learned:
+            return
+        self.coding_ms *= self.fading
+        self.learned, self.learned_s = answer.sequence, time.monotonic()
+        self.cloud.learn(answer.recompute_ratio, answer.server_ms)
+        self.bytes_down, self.queue_ms = answer.bytes_down, answer.queue_ms
+        transfer_ms = answer.frame_bytes * 8 / uplink_kbps if uplink_kbps else 0.0
+        known_ms = answer.queue_ms + answer.server_ms + 2 * propagation_ms + transfer_ms
+        self.coding_ms += _WEIGHT * (max(0.0, answer.round_trip_ms - known_ms) - self.coding_ms)
 
 
 @dataclass(frozen=True)
@@ -299,8 +323,6 @@ class OffloadPipeline:
         answer = self._uplink.client.wait(taken.sequence, taken.started_s + self.settings.deadline_ms / 1e3)
         if answer is None:
             return None
-        self._ends.cloud.learn(answer.recompute_ratio, answer.server_ms)
-        self._ends.bytes_down, self._ends.queue_ms = answer.bytes_down, answer.queue_ms
         self._uplink.learn(taken.offer.ratio, answer.recompute_ratio)
         stages = {'plan': _ms(taken.planned_s - taken.started_s), 'cloud': _ms(time.monotonic() - taken.planned_s)}
         provenance = self._provenance(
@@ -365,6 +387,7 @@ class OffloadPipeline:
             edge_ms=ends.edge(edge_ratio),
             edge_ratio=edge_ratio,
             deadline_ms=self.settings.deadline_ms,
+            give_up_ms=self.settings.deadline_ms,
             connected=offer is not None,
             obstacle=obstacle,
         )
@@ -373,6 +396,9 @@ class OffloadPipeline:
         client = self._uplink.client
         uplink = client.status.uplink_capacity_kbps
         ends.uplink_seen = ends.uplink_seen or uplink is not None
+        propagation_ms, answer = client.propagation_ms, client.last
+        if answer is not None:
+            ends.learn(answer, propagation_ms, uplink)
         cloud = ends.cloud if ends.cloud.profile is not None else ends.edge
         return replace(
             situation,
@@ -382,12 +408,13 @@ class OffloadPipeline:
             bytes_up=offer.bytes_up,
             bytes_down=ends.bytes_down,
             uplink_kbps=uplink if ends.uplink_seen else self.settings.assumed_kbps,
-            propagation_ms=client.propagation_ms,
-            queue_ms=ends.queue_ms,
+            propagation_ms=propagation_ms,
+            coding_ms=ends.coding_ms * ends.fading,
+            queue_ms=ends.queue_ms * ends.fading,
             cached=not offer.dense,
             full_ms=cloud(1.0) or 0.0,
             full_bytes_up=offer.bytes_up,
-            stalled_ms=client.overdue_ms,
+            stalled_ms=client.overdue_ms(self.settings.deadline_ms),
         )
 
     def _make_uplink(

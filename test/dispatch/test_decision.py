@@ -51,6 +51,9 @@ CASES: list[tuple[str, Situation, dict[str, Any], Choice, str]] = [
     ('bandwidth unknown', OFFLOAD, {'uplink_kbps': None}, 'edge', 'the bandwidth is not known'),
     ('bandwidth NaN', OFFLOAD, {'uplink_kbps': math.nan}, 'edge', 'the bandwidth is not known'),
     ('nothing to send', OFFLOAD, {'uplink_kbps': 0.0, 'bytes_up': 0}, 'cloud', 'cloud 61.0 ms'),
+    ('an answer too late to be waited for', OFFLOAD, {'give_up_ms': 60.0}, 'edge', '69 ms are more than is waited for'),
+    ('an answer just in time', OFFLOAD, {'give_up_ms': 70.0}, 'cloud', 'cloud 69.0'),
+    ('no key frame yet', OFFLOAD, {'obstacle': 'the cloud waits for a key frame'}, 'edge', 'waits for a key frame'),
     ('a stall', OFFLOAD, {'stalled_ms': 200.0}, 'edge', 'stalled for 200 ms'),
     ('not yet a stall', OFFLOAD, {'stalled_ms': 199.0}, 'cloud', 'cloud 69.0'),
     ('not connected', OFFLOAD, {'connected': False}, 'edge', 'no server is connected'),
@@ -156,3 +159,11 @@ def test_accuracy_comes_from_what_the_models_entry_has_measured() -> None:
     assert fresh > table.local > 0, 'what fusing is for'
     assert AccuracyTable.measured({}, 0.5) is None
     assert AccuracyTable.measured(zoo.entry('street-conv').measured, 0.5) is None
+
+
+def test_the_inputs_of_a_decision_are_figures() -> None:
+    inputs = decide(replace(OFFLOAD, edge_ms=None)).inputs()
+    assert inputs['bytes_up'] == OFFLOAD.bytes_up and inputs['connected'] == 1.0
+    assert math.isnan(inputs['edge_ms']) and inputs['edge_expected_ms'] == math.inf
+    assert inputs['cloud_expected_ms'] == pytest.approx(69.0)
+    assert all(isinstance(value, float) for value in inputs.values())

@@ -17,7 +17,10 @@ from dedelayed_ros.nodes.lifecycle import RELIABLE
 pytestmark = pytest.mark.timeout(120)
 
 
-def test_every_frame_has_a_mask_with_a_choice_of_ends_and_without(observer, start, free_port, real_clip) -> None:
+@pytest.mark.parametrize('uplink', ['h264', 'bounded'])
+def test_every_frame_has_a_mask_with_a_choice_of_ends_and_without(
+    observer, start, free_port, real_clip, uplink
+) -> None:
     port = free_port()
     nothing = ServedModel('none', '', 19, lambda size: (size, (1, 1, 1)), lambda: lambda hello: None)
     provenance = observer.hear(MaskProvenance, 'segmentation/provenance', RELIABLE)
@@ -25,11 +28,15 @@ def test_every_frame_has_a_mask_with_a_choice_of_ends_and_without(observer, star
     with CloudServer(CloudSettings(listen=(f'127.0.0.1:{port}',), threads=1), nothing) as server:
         running = start(
             'edge', observer.namespace, input=real_clip, loop=True, width=96, height=64, mode='offload',
-            model='street-conv', endpoint=f'tcp/127.0.0.1:{port}',
+            offload_model='street-conv', endpoint=f'tcp/127.0.0.1:{port}', uplink=uplink, robot=uplink,
         )  # fmt: skip
         # The cloud of a test shares the robot's processor and is never faster: that it could be asked is what shows.
         observer.until(lambda: provenance and not provenance[-1].degraded, 'a choice of ends', 60, log=running)
-        assert isinstance(server.streams['robot', 'camera', 'offload'].hello, OffloadHello)
+        assert provenance[-1].choice in ('cloud', 'edge')
+        assert provenance[-1].decision
+        inputs = dict(zip(provenance[-1].input_names, provenance[-1].inputs, strict=True))
+        assert inputs['bytes_up'] > 0 and inputs['connected'] == 1
+        assert isinstance(server.streams[uplink, 'camera', 'offload'].hello, OffloadHello)
         assert provenance[-1].source in ('local', 'cloud')
         assert 'plan' in provenance[-1].stage_names
     seen = len(provenance)
@@ -37,3 +44,21 @@ def test_every_frame_has_a_mask_with_a_choice_of_ends_and_without(observer, star
     assert provenance[-1].source == 'local'
     assert list(provenance[-1].degraded) == ['no server is connected']
     assert (masks[-1].height, masks[-1].width) == (64, 96)
+    running.stop()
+
+
+def test_features_and_offloaded_frames_go_side_by_side_in_mode_auto(observer, start, free_port, real_clip) -> None:
+    port = free_port()
+    provenance = observer.hear(MaskProvenance, 'segmentation/provenance', RELIABLE)
+    with CloudServer(CloudSettings(listen=(f'127.0.0.1:{port}',), threads=1)) as server:
+        running = start(
+            'edge', observer.namespace, input=real_clip, loop=True, width=96, height=64, mode='auto', robot='auto',
+            endpoint=f'tcp/127.0.0.1:{port}',
+        )  # fmt: skip
+        both = {('auto', 'camera'), ('auto', 'camera', 'offload')}
+        observer.until(lambda: both <= set(server.streams), 'both streams', 60, log=running)
+        observer.until(lambda: provenance and provenance[-1].source == 'fused', 'a fused mask', 60, log=running)
+        inputs = dict(zip(provenance[-1].input_names, provenance[-1].inputs, strict=True))
+        assert inputs['fused_age_ms'] > 0
+        assert provenance[-1].choice == 'fused'
+    running.stop()
