@@ -8,6 +8,7 @@ their inputs by index, and carry their own buffers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -15,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from dedelayed_ros.sparse.geometry import Grid, Window
 from dedelayed_ros.sparse.layout import Layout
-from dedelayed_ros.sparse.ops import Op, Unary
+from dedelayed_ros.sparse.ops import Input, Op, Unary
 
 Motion = Literal['frame', 'carried', 'none']
 
@@ -102,3 +103,16 @@ class Plan:
     def macs(self) -> float:
         """Multiply-accumulates of a dense pass."""
         return sum(node.macs * node.grid.cells for node in self.nodes)
+
+    @cached_property
+    def work(self) -> tuple[float, ...]:
+        """Multiply-accumulates of each node in a dense pass, 0 for inputs; of a network that has none, positions."""
+        unit = 0.0 if self.macs else 1.0
+        return tuple(
+            0.0 if isinstance(node.op, Input) else (node.macs or unit) * node.grid.cells for node in self.nodes
+        )
+
+    @cached_property
+    def all_work(self) -> float:
+        """The sum of ``work``."""
+        return sum(self.work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -38,7 +39,7 @@ class SparseStats:
     recompute_ratio: float
     compute_ratio: float
     dense: bool
-    layers: tuple[LayerStats, ...]
+    layers: Sequence[LayerStats]
     milliseconds: float
 
     @property

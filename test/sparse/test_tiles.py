@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sparse_alike import assert_equal, engines, local_model
+from sparse_alike import assert_equal, drift, drifting, engines, local_model
 from sparse_nets import DeepLab, Fused, RandomNet, ResNetFPN, examples, integers, random_nets
 from sparse_scenes import field, picture, scenes, shift
 from torch import nn
@@ -200,6 +200,38 @@ def test_networks_are_those_of_the_reference(net_of):
     for image, motion in scenes(sum(size), 3, size, frames=10):
         ratios.append(assert_as_specified(reference, cpu, (image * step,), motion).compute_ratio)
     assert min(ratios) < 1
+
+
+@needs_kernels
+@pytest.mark.parametrize('instruction_set', native.INSTRUCTION_SETS)
+def test_a_camera_that_pans_and_comes_back_is_followed(instruction_set):
+    """Whole cells, most frames: caches are not copied but found at another place, until there is no room."""
+    if native.INSTRUCTION_SETS.index(instruction_set) > native.INSTRUCTION_SETS.index(native.instruction_set()):
+        pytest.skip(f'this processor has no {instruction_set}')
+    size = (40, 56)
+    reference, cpu = pair(integers(drifting(), 1, -1, 2), (torch.zeros(1, 1, *size),), 0.5, 8, instruction_set)
+    for image, motion in drift(size, 48):
+        assert_as_specified(reference, cpu, (image,), motion)
+
+
+@needs_kernels
+@pytest.mark.parametrize(('rows', 'cols'), [(4, 8), (2, -4), (1, 3)])
+def test_what_moves_before_a_background_at_rest_is_followed(rows, cols):
+    size = (48, 64)
+    reference, cpu = pair(net(), (torch.zeros(1, 1, *size),), 0.5, 8)
+    image = picture(np.random.default_rng(5), 1, size)
+    for step in range(6):
+        motion = still(size, 8)
+        if step:
+            vectors, top, left = motion.qpel.copy(), 1 + step // 2, 2 + step // 2
+            vectors[top : top + 3, left : left + 3] = (4 * cols, 4 * rows)
+            motion = MotionField(size, vectors, block=8)
+            source = image.clone()
+            image[..., 8 * top : 8 * top + 24, 8 * left : 8 * left + 24] = source.roll((rows, cols), (2, 3))[
+                ..., 8 * top : 8 * top + 24, 8 * left : 8 * left + 24
+            ]
+        stats = assert_as_specified(reference, cpu, (image,), motion if step else None)
+    assert stats.compute_ratio < 0.5
 
 
 @needs_kernels

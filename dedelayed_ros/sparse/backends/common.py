@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from dedelayed_ros.sparse.stats import LayerStats, SparseStats
 
 if TYPE_CHECKING:
     from dedelayed_ros.frames import MotionField
+
+T = TypeVar('T')
 
 
 def check_motion(plan: Plan, motion: MotionField | None) -> None:
@@ -41,24 +43,21 @@ def results_of(plan: Plan, values: Sequence[Tensor]) -> list[Tensor]:
     return found
 
 
-def statistics(plan: Plan, layers: Sequence[LayerStats], dense: bool, milliseconds: float) -> SparseStats:
-    """A step's statistics from those of every node."""
-    work = whole = 0.0
-    # A network without multiplications counts its positions instead.
-    unit = 0.0 if plan.macs else 1.0
-    for node, layer in zip(plan.nodes, layers, strict=True):
-        if not isinstance(node.op, Input):
-            dense_work = (node.macs or unit) * node.grid.cells
-            work += layer.compute_ratio * dense_work
-            whole += dense_work
+def statistics(
+    plan: Plan, layers: Sequence[LayerStats], computed: Iterable[float], dense: bool, milliseconds: float
+) -> SparseStats:
+    """A step's statistics from those of every node; ``computed``: their compute ratios."""
+    work = 0.0
+    for ratio, whole in zip(computed, plan.work, strict=True):
+        work += ratio * whole
     first = layers[plan.inputs[0]].recompute_ratio
-    return SparseStats(first, work / whole if whole else first, dense, tuple(layers), milliseconds)
+    return SparseStats(first, work / plan.all_work if plan.all_work else first, dense, layers, milliseconds)
 
 
-class PerNode(Sequence[Tensor]):
-    """A tensor for each node, made when it is asked for."""
+class PerNode(Sequence[T]):
+    """Something of each node, made when it is asked for."""
 
-    def __init__(self, count: int, make: Callable[[int], Tensor]) -> None:
+    def __init__(self, count: int, make: Callable[[int], T]) -> None:
         self._count, self._make = count, make
 
     def __len__(self) -> int:
@@ -69,7 +68,7 @@ class PerNode(Sequence[Tensor]):
             return [self._make(i) for i in range(*index.indices(self._count))]
         return self._make(range(self._count)[index])
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[T]:
         return (self._make(i) for i in range(self._count))
 
 

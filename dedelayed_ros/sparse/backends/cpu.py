@@ -13,7 +13,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -86,6 +86,11 @@ class CpuEngine:
         described = describe(plan, thresholds, alignment)
         self.native, self.before = described.native, described.given
         self.number = {index: k for k, index in enumerate(self.native)}
+        # Number in the reports, None for what is computed before, and positions, by node.
+        self._counted = [(None if n.index in self.before else self.number[n.index], n.grid.cells) for n in plan.nodes]
+        self._from_outside = [
+            (k, index) for k, index in enumerate(self.native) if index in self.before or index in plan.inputs
+        ]
         best = -1 if instruction_set is None else native.INSTRUCTION_SETS.index(instruction_set)
         words, reals = described.words, described.reals
         handle = _POINTER()
@@ -111,7 +116,7 @@ class CpuEngine:
         for index in self.before:
             small.run(self.plan.nodes[index], given)
         table = np.zeros((len(self.native), 5), np.int64)
-        for k, index in enumerate(self.native):
+        for k, index in self._from_outside:
             item = small.values.get(index, given.get(index))
             if item is not None:
                 table[k] = item.data_ptr(), *item.stride()[-3:], small.dirty.get(index, False)
@@ -119,8 +124,13 @@ class CpuEngine:
         self._run(state, table, motion, reports)
         state.small, state.small_dirty = small.values, small.dirty
         results = results_of(self.plan, state.values)
-        layers = self._layers(reports, small)
-        return results, statistics(self.plan, layers, dense, (time.perf_counter() - start) * 1e3)
+        counted = reports.tolist()
+        layers = PerNode(len(self.plan.nodes), lambda index: self._layer(index, counted, small))
+        computed = [
+            counted[k][0] / cells if k is not None else small.ratios[index][1]
+            for index, (k, cells) in enumerate(self._counted)
+        ]
+        return results, statistics(self.plan, layers, computed, dense, (time.perf_counter() - start) * 1e3)
 
     def _run(self, state: CpuState, table: np.ndarray, motion: MotionField | None, reports: np.ndarray) -> None:
         vectors = valid = None
@@ -145,19 +155,12 @@ class CpuEngine:
         native.check(status, 'dedelayed_sparse_step')
         state.ready = True
 
-    def _layers(self, reports: np.ndarray, small: Vectors) -> tuple[LayerStats, ...]:
-        counted = reports.tolist()
-        layers = []
-        for node in self.plan.nodes:
-            k = self.number.get(node.index)
-            if node.index in small.dirty:
-                layers.append(LayerStats(node.name, *small.ratios[node.index]))
-            else:
-                assert k is not None
-                computed, dirty, *nanoseconds = counted[k]
-                cells = node.grid.cells
-                layers.append(LayerStats(node.name, dirty / cells, computed / cells, *(n / 1e6 for n in nanoseconds)))
-        return tuple(layers)
+    def _layer(self, index: int, counted: list[list[int]], small: Vectors) -> LayerStats:
+        name, (k, cells) = self.plan.nodes[index].name, self._counted[index]
+        if k is None:
+            return LayerStats(name, *small.ratios[index])
+        computed, dirty, *nanoseconds = counted[k]
+        return LayerStats(name, dirty / cells, computed / cells, *(n / 1e6 for n in nanoseconds))
 
 
 class CpuState:
@@ -209,7 +212,7 @@ class CpuState:
         number = self.engine.number[index]
         address = self.engine._call['map'](self._handle, number, ctypes.byref(row), ctypes.byref(cell))
         count = (h - 1) * row.value + (w - 1) * cell.value + channels
-        flat = torch.from_numpy(_borrowed(address, count, ctypes.c_float, self))
+        flat = torch.from_numpy(np.asarray(_Borrowed(address, count, '<f4', self)))
         return flat.as_strided((1, channels, h, w), (count, 1, row.value, cell.value))
 
     def _set(self, index: int) -> Tensor:
@@ -217,15 +220,17 @@ class CpuState:
             return torch.tensor([[self.small_dirty[index]]])
         size = self.engine.plan.nodes[index].grid.size
         address = self.engine._call['set'](self._handle, self.engine.number[index])
-        flat = _borrowed(address, math.prod(size), ctypes.c_bool, self)
+        flat = np.asarray(_Borrowed(address, math.prod(size), '|b1', self))
         return torch.from_numpy(flat).reshape(size)
 
 
-def _borrowed(address: int, count: int, kind: Any, owner: CpuState) -> np.ndarray:
-    """The stream's own memory as an array, which keeps the stream."""
-    memory = (kind * count).from_address(address)
-    memory.owner = owner
-    return np.frombuffer(memory, np.float32 if kind is ctypes.c_float else bool)
+class _Borrowed:
+    """The stream's own memory for numpy, which keeps the stream."""
+
+    def __init__(self, address: int, count: int, kind: str, owner: CpuState) -> None:
+        """``kind``: numpy's name of the type."""
+        self.owner = owner
+        self.__array_interface__ = {'data': (address, False), 'shape': (count,), 'typestr': kind, 'version': 3}
 
 
 def _functions() -> dict[str, Callable[..., int]]:

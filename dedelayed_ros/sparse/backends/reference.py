@@ -89,7 +89,8 @@ class ReferenceEngine:
             frame.layers.append(LayerStats(node.name, ratio, int(computed.sum()) / cells, milliseconds))
         results = results_of(self.plan, frame.values)
         state.values, state.remainders, state.sets = frame.values, frame.remainders, frame.dirty
-        return results, statistics(self.plan, frame.layers, dense, (time.perf_counter() - start) * 1e3)
+        ratios = [layer.compute_ratio for layer in frame.layers]
+        return results, statistics(self.plan, frame.layers, ratios, dense, (time.perf_counter() - start) * 1e3)
 
     def _displacement(self, node: Node, state: State, frame: Frame) -> Displacement:
         """Where each position's cached value is."""

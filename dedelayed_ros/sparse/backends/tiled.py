@@ -79,11 +79,12 @@ class TiledReference:
                 values[node.index] = fresh
             sets.append(asked)
             ratio = float(asked.float().mean())
-            computed = 0.0 if isinstance(node.op, Input) else ratio
-            layers.append(LayerStats(node.name, ratio, computed, (time.perf_counter() - begun) * 1e3))
+            executed = 0.0 if isinstance(node.op, Input) else ratio
+            layers.append(LayerStats(node.name, ratio, executed, (time.perf_counter() - begun) * 1e3))
         state.values, state.sets, state.debts = values, sets, debts
         elapsed = (time.perf_counter() - start) * 1e3
-        return results_of(self.plan, values), statistics(self.plan, layers, dense, elapsed)
+        computed = [layer.compute_ratio for layer in layers]
+        return results_of(self.plan, values), statistics(self.plan, layers, computed, dense, elapsed)
 
     def _take(
         self, node: Node, given: Tensor | None, state: State, motion: FrameMotion, dense: bool

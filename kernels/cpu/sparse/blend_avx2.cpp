@@ -11,12 +11,13 @@ namespace {
 
 }  // namespace
 
-void blend_avx2(const float* top, const float* top_right, const float* bottom, const float* bottom_right, float right,
-                float down, int count, float* out) {
-  blend_row(top, top_right, bottom, bottom_right, right, down, count, out);
+void follow_avx2(const View<const float>& from, const Patch* patches, std::size_t count, const View<float>& to) {
+  follow(from, patches, count, to);
 }
 
-float distance_avx2(const float* a, const float* b, int count) { return distance_of(a, b, count); }
+float unexplained_avx2(const View<const float>& from, const Patch& patch, const View<const float>& now) {
+  return unexplained(from, patch, now);
+}
 
 }  // namespace dedelayed::sparse
 #endif

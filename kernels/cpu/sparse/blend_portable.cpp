@@ -8,19 +8,20 @@ namespace {
 
 }  // namespace
 
-void blend_portable(const float* top, const float* top_right, const float* bottom, const float* bottom_right,
-                    float right, float down, int count, float* out) {
-  blend_row(top, top_right, bottom, bottom_right, right, down, count, out);
+void follow_portable(const View<const float>& from, const Patch* patches, std::size_t count, const View<float>& to) {
+  follow(from, patches, count, to);
 }
 
-float distance_portable(const float* a, const float* b, int count) { return distance_of(a, b, count); }
+float unexplained_portable(const View<const float>& from, const Patch& patch, const View<const float>& now) {
+  return unexplained(from, patch, now);
+}
 
 BlendKernels blend_variant(int instruction_set) {
 #if defined(DEDELAYED_X86)
-  if (instruction_set == kAvx2 || instruction_set == kAvx512) return {blend_avx2, distance_avx2};
+  if (instruction_set == kAvx2 || instruction_set == kAvx512) return {follow_avx2, unexplained_avx2};
 #endif
   static_cast<void>(instruction_set);
-  return {blend_portable, distance_portable};
+  return {follow_portable, unexplained_portable};
 }
 
 }  // namespace dedelayed::sparse

@@ -12,8 +12,8 @@ void Map::resize(const Grid& grid, int channels_, const Border& border) {
   least_ = border.top * pitch + border.left;
   middle_ = least_ + room;
   most_ = middle_ + room;
-  origin_ = middle_;
-  storage_.assign(static_cast<std::size_t>((most_ + (height + border.bottom) * pitch) * channels), 0.0f);
+  now_.origin = middle_;
+  now_.floats.assign(static_cast<std::size_t>((most_ + (height + border.bottom) * pitch) * channels), 0.0f);
 }
 
 void Map::remap(const Moved& moved, std::vector<float>& copy) {
@@ -24,7 +24,7 @@ void Map::remap(const Moved& moved, std::vector<float>& copy) {
     const float* from = at(run.y - key_rows(run.key), run.x - key_cols(run.key));
     copy.insert(copy.end(), from, from + static_cast<std::int64_t>(run.length) * channels);
   }
-  if (moved.common) shift(-(key_rows(moved.common) * pitch + key_cols(moved.common)));
+  if (moved.common) shift(key_rows(moved.common), key_cols(moved.common));
   const float* from = copy.data();
   for (const Run& run : moved.others) {
     const std::int64_t floats = static_cast<std::int64_t>(run.length) * channels;
@@ -33,18 +33,22 @@ void Map::remap(const Moved& moved, std::vector<float>& copy) {
   }
 }
 
-void Map::shift(std::int64_t cells) {
-  const std::int64_t moved = origin_ + cells;
+void Map::shift(int rows, int cols) {
+  if (rows || cols) shift_origin(-(rows * pitch + cols));
+}
+
+void Map::shift_origin(std::int64_t cells) {
+  const std::int64_t moved = now_.origin + cells;
   if (moved >= least_ && moved <= most_) {
-    origin_ = moved;
+    now_.origin = moved;
   } else {
     // The part of the old map that is still in the picture goes to the middle.
     const std::int64_t size = (height - 1) * pitch + width;
-    const std::int64_t first = std::max<std::int64_t>(moved, origin_), last = std::min(moved, origin_) + size;
-    origin_ = middle_;
+    const std::int64_t first = std::max<std::int64_t>(moved, now_.origin), last = std::min(moved, now_.origin) + size;
+    now_.origin = middle_;
     if (first < last) {
-      float* to = storage_.data() + (middle_ + first - moved) * channels;
-      std::memmove(to, storage_.data() + first * channels, sizeof(float) * static_cast<std::size_t>((last - first) * channels));
+      float* to = now_.floats.data() + (middle_ + first - moved) * channels;
+      std::memmove(to, now_.floats.data() + first * channels, sizeof(float) * static_cast<std::size_t>((last - first) * channels));
     }
   }
   clear_border();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "motion.h"
@@ -21,25 +22,31 @@ class Map {
   const float* at(int y, int x) const { return origin() + (y * pitch + x) * channels; }
   float* cell(std::int32_t position) { return at(position / width, position % width); }
   const float* cell(std::int32_t position) const { return at(position / width, position % width); }
-  std::int64_t bytes() const { return static_cast<std::int64_t>((storage_.size() + spare_.size()) * sizeof(float)); }
+  std::int64_t bytes() const { return static_cast<std::int64_t>((now_.floats.size() + spare_.floats.size()) * sizeof(float)); }
+  // Everything moves by one displacement: a cell's value is then found where it came from, and no value is copied as a rule.
+  void shift(int rows, int cols);
 
   // Bring each valid position its cached value, read backwards (Eq. 13); what the others hold is undefined. `copy` is
   // scratch.
   void remap(const Moved& moved, std::vector<float>& copy);
 
   // A second copy, with the same border, that the next frame's values are written to; `turn` makes it the map.
-  void make_spare() { spare_ = storage_; }
-  float* spare(int y, int x) { return spare_.data() + (origin_ + y * pitch + x) * channels; }
-  void turn() { storage_.swap(spare_); }
+  void make_spare() { spare_ = now_; }
+  float* spare(int y, int x) { return spare_.floats.data() + (spare_.origin + y * pitch + x) * channels; }
+  void turn() { std::swap(now_, spare_); }
 
  private:
-  std::vector<float> storage_, spare_;
+  struct Storage {
+    std::vector<float> floats;
+    std::int64_t origin = 0;  // cells from the start
+  };
+  Storage now_, spare_;
   Border border_;
-  std::int64_t origin_ = 0, least_ = 0, most_ = 0, middle_ = 0;  // cells from the start of the storage
+  std::int64_t least_ = 0, most_ = 0, middle_ = 0;  // where the origin may be
 
-  float* origin() { return storage_.data() + origin_ * channels; }
-  const float* origin() const { return storage_.data() + origin_ * channels; }
-  void shift(std::int64_t cells);
+  float* origin() { return now_.floats.data() + now_.origin * channels; }
+  const float* origin() const { return now_.floats.data() + now_.origin * channels; }
+  void shift_origin(std::int64_t cells);
   void clear_border();
 };
 

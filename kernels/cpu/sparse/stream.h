@@ -95,6 +95,7 @@ class Stream {
 
   void step_tiles(const Given* given, const Field* field, Report* reports);
   void take_tiled(int node, const Given& given);
+  void keep(Map& map, const Asked& asked);
   void compute_all(int node, const std::vector<std::int32_t>& positions);
   void begin_dense(std::size_t kept);
   void prepare_slot(const Field& field, int slot);

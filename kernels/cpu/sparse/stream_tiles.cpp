@@ -1,11 +1,15 @@
 // A step in Mode::kTiles.
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 
 #include "stream.h"
 
 namespace dedelayed::sparse {
 namespace {
+
+constexpr double kWorthSharing = 3e5;  // floats from which helpers are woken
+constexpr int kKeepParts = 8;          // of a map, that threads share out among them
 
 using Clock = std::chrono::steady_clock;
 
@@ -37,22 +41,19 @@ void Stream::step_tiles(const Given* given, const Field* field, Report* reports)
     const auto entered = Clock::now();
     Set& dirty = dirty_[n];
     const bool all = everything || (node.always && !node.inputs.empty());
+    const Asked* asked = all ? nullptr : &tiles_.asked(node.grid);
     if (all) {
       dirty.fill();
     } else {
-      dirty = tiles_.asked(node.grid).asked;
+      dirty = asked->set;
     }
-    const std::vector<std::int32_t>& positions = all ? tiles_.every(node.grid) : tiles_.asked(node.grid).positions;
+    const std::vector<std::int32_t>& positions = all ? tiles_.every(node.grid) : asked->positions;
     report.dirty = static_cast<std::int64_t>(positions.size());
     report.front += since(entered);
     if (!node.inputs.empty()) {
       report.computed = report.dirty;
       const auto turned = Clock::now();
-      const Placed& placed = tiles_.placed(node.grid);
-      if (!all && node.kept && !placed.still) {
-        for (int y = 0; y < maps_[n].height; ++y) tiles_.interpolate(placed, maps_[n], y, dirty.row(y), maps_[n].spare(y, 0));
-        maps_[n].turn();
-      }
+      if (!all && node.kept) keep(maps_[n], *asked);
       report.remap = since(turned);
       compute_all(static_cast<int>(n), positions);
     }
@@ -61,38 +62,73 @@ void Stream::step_tiles(const Given* given, const Field* field, Report* reports)
   ready_ = true;
 }
 
+// A map's values move to where they belong now; cells that are going to be computed hold anything then.
+void Stream::keep(Map& map, const Asked& asked) {
+  const View<const float> before{map.at(0, 0), map.pitch * map.channels, map.channels};
+  const int count = static_cast<int>(asked.patches.size());
+  if (!asked.shifts) {
+    const View<float> now{map.spare(0, 0), before.pitch, map.channels};
+    const std::int64_t floats = static_cast<std::int64_t>(map.height) * map.width * map.channels;
+    const int parts = floats < kWorthSharing ? 1 : kKeepParts;
+    pool_.run(parts, [&](int part, int) {
+      const int first = count * part / parts, last = count * (part + 1) / parts;
+      tiles_.kernels().follow(before, asked.patches.data() + first, static_cast<std::size_t>(last - first), now);
+    });
+    map.turn();
+    return;
+  }
+  // What does not move with the rest goes by way of a copy, so that no cell is written before it is read.
+  std::size_t floats = 0;
+  for (const Patch& patch : asked.patches) floats += static_cast<std::size_t>(patch.to.cells()) * map.channels;
+  copy_.resize(floats);
+  float* copied = copy_.data();
+  for (Patch patch : asked.patches) {
+    const int height = patch.to.bottom - patch.to.top, width = patch.to.right - patch.to.left;
+    patch.rows += patch.to.top, patch.cols += patch.to.left, patch.to = {0, 0, height, width};
+    const View<float> to{copied, static_cast<std::ptrdiff_t>(width) * map.channels, map.channels};
+    tiles_.kernels().follow(before, &patch, 1, to);
+    copied += height * to.pitch;
+  }
+  map.shift(asked.rows, asked.cols);
+  const float* from = copy_.data();
+  for (const Patch& patch : asked.patches) {
+    const std::ptrdiff_t row = static_cast<std::ptrdiff_t>(patch.to.right - patch.to.left) * map.channels;
+    for (int y = patch.to.top; y < patch.to.bottom; ++y, from += row) std::copy_n(from, row, map.at(y, patch.to.left));
+  }
+}
+
 // An input: its map is what is given; what the vectors leave unexplained of it is added to the debts.
 void Stream::take_tiled(int n, const Given& given) {
   const Node& node = plan_.nodes[n];
-  const Grid& grid = plan_.grids[node.grid];
   Map& map = maps_[n];
-  const std::size_t floats = static_cast<std::size_t>(node.channels) * map.width;
-  fresh_.resize(floats), copy_.resize(floats);
+  const auto gather = [&](int first, int last, auto row) {
+    for (int y = first; y < last; ++y) gather_row(given, y, node.channels, map.width, row(y));
+  };
   if (node.kind == Kind::kGiven || dense_) {
-    for (int y = 0; y < map.height; ++y) {
-      if (given.data) {
-        gather_row(given, y, node.channels, map.width, map.at(y, 0));
-      } else {
-        std::fill_n(map.at(y, 0), floats, 0.0f);
-      }
-    }
+    if (given.data) return gather(0, map.height, [&](int y) { return map.at(y, 0); });
+    for (int y = 0; y < map.height; ++y) std::fill_n(map.at(y, 0), static_cast<std::ptrdiff_t>(map.width) * node.channels, 0.0f);
     return;
   }
-  const Placed& placed = tiles_.placed(node.grid);
-  tiles_.begin_input();
-  for (int y = 0; y < map.height; ++y) {
-    float* to = map.spare(y, 0);
-    if (given.data) {
-      tiles_.interpolate(placed, map, y, nullptr, copy_.data());
-      gather_row(given, y, node.channels, map.width, to);
-      tiles_.owe_row(placed, grid, y, node.channels, to, copy_.data());
-      continue;
+  const Placement& placed = tiles_.placed(node.grid);
+  const View<const float> before{map.at(0, 0), map.pitch * map.channels, map.channels};
+  const View<float> now{map.spare(0, 0), before.pitch, map.channels};
+  if (given.data) {
+    // A row of tiles for each thread, and of that a row of units at a time, which fits into a cache.
+    const int together = tiles_.unit_rows_together();
+    pool_.run((tiles_.unit_rows() + together - 1) / together, [&](int part, int) {
+      for (int u = part * together; u < std::min((part + 1) * together, tiles_.unit_rows()); ++u) {
+        gather(tiles_.first_row(node.grid, u), tiles_.first_row(node.grid, u + 1), [&](int y) { return now.at(y, 0); });
+        tiles_.owe(node.grid, u, before, {now.origin, now.pitch, now.channels}, node.threshold);
+      }
+    });
+  } else {
+    tiles_.kernels().follow(before, placed.patches.data(), placed.patches.size(), now);
+    for (const Area& area : placed.uncovered) {
+      const std::ptrdiff_t floats = static_cast<std::ptrdiff_t>(area.right - area.left) * node.channels;
+      for (int y = area.top; y < area.bottom; ++y) std::fill_n(now.at(y, area.left), floats, 0.0f);
     }
-    tiles_.interpolate(placed, map, y, nullptr, to);
-    tiles_.blank_outside(placed, grid, y, node.channels, to);
   }
   map.turn();
-  if (given.data) tiles_.finish_input(grid, node.channels, node.threshold);
 }
 
 }  // namespace dedelayed::sparse

@@ -1,17 +1,25 @@
 #include "tiles.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
+
+#include "cells.h"
 
 namespace dedelayed::sparse {
 namespace {
 
-constexpr int kUnit = 8;  // frame pixels; alignment.py's UNIT
-
 int divide_up(int a, int b) { return (a + b - 1) / b; }
 
 int floor_divide(int a, int b) { return a >= 0 ? a / b : -divide_up(-a, b); }
+
+// First cell of each of `units` units along an axis, and one more at the end.
+std::vector<int> first_cells(int cells, Stride stride, int frame, int unit, int units) {
+  const std::vector<int> unit_of = Cover(cells, stride, frame, unit).first;
+  std::vector<int> first(static_cast<std::size_t>(units) + 1, cells);
+  for (int p = cells - 1; p >= 0; --p) first[unit_of[p]] = p;
+  for (int u = units - 1; u >= 0; --u) first[u] = std::min(first[u], first[u + 1]);
+  return first;
+}
 
 }  // namespace
 
@@ -21,16 +29,35 @@ Tiles::Tiles(const Plan& plan)
       rows_(divide_up(plan.frame_height, kUnit)),
       cols_(divide_up(plan.frame_width, kUnit)) {
   if (plan.mode != Mode::kTiles) return;
-  const std::size_t units = static_cast<std::size_t>(rows_) * cols_;
-  debts_.assign(units, 0.0f), owed_.assign(units, 0.0);
-  grids_.resize(plan.grids.size()), asked_known_.resize(plan.grids.size());
+  const std::size_t grids = plan.grids.size();
+  debts_.assign(static_cast<std::size_t>(rows_) * cols_, 0.0f);
+  units_.resize(grids), placements_.resize(grids), asked_.resize(grids);
+  placed_known_.resize(grids), asked_known_.resize(grids);
   tiles_.resize(divide_up(plan.frame_height, plan.tile), divide_up(plan.frame_width, plan.tile));
+  due_.resize(tiles_.on.size());
+  for (std::size_t g = 0; g < grids; ++g) {
+    const Grid& grid = plan.grids[g];
+    Units& units = units_[g];
+    units.rows = first_cells(grid.height, grid.stride[0], plan.frame_height, kUnit, rows_);
+    units.cols = first_cells(grid.width, grid.stride[1], plan.frame_width, kUnit, cols_);
+    const Cover rows(grid.height, grid.stride[0], plan.frame_height, plan.tile);
+    const Cover cols(grid.width, grid.stride[1], plan.frame_width, plan.tile);
+    units.first_tile = rows.first, units.last_tile = rows.last;
+    units.first_cell.assign(static_cast<std::size_t>(tiles_.width), grid.width);
+    units.last_cell = units.first_cell;  // a grid may leave tiles out
+    for (int x = 0; x < grid.width; ++x) {
+      for (int c = cols.first[x]; c < cols.last[x]; ++c) {
+        units.first_cell[c] = std::min(units.first_cell[c], x), units.last_cell[c] = x + 1;
+      }
+    }
+  }
 }
 
 void Tiles::begin(const Field* field) {
   field_ = field;
-  for (Placed& placed : grids_) placed.known = false;
+  std::fill(placed_known_.begin(), placed_known_.end(), 0);
   std::fill(asked_known_.begin(), asked_known_.end(), 0);
+  std::fill(due_.begin(), due_.end(), 0);
   if (!field) {
     std::fill(debts_.begin(), debts_.end(), 0.0f);
     return;
@@ -51,136 +78,35 @@ void Tiles::begin(const Field* field) {
   debts_.swap(moved_);
 }
 
-const Placed& Tiles::placed(int number) {
-  Placed& placed = grids_[number];
-  if (placed.known) return placed;
-  placed.known = true;
-  const Grid& grid = plan_.grids[number];
-  placed.still = !field_ || field_->still || grid.cells() == 1;
-  if (placed.still) return placed;
-  placed.cells.find(plan_, *field_, grid);
-  placed.first.assign(1, 0), placed.stretches.clear();
-  const int kinds = placed.cells.columns ? static_cast<int>(placed.cells.kinds.size()) / placed.cells.columns : 0;
-  for (int kind = 0; kind < kinds; ++kind) {
-    for (int c = 0; c < placed.cells.columns; ++c) {
-      const Vectors& v = placed.cells.kinds[static_cast<std::size_t>(kind) * placed.cells.columns + c];
-      Stretch stretch{placed.cells.start[c], placed.cells.end[c], v.valid, {0, 0}, {0, 0}, {0, 0}};
-      for (int axis = 0; axis < 2; ++axis) {
-        const Stride& stride = grid.stride[axis];
-        if (!stride.den) continue;
-        stretch.cells[axis] = static_cast<float>(v.total[axis] * stride.den) / static_cast<float>(v.count * kQuarters * stride.num);
-        const float whole = std::floor(-stretch.cells[axis]);
-        stretch.whole[axis] = static_cast<int>(whole);
-        stretch.part[axis] = -stretch.cells[axis] - whole;
-      }
-      const auto alike = [&](const Stretch& a) {
-        return a.valid == stretch.valid && a.cells[0] == stretch.cells[0] && a.cells[1] == stretch.cells[1];
-      };
-      if (static_cast<int>(placed.stretches.size()) > placed.first.back() && alike(placed.stretches.back())) {
-        placed.stretches.back().end = stretch.end;
-      } else {
-        placed.stretches.push_back(stretch);
-      }
+const Placement& Tiles::placed(int grid) {
+  if (!placed_known_[grid]) placements_[grid].find(plan_, field_, plan_.grids[grid]);
+  placed_known_[grid] = 1;
+  return placements_[grid];
+}
+
+void Tiles::owe(int grid, int unit_row, const View<const float>& before, const View<const float>& now, float threshold) {
+  const Units& units = units_[grid];
+  const int top = units.rows[unit_row], bottom = units.rows[unit_row + 1], many = unit_rows_together();
+  std::uint8_t* due = due_.data() + static_cast<std::ptrdiff_t>(unit_row / many) * tiles_.width;
+  std::vector<double> owed(static_cast<std::size_t>(cols_), 0.0);
+  for (Patch patch : placements_[grid].patches) {
+    const Area whole = patch.to;
+    patch.to.top = std::max(whole.top, top), patch.to.bottom = std::min(whole.bottom, bottom);
+    if (patch.to.top >= patch.to.bottom) continue;
+    const auto after = std::upper_bound(units.cols.begin(), units.cols.end(), whole.left);
+    for (int u = static_cast<int>(after - units.cols.begin()) - 1; u < cols_ && units.cols[u] < whole.right; ++u) {
+      patch.to.left = std::max(whole.left, units.cols[u]), patch.to.right = std::min(whole.right, units.cols[u + 1]);
+      // A tile that is due as it is owes enough.
+      if (patch.to.left < patch.to.right && !due[u / many]) owed[u] += kernels_.unexplained(before, patch, now);
     }
-    placed.first.push_back(static_cast<int>(placed.stretches.size()));
   }
-  return placed;
-}
-
-void Tiles::interpolate(const Placed& placed, const Map& map, int y, const std::uint8_t* computed, float* out) const {
-  const int channels = map.channels, w = map.width;
-  if (placed.still) {
-    std::copy_n(map.at(y, 0), static_cast<std::ptrdiff_t>(w) * channels, out);
-    return;
-  }
-  const int kind = placed.cells.row[y];
-  for (int k = placed.first[kind]; k < placed.first[kind + 1]; ++k) {
-    const Stretch& s = placed.stretches[k];
-    if (computed && !std::memchr(computed + s.start, 0, static_cast<std::size_t>(s.end - s.start))) continue;
-    const int top = std::clamp(y + s.whole[0], 0, map.height - 1), bottom = std::clamp(y + s.whole[0] + 1, 0, map.height - 1);
-    const auto blend = [&](int x, int cells, int left, int right) {
-      float* to = out + static_cast<std::ptrdiff_t>(x) * channels;
-      const int floats = cells * channels;
-      if (s.part[0] == 0.0f && s.part[1] == 0.0f) {
-        std::copy_n(map.at(top, left), floats, to);
-      } else {
-        kernels_.blend(map.at(top, left), map.at(top, right), map.at(bottom, left), map.at(bottom, right), s.part[1],
-                       s.part[0], floats, to);
-      }
-    };
-    // Cells of which both columns are on the grid, and those before and after them.
-    const int first = std::clamp(-s.whole[1], s.start, s.end), last = std::clamp(w - 1 - s.whole[1], first, s.end);
-    const auto clamped = [&](int x) {
-      blend(x, 1, std::clamp(x + s.whole[1], 0, w - 1), std::clamp(x + s.whole[1] + 1, 0, w - 1));
-    };
-    for (int x = s.start; x < first; ++x) clamped(x);
-    if (first < last) blend(first, last - first, first + s.whole[1], first + s.whole[1] + 1);
-    for (int x = last; x < s.end; ++x) clamped(x);
-  }
-}
-
-void Tiles::inside(const Grid& grid, const Stretch& s, int y, int& first, int& last) const {
-  const auto within = [](int p, float cells, int n) {
-    const float source = static_cast<float>(p) - cells;
-    return source >= -0.5f && source <= static_cast<float>(n) - 0.5f;
-  };
-  first = s.start, last = s.valid && within(y, s.cells[0], grid.height) ? s.end : s.start;
-  while (first < last && !within(first, s.cells[1], grid.width)) ++first;
-  while (first < last && !within(last - 1, s.cells[1], grid.width)) --last;
-}
-
-void Tiles::begin_input() { std::fill(owed_.begin(), owed_.end(), 0.0); }
-
-void Tiles::owe_row(const Placed& placed, const Grid& grid, int y, int channels, const float* fresh, const float* before) {
-  const auto first_unit = [](int cell, Stride stride, int frame) {
-    return stride.den ? static_cast<int>(std::min<std::int64_t>(cell * stride.num / stride.den, frame - 1)) / kUnit : 0;
-  };
-  const int row = first_unit(y, grid.stride[0], plan_.frame_height);
-  const auto unit_of = [&](int x) { return first_unit(x, grid.stride[1], plan_.frame_width); };
-  const auto add = [&](int first, int last) {
-    while (first < last) {
-      const int unit = unit_of(first);
-      int end = first + 1;
-      while (end < last && unit_of(end) == unit) ++end;
-      const std::ptrdiff_t start = static_cast<std::ptrdiff_t>(first) * channels;
-      owed_[static_cast<std::size_t>(row) * cols_ + unit] += kernels_.distance(fresh + start, before + start, (end - first) * channels);
-      first = end;
-    }
-  };
-  if (placed.still) return add(0, grid.width);
-  const int kind = placed.cells.row[y];
-  for (int k = placed.first[kind]; k < placed.first[kind + 1]; ++k) {
-    int first, last;
-    inside(grid, placed.stretches[k], y, first, last);
-    add(first, last);
-  }
-}
-
-void Tiles::blank_outside(const Placed& placed, const Grid& grid, int y, int channels, float* row) const {
-  if (placed.still) return;
-  const int kind = placed.cells.row[y];
-  const auto blank = [&](int start, int end) { std::fill_n(row + static_cast<std::ptrdiff_t>(start) * channels, (end - start) * channels, 0.0f); };
-  for (int k = placed.first[kind]; k < placed.first[kind + 1]; ++k) {
-    int first, last;
-    inside(grid, placed.stretches[k], y, first, last);
-    blank(placed.stretches[k].start, first), blank(last, placed.stretches[k].end);
-  }
-}
-
-void Tiles::finish_input(const Grid& grid, int channels, float threshold) {
-  const auto first_units = [](int cells, Stride stride, int frame) {
-    return Cover(cells, stride, frame, kUnit).first;
-  };
-  std::vector<int> rows(static_cast<std::size_t>(rows_), 0), cols(static_cast<std::size_t>(cols_), 0);
-  for (const int r : first_units(grid.height, grid.stride[0], plan_.frame_height)) ++rows[r];
-  for (const int c : first_units(grid.width, grid.stride[1], plan_.frame_width)) ++cols[c];
-  for (int r = 0; r < rows_; ++r) {
-    for (int c = 0; c < cols_; ++c) {
-      const std::size_t unit = static_cast<std::size_t>(r) * cols_ + c;
-      const double count = std::max<double>(1, static_cast<double>(rows[r]) * cols[c] * channels);
-      const float mean = static_cast<float>(owed_[unit] / count);
-      if (mean > 0.0f) debts_[unit] += mean / threshold;
-    }
+  for (int u = 0; u < cols_; ++u) {
+    const double count = static_cast<double>(bottom - top) * (units.cols[u + 1] - units.cols[u]) * now.channels;
+    const float mean = static_cast<float>(owed[u] / std::max(1.0, count));
+    if (!(mean > 0.0f)) continue;
+    float& debt = debts_[static_cast<std::size_t>(unit_row) * cols_ + u];
+    debt += mean / threshold;
+    due[u / many] |= debt > 1.0f;
   }
 }
 
@@ -190,12 +116,8 @@ double Tiles::choose(bool everything) {
   double pixels = 0;
   for (int r = 0; r < tiles_.height; ++r) {
     for (int c = 0; c < tiles_.width; ++c) {
+      if (!everything && !due_[static_cast<std::size_t>(r) * tiles_.width + c]) continue;
       const int top = r * many, left = c * many, bottom = std::min(top + many, rows_), right = std::min(left + many, cols_);
-      bool due = everything;
-      for (int y = top; y < bottom && !due; ++y) {
-        for (int x = left; x < right; ++x) due |= debts_[static_cast<std::size_t>(y) * cols_ + x] > 1.0f;
-      }
-      if (!due) continue;
       for (int y = top; y < bottom; ++y) {
         std::fill_n(debts_.begin() + static_cast<std::ptrdiff_t>(y) * cols_ + left, right - left, 0.0f);
       }
@@ -207,45 +129,90 @@ double Tiles::choose(bool everything) {
   return pixels / (static_cast<double>(plan_.frame_height) * plan_.frame_width);
 }
 
-const Placed& Tiles::asked(int number) {
-  Placed& found = grids_[number];
-  if (asked_known_[number]) return found;
-  asked_known_[number] = 1;
-  placed(number);
+const Asked& Tiles::asked(int grid) {
+  if (!asked_known_[grid]) {
+    placed(grid);
+    find_set(grid);
+    find_kept(grid);
+    asked_known_[grid] = 1;
+  }
+  return asked_[grid];
+}
+
+// Cells over chosen tiles, and cells without a source.
+void Tiles::find_set(int number) {
   const Grid& grid = plan_.grids[number];
-  const Cover rows(grid.height, grid.stride[0], plan_.frame_height, plan_.tile);
-  const Cover cols(grid.width, grid.stride[1], plan_.frame_width, plan_.tile);
-  found.asked.resize(grid.height, grid.width);
+  const Units& units = units_[number];
+  Set& set = asked_[number].set;
+  set.resize(grid.height, grid.width);
   for (int y = 0; y < grid.height; ++y) {
-    std::uint8_t* on = found.asked.row(y);
-    const bool as_before = y && rows.first[y] == rows.first[y - 1] && rows.last[y] == rows.last[y - 1];
-    if (as_before) std::memcpy(on, on - grid.width, static_cast<std::size_t>(grid.width));
-    for (int r = rows.first[y]; r < rows.last[y] && !as_before; ++r) {
+    std::uint8_t* on = set.row(y);
+    if (y && units.first_tile[y] == units.first_tile[y - 1] && units.last_tile[y] == units.last_tile[y - 1]) {
+      std::memcpy(on, on - grid.width, static_cast<std::size_t>(grid.width));
+      set.rows[y] = set.rows[y - 1];
+      continue;
+    }
+    for (int r = units.first_tile[y]; r < units.last_tile[y]; ++r) {
       if (!tiles_.rows[r]) continue;
-      for (int x = 0; x < grid.width; ++x) {
-        for (int c = cols.first[x]; c < cols.last[x]; ++c) on[x] |= tiles_.row(r)[c];
+      set.rows[y] = 1;
+      for (int c = 0; c < tiles_.width; ++c) {
+        if (tiles_.row(r)[c]) std::fill(on + units.first_cell[c], on + units.last_cell[c], 1);
       }
     }
   }
-  for (int y = 0; y < grid.height; ++y) {
-    std::uint8_t* on = found.asked.row(y);
-    const int kind = found.still ? 0 : found.cells.row[y];
-    for (int k = found.still ? 0 : found.first[kind]; !found.still && k < found.first[kind + 1]; ++k) {
-      int first, last;
-      inside(grid, found.stretches[k], y, first, last);
-      std::fill(on + found.stretches[k].start, on + first, 1), std::fill(on + last, on + found.stretches[k].end, 1);
+  for (const Area& area : placements_[number].uncovered) {
+    for (int y = area.top; y < area.bottom; ++y) {
+      std::fill(set.row(y) + area.left, set.row(y) + area.right, 1);
+      set.rows[y] = 1;
     }
-    found.asked.rows[y] = std::memchr(on, 1, static_cast<std::size_t>(grid.width)) != nullptr;
   }
-  list(found.asked, found.positions);
-  return found;
+  list(set, asked_[number].positions);
 }
 
-const std::vector<std::int32_t>& Tiles::every(int number) {
-  Placed& found = grids_[number];
-  const std::size_t cells = static_cast<std::size_t>(plan_.grids[number].cells());
-  while (found.all.size() < cells) found.all.push_back(static_cast<std::int32_t>(found.all.size()));
-  return found.all;
+// What is left of the patches, and whether it is worth to move the whole map along with most of them.
+void Tiles::find_kept(int number) {
+  Asked& asked = asked_[number];
+  asked.patches.clear();
+  for (const Patch& patch : placements_[number].patches) {
+    const Area& to = patch.to;
+    const std::size_t width = static_cast<std::size_t>(to.right - to.left);
+    for (int top = to.top; top < to.bottom;) {
+      const std::uint8_t* on = asked.set.row(top) + to.left;
+      int bottom = top + 1;
+      while (bottom < to.bottom && std::memcmp(on, asked.set.row(bottom) + to.left, width) == 0) ++bottom;
+      for (const std::uint8_t* end = on + width, *start = on; (start = std::find(start, end, 0)) != end;) {
+        const std::uint8_t* stop = std::find(start, end, 1);
+        Patch kept = patch;
+        kept.to = {top, to.left + static_cast<int>(start - on), bottom, to.left + static_cast<int>(stop - on)};
+        asked.patches.push_back(kept);
+        start = stop;
+      }
+      top = bottom;
+    }
+  }
+  // The displacement that more than half of them share, if there is one.
+  std::int64_t votes = 0, kept = 0, alike = 0;
+  asked.rows = asked.cols = 0;
+  const auto with_the_rest = [&](const Patch& patch) {
+    return patch.is_whole() && patch.rows == -asked.rows && patch.cols == -asked.cols;
+  };
+  for (const Patch& patch : asked.patches) {
+    const std::int64_t cells = patch.to.cells();
+    kept += cells;
+    if (votes == 0 && patch.is_whole()) asked.rows = -patch.rows, asked.cols = -patch.cols;
+    votes += with_the_rest(patch) ? cells : -std::min(cells, votes);
+  }
+  for (const Patch& patch : asked.patches) alike += with_the_rest(patch) ? patch.to.cells() : 0;
+  asked.shifts = 2 * alike >= kept;
+  if (!asked.shifts) return;
+  asked.patches.erase(std::remove_if(asked.patches.begin(), asked.patches.end(), with_the_rest), asked.patches.end());
+}
+
+const std::vector<std::int32_t>& Tiles::every(int grid) {
+  std::vector<std::int32_t>& every = units_[grid].every;
+  const std::size_t cells = static_cast<std::size_t>(plan_.grids[grid].cells());
+  while (every.size() < cells) every.push_back(static_cast<std::int32_t>(every.size()));
+  return every;
 }
 
 }  // namespace dedelayed::sparse

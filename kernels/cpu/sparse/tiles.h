@@ -1,4 +1,4 @@
-// Mode::kTiles: which tiles of a frame every layer computes, and caches that are interpolated at where vectors point.
+// Mode::kTiles: which tiles of a frame every layer computes, and how the cells of each grid find their cached values.
 // dedelayed_ros/sparse/backends/tiled.py is the specification.
 #pragma once
 
@@ -6,32 +6,20 @@
 #include <vector>
 
 #include "blend.h"
-#include "cells.h"
-#include "maps.h"
 #include "motion.h"
+#include "placement.h"
 #include "plan.h"
 #include "sets.h"
 
 namespace dedelayed::sparse {
 
-// Cells of a row that find their cached values in the same way.
-struct Stretch {
-  int start, end;
-  bool valid;       // the vectors under them are
-  float cells[2];   // displacement
-  int whole[2];     // rows and columns from a cell to the first of the four that it lies between
-  float part[2];    // and how far from that one to the next, 0 to 1
-};
-
-// How the cells of one grid move, and which of them are computed.
-struct Placed {
-  bool still = true, known = false;
-  Cells cells;                          // rows of one kind have the same stretches
-  std::vector<int> first;               // by kind of row: its first stretch, and one more at the end
-  std::vector<Stretch> stretches;
-  Set asked;
-  std::vector<std::int32_t> positions;  // of `asked`
-  std::vector<std::int32_t> all;        // every position
+// Cells of a grid that are computed, and how the others are kept.
+struct Asked {
+  Set set;
+  std::vector<std::int32_t> positions;  // of `set`
+  bool shifts;                          // most of the others moved alike, by whole cells
+  int rows, cols;                       // by so many
+  std::vector<Patch> patches;           // of the others, those that did not
 };
 
 class Tiles {
@@ -43,33 +31,46 @@ class Tiles {
   // A frame begins: without a field everything will be computed; with one, debts move along with their content.
   void begin(const Field* field);
   // Where the values of a grid come from.
-  const Placed& placed(int grid);
-  // A row of a map at the sources of its cells, channels-last. `computed`: cells that may be left as they are, or null.
-  void interpolate(const Placed& placed, const Map& map, int y, const std::uint8_t* computed, float* out) const;
-  // Cells [first, last) of a stretch in row y whose source lies on the grid.
-  void inside(const Grid& grid, const Stretch& stretch, int y, int& first, int& last) const;
-  // Zeros where a cell of row y has no source.
-  void blank_outside(const Placed& placed, const Grid& grid, int y, int channels, float* row) const;
-  // An input owes for each row of its grid what vectors leave unexplained; `finish_input` adds that to the debts.
-  void begin_input();
-  void owe_row(const Placed& placed, const Grid& grid, int y, int channels, const float* fresh, const float* before);
-  void finish_input(const Grid& grid, int channels, float threshold);
+  const Placement& placed(int grid);
+  const BlendKernels& kernels() const { return kernels_; }
+  // Rows of units, and the first row of a grid that begins in one; of the one after the last, the grid's height.
+  int unit_rows() const { return rows_; }
+  int first_row(int grid, int unit_row) const { return units_[grid].rows[unit_row]; }
+  // Rows of units that lie in one row of tiles, which threads may share out among them.
+  int unit_rows_together() const { return plan_.tile / kUnit; }
+  // An input owes what vectors leave unexplained of a row of units. `before` is its last map, `now` the one that is given.
+  void owe(int grid, int unit_row, const View<const float>& before, const View<const float>& now, float threshold);
   // The debts are complete: choose tiles. Returns the share of the frame that they cover.
   double choose(bool everything);
-  // Cells of a grid that are computed.
-  const Placed& asked(int grid);
+  // What is computed of a grid.
+  const Asked& asked(int grid);
   const std::vector<std::int32_t>& every(int grid);
 
  private:
+  static constexpr int kUnit = 8;  // frame pixels; alignment.py's UNIT
+
+  // What does not change from frame to frame.
+  struct Units {
+    std::vector<int> rows, cols;                // first cell of each row or column of units, and one more at the end
+    std::vector<int> first_tile, last_tile;     // by row: tiles that it lies over, [first, last)
+    std::vector<int> first_cell, last_cell;     // by column of tiles: columns that lie over it, [first, last)
+    std::vector<std::int32_t> every;            // positions
+  };
+
   const Plan& plan_;
   BlendKernels kernels_;
-  int rows_, cols_;                   // units
-  std::vector<float> debts_, moved_;  // by unit, in thresholds
-  std::vector<double> owed_;
-  std::vector<Placed> grids_;
-  std::vector<std::uint8_t> asked_known_;
+  int rows_, cols_;                     // units
+  std::vector<float> debts_, moved_;    // by unit, in thresholds
+  std::vector<std::uint8_t> due_;       // by tile
+  std::vector<Units> units_;            // by grid
+  std::vector<Placement> placements_;
+  std::vector<Asked> asked_;
+  std::vector<std::uint8_t> placed_known_, asked_known_;
   const Field* field_ = nullptr;
   Set tiles_;
+
+  void find_set(int grid);
+  void find_kept(int grid);
 };
 
 }  // namespace dedelayed::sparse

@@ -99,7 +99,8 @@ class CudaEngine:
         state.ready, state.vectors, state.dirty = True, vectors.values, vectors.dirty
         results = results_of(self.plan, state.values)
         layers = tuple(self._layer(node, counts, vectors) for node in self.plan.nodes)
-        return results, statistics(self.plan, layers, dense, (time.perf_counter() - start) * 1e3)
+        computed = [layer.compute_ratio for layer in layers]
+        return results, statistics(self.plan, layers, computed, dense, (time.perf_counter() - start) * 1e3)
 
     def _motion(self, motion: MotionField | None) -> MotionField | None:
         if motion is None or self.remap:
