@@ -168,6 +168,26 @@ def test_a_cloud_is_used(tmp_path: Path, free_port: Any, capfd: pytest.CaptureFi
     assert local['masks_fused'] == 0
 
 
+@pytest.mark.parametrize('mode', ['offload', 'auto'])
+def test_work_is_shared_with_a_cloud(tmp_path: Path, free_port: Any, mode: str) -> None:
+    clip = make_clip(tmp_path / 'clip.mp4', [scene(n, (64, 96)) for n in range(40)])
+    endpoint = f'tcp/127.0.0.1:{free_port()}'
+    with CloudServer(CloudSettings(listen=(endpoint,), threads=1)):
+        summary = segment(clip, tmp_path / 'out', '--cloud', endpoint, '--mode', mode)
+    decided = summary['decisions']
+    assert sum(decided['preferred'].values()) == summary['masks_out'] > 0
+    assert set(decided['preferred']) <= {'cloud', 'edge', *(('fused', 'local') if mode == 'auto' else ())}
+    assert decided['changes'][0]['reason']
+    assert 'preferred' in (tmp_path / 'out' / 'report.html').read_text()
+    assert summary['settings']['uplink'] == 'h264'
+
+
+def test_work_is_not_shared_with_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = make_clip(tmp_path / 'clip.mp4', [scene(0, (64, 96))])
+    assert main(['run', str(clip), '--out', str(tmp_path / 'out'), '--mode', 'offload']) != 0
+    assert 'say where it is with --cloud' in capsys.readouterr().err
+
+
 def test_an_unreachable_cloud_is_said_and_gone_without(
     tmp_path: Path, free_port: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,3 +49,16 @@ def test_local_mode_has_no_bridge() -> None:
     nodes = RosRobot(RosInstall(Path('/ws'), None), domain=1)._nodes(plan(mode='local'), None)
     assert list(nodes) == ['recorder', 'camera', 'perception']
     assert nodes['perception']['mode'] == 'local'
+
+
+def test_offloading_is_perceptions_own_link() -> None:
+    install, endpoint = RosInstall(Path('/ws'), None), 'tcp/127.0.0.1:1'
+    nodes = RosRobot(install, domain=1)._nodes(plan(mode='offload', uplink='bounded'), endpoint)
+    assert list(nodes) == ['recorder', 'camera', 'perception']
+    assert nodes['perception'] == {
+        'mode': 'offload', 'model': 'street-v2', 'threads': 1, 'endpoint': endpoint, 'offload_model': 'street-conv',
+        'uplink': 'bounded',
+    }  # fmt: skip
+    both = RosRobot(install, domain=1)._nodes(plan(mode='auto'), endpoint)
+    assert both['bridge'] == {'endpoint': endpoint, 'model': 'street-v2', 'mode': 'auto'}
+    assert both['perception']['endpoint'] == endpoint

@@ -189,5 +189,11 @@ def test_a_damaged_picture_is_no_picture(model) -> None:
     broken = FrameUp(1, 0, 1, 1, 0.0, False, SIZE[1], SIZE[0], coded.data[:20], 5, WORKER)
     posted = robot.deliver(broken.pack())
     assert masks_of(posted) == []
-    assert {p.code for p in posted if isinstance(p, Notice)} == {Code.NEED_KEYFRAME}
+    wait_until(lambda: Code.NEED_KEYFRAME in {p.code for p in posted if isinstance(p, Notice)})
+    assert not robot.stream.waiting()
+    posted = robot.deliver(robot.encode(2, answer=True)[0])
+    assert masks_of(posted) == [], 'what builds on it is no picture either'
+    data, picture, _ = robot.encode(3, answer=True, keyframe=True)
+    (mask,) = masks_of(robot.deliver(data))
+    assert np.array_equal(unpack_mask(mask.data, SIZE)[0], robot.expected(picture)[0])
     robot.stream.close()
