@@ -312,6 +312,25 @@ def wait_until(true) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize(('uplink', 'bound'), [('bounded', 4), ('lossless', 0)])
+def test_the_uplinks_bound_is_its_own_whatever_the_calibration_puts_up_with(
+    cloud, relayed, footage, uplink, bound
+) -> None:
+    server, port = cloud
+    settings = OffloadSettings(deadline_ms=20_000, reuse='calibrated', uplink=uplink)
+    assert load_model('street-conv', reuse='calibrated').calibration is not None
+    with OffloadPipeline(settings, SIZE, 25.0, relayed(port, 10), decide=choose('cloud')) as robot:
+        until_connected(robot)
+        worst = 0
+        for sequence, moved in enumerate(footage[:12]):
+            step(robot, sequence, moved)
+            held = server.streams['robot', 'camera', 'offload']._receiver._held
+            if held is not None and held[0] == sequence:
+                sent = resize(moved.picture, held[2].shape[:2])
+                worst = max(worst, int(np.abs(held[2].astype(int) - sent).max()))
+    assert worst == bound
+
+
 def test_what_a_decision_was_made_of_is_in_the_provenance(cloud, relayed, footage, camera) -> None:
     _, port = cloud
     with OffloadPipeline(
