@@ -11,10 +11,10 @@ PACKAGE = 'dedelayed_ros'
 
 # Empty means: as in the parameter file.
 OVERRIDES = {
-    'input': ('camera', 'video file, folder of images, /dev/video0, street:SEED, or ros for the topic image_topic'),
-    'loop': ('camera', 'begin a file again at its end: true or false'),
-    'mode': ('perception', 'fused or local'),
-    'endpoint': ('bridge', 'where the cloud is: tcp/HOST:PORT'),
+    'input': (('camera',), 'video file, folder of images, /dev/video0, street:SEED, or ros for the topic image_topic'),
+    'loop': (('camera',), 'begin a file again at its end: true or false'),
+    'mode': (('perception', 'bridge'), 'fused, local, offload or auto'),
+    'endpoint': (('perception', 'bridge'), 'where the cloud is: tcp/HOST:PORT'),
 }
 
 
@@ -40,8 +40,8 @@ def nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     value = {name: LaunchConfiguration(name).perform(context)
              for name in ('params', 'image_topic', 'namespace', 'composed', 'rviz', *OVERRIDES)}  # fmt: skip
     given: dict[str, dict[str, object]] = {'camera': {}, 'perception': {}, 'bridge': {}}
-    for name, (node, _) in OVERRIDES.items():
-        if value[name]:
+    for name, (owners, _) in OVERRIDES.items():
+        for node in owners if value[name] else ():
             given[node][name] = value[name] == 'true' if name == 'loop' else value[name]
     # A camera driver's own topic replaces the one that the camera node would publish.
     topics = [('image_in', value['image_topic'])]

@@ -41,6 +41,19 @@ def test_rviz_shows_topics_that_exist() -> None:
     assert topics == {'segmentation/overlay', 'segmentation/color_mask', 'image_raw'}
 
 
+def test_what_both_ends_of_a_link_need_is_told_to_both(launch_module: Any) -> None:
+    assert launch_module('edge').OVERRIDES['endpoint'][0] == ('perception', 'bridge')
+    assert launch_module('edge').OVERRIDES['mode'][0] == ('perception', 'bridge')
+
+
+@pytest.fixture
+def launch_module() -> Any:
+    """Loads a launch file."""
+    pytest.importorskip('launch_ros', reason='launch_ros is not installed')
+    pytest.importorskip('launch', reason='launch is not installed')
+    return _load
+
+
 @pytest.fixture
 def started() -> Any:
     """Visits a launch description and returns the processes that it would start, as (executable, name, parameters)."""
