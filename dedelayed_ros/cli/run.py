@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         title='dedelayed run', input_name=Path(args.input).name, size=size, mode=mode, window=window,
         frames=match(window, recording), staleness_s=entry.staleness_s,
         traffic=traffic_within(window, counters) if link else (),
-        notes=_notes(link), machine=facts,
+        notes=_notes(link, mode), machine=facts,
         latency_is='camera stamp to mask' if pace == 'own' else 'computing time of a frame',
         settings={
             'input': args.input, 'rate': pace, 'cloud': args.cloud or 'none', 'mode': mode, 'model': args.model,
@@ -207,9 +207,11 @@ def _wait_for_cloud(robot: Robot) -> None:
         time.sleep(0.02)
 
 
-def _notes(link: LinkStatus | None) -> tuple[str, ...]:
+def _notes(link: LinkStatus | None, mode: str) -> tuple[str, ...]:
     if link is None or link.received:
         return ()
+    if mode in ('offload', 'auto'):
+        return (f'The cloud computed no frame: {link.reason or "the robot was expected to be faster each time"}.',)
     return (f'The cloud sent no features: {link.reason or "none arrived before the end"}.',)
 
 
