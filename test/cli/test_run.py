@@ -168,6 +168,7 @@ def test_a_cloud_is_used(tmp_path: Path, free_port: Any, capfd: pytest.CaptureFi
     assert local['masks_fused'] == 0
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize('mode', ['offload', 'auto'])
 def test_work_is_shared_with_a_cloud(tmp_path: Path, free_port: Any, mode: str) -> None:
     clip = make_clip(tmp_path / 'clip.mp4', [scene(n, (64, 96)) for n in range(40)])
