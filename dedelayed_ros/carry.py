@@ -1,9 +1,9 @@
 """Carrying remote features to now: which frame they belong to, and how its content has moved since.
 
 The cloud answers for a frame that is already past. This module remembers the motion of every picture since, composes it
-from the answered frame to the current one, and warps the features by it on every frame until a newer answer comes
-(FluxShard's remapping applied to DeDelayed's features). Interpolation errors do not add up: each frame warps the
-answer as it arrived, never a warped one.
+from the answered frame to the current one, corrects it by the two pictures, and warps the features by it on every frame
+until a newer answer comes (FluxShard's remapping applied to DeDelayed's features). Interpolation errors do not add up:
+each frame warps the answer as it arrived, never a warped one.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from dedelayed_ros import native
+from dedelayed_ros.refine import refined
 
 if TYPE_CHECKING:
     from dedelayed_ros.frames import MotionField
@@ -109,6 +111,10 @@ class FeatureCarrier:
     Call :meth:`advance` for every picture of the stream in order, :meth:`offer` when an answer arrives, and
     :meth:`current` where a mask is wanted. Not thread-safe: its owner serialises the calls.
 
+    Where both the picture that the answer is of and the newest one were given to :meth:`advance`, the motion between
+    them is :func:`~dedelayed_ros.refine.refined` by them; else it is the codec's, composed. Pictures are kept for as
+    long as an answer for them may still be used.
+
     ``features_size`` is the cells (h, w) of the features' grid, ``channels`` what an answer has (None: any); ``cell``
     and ``split`` are those of :func:`warp_features`. ``decode`` makes features [1, F, h, w] of what an answer holds,
     once an answer; None: it holds features. ``staleness_s``: an answer older than this is dropped (seconds). Dropped
@@ -135,6 +141,7 @@ class FeatureCarrier:
         self._features: torch.Tensor | None = None  # of the record in use
         self._staleness_ms = staleness_s * 1e3
         self._steps: deque[_Step] = deque(maxlen=self._MEMORY)
+        self._pictures: dict[int, np.ndarray] = {}  # by stamp, oldest first
         self._waiting: FeatureRecord | None = None
         self._record: FeatureRecord | None = None
         self._motion: MotionField | None = None  # from the record's frame to the newest step; None: the same frame
@@ -144,6 +151,7 @@ class FeatureCarrier:
     def reset(self) -> None:
         """Forget everything: the next picture starts a stream."""
         self._steps.clear()
+        self._pictures.clear()
         self._waiting = self._record = self._features = self._motion = None
 
     def cut(self) -> None:
@@ -153,17 +161,24 @@ class FeatureCarrier:
         newest = self._steps.pop()
         self._steps.append(_Step(newest.sequence, newest.stamp_ns, None))
 
-    def advance(self, sequence: int, stamp_ns: int, motion: MotionField | None) -> None:
+    def advance(
+        self, sequence: int, stamp_ns: int, motion: MotionField | None, picture: np.ndarray | None = None
+    ) -> None:
         """The stream's next picture, whether or not a mask is made of it.
 
         ``motion`` leads from the previous picture to this one; None when it is unknown (a lost picture), which breaks
-        the chain: answers for earlier frames cannot be carried across.
+        the chain: answers for earlier frames cannot be carried across. ``picture`` uint8 [H, W, 3] is the frame itself,
+        of the motion's size or that of the features' grid in pixels; it must not change afterwards.
         """
         if self._steps and sequence <= self._steps[-1].sequence:
             self.reset()  # the camera was restarted and counts anew
         if motion is not None:
             motion = by_parts(motion, self._grid, self._split)
         self._steps.append(_Step(sequence, stamp_ns, motion))
+        if picture is not None:
+            self._pictures[stamp_ns] = picture
+        while self._pictures and stamp_ns - next(iter(self._pictures)) > self._staleness_ms * 1e6:
+            del self._pictures[next(iter(self._pictures))]
         if self._record is None:
             return
         if motion is None:
@@ -196,9 +211,20 @@ class FeatureCarrier:
         if self._features is None:
             answer = torch.from_numpy(self._record.features)[None]
             self._features = answer if self._decode is None else self._decode(answer)
-        features = warp_features(self._features, self._motion, cell=self._cell, split=self._split)
+        motion = self._motion
+        if motion is not None:
+            motion = self._refined(motion, self._pictures.get(self._record.stamp_ns), self._pictures.get(now.stamp_ns))
+        features = warp_features(self._features, motion, cell=self._cell, split=self._split)
         fresh, self._fresh = self._fresh, False
         return CarriedFeatures(features, age_ms, self._record, fresh)
+
+    def _refined(self, motion: MotionField, then: np.ndarray | None, now: np.ndarray | None) -> MotionField:
+        if then is None or now is None:
+            return motion
+        size = (now.shape[0], now.shape[1])
+        if size != motion.size:
+            motion = motion.resized(size, self._cell // self._split)
+        return refined(motion, then, now)
 
     def _take(self, record: FeatureRecord) -> None:
         """Make ``record`` the answer in use, if the way from its frame to now is known."""

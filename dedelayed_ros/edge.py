@@ -19,6 +19,7 @@ from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import resize
 from dedelayed_ros.models import model_sizes, zoo
 from dedelayed_ros.models.dtypes import resolve_dtype
+from dedelayed_ros.models.sizes import MOST_PIXELS
 from dedelayed_ros.provenance import Provenance
 from dedelayed_ros.reuse import Device, LocalRunner, Reuse
 from dedelayed_ros.scene_cut import SceneCuts
@@ -160,6 +161,12 @@ class EdgePipeline:
         self._runner.skip(motion)
         self._previous = sequence
 
+    def _followed(self, image: np.ndarray) -> np.ndarray:
+        """What features are followed by: the picture itself, or where it is large at the size of the cloud's input."""
+        if self.size[0] * self.size[1] <= MOST_PIXELS:
+            return image.copy()
+        return resize(image, model_sizes(self.size).remote)
+
     def step(
         self,
         image: np.ndarray,
@@ -194,10 +201,11 @@ class EdgePipeline:
             small = resize(image, self._input_size)
             cut = self._cuts.is_cut(small, intra_ratio, keyframe)
         with _timed(stages, 'carry'), self._lock:
-            self._carrier.advance(sequence, stamp_ns, motion)
+            fused = self.settings.mode == 'fused'
+            self._carrier.advance(sequence, stamp_ns, motion, self._followed(image) if fused else None)
             if cut:
                 self._carrier.cut()
-            carried = self._carrier.current() if self.settings.mode == 'fused' else None
+            carried = self._carrier.current() if fused else None
         with _timed(stages, 'model'):
             if self._previous is not None and sequence <= self._previous:
                 self._runner.reset()  # the camera was restarted and counts anew

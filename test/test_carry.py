@@ -278,3 +278,43 @@ def test_the_kernel_carries_as_its_definition_does(
     else:
         torch.testing.assert_close(carried, expected, rtol=1e-5, atol=1e-6)
     assert torch.equal(carried == 0, expected == 0)
+
+
+@pytest.mark.skipif(native.library() is None, reason=native.why_missing() or 'the kernels are there')
+@pytest.mark.parametrize('larger', [1, 2])
+def test_pictures_correct_what_the_codec_says(larger: int) -> None:
+    """The content moves a cell a frame and the codec says that nothing moves in half of the blocks."""
+    rng = np.random.default_rng(0)
+    wide = rng.integers(0, 256, (GRID[0] * 16, (GRID[1] + 8) * 16, 3)).astype(np.uint8)
+    width, size = GRID[1] * 16, (GRID[0] * 16 * larger, GRID[1] * 16 * larger)
+    carriers = [FeatureCarrier(GRID) for _ in '12']
+    for i in range(4):
+        blocks = (size[0] // 16, size[1] // 16)
+        qpel = np.zeros((*blocks, 2), np.int16)
+        qpel[np.arange(blocks[0]) // larger % 2 == 0, :, 0] = 64 * larger
+        motion = MotionField(size, qpel)
+        picture = wide[:, (4 - i) * 16 : (4 - i) * 16 + width]
+        carriers[0].advance(i, i * PERIOD_NS, motion)
+        carriers[1].advance(i, i * PERIOD_NS, motion, picture)
+    features = rng.normal(size=(2, *GRID)).astype(np.float32)
+    moved = features[:, :, : GRID[1] - 3]
+    believed, seen = (_carried(carrier, answer(0, features))[:, :, 3:] for carrier in carriers)
+    assert (believed == moved).mean() < 0.7
+    assert (seen == moved).mean() > 0.9
+
+
+def test_pictures_are_kept_while_they_can_be_of_use() -> None:
+    carrier = FeatureCarrier(GRID, staleness_s=0.1)
+    for i in range(20):
+        carrier.advance(i, i * PERIOD_NS, shift(0, 0), np.zeros((*SIZE, 3), np.uint8))
+        assert len(carrier._pictures) <= 5
+    assert min(carrier._pictures) == 16 * PERIOD_NS
+    carrier.reset()
+    assert not carrier._pictures
+
+
+def _carried(carrier: FeatureCarrier, record: FeatureRecord) -> np.ndarray:
+    carrier.offer(record)
+    carried = carrier.current()
+    assert carried is not None
+    return carried.features[0].numpy()

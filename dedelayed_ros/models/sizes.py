@@ -13,6 +13,9 @@ FEATURE_CHANNELS = 32
 FEATURE_STRIDE = 8
 """Pixels of the local input that a cell of the features covers, on each axis."""
 
+MOST_PIXELS = 458_752
+"""Of the remote input: 896x512."""
+
 _MULTIPLE = 64  # stride 32 of the remote encoder, and an even local size at its own stride 32
 _SMALLEST = 128
 
@@ -26,7 +29,7 @@ class ModelSizes:
     grid: tuple[int, int]
 
 
-def model_sizes(camera_size: tuple[int, int], pixels: int = 458_752) -> ModelSizes:
+def model_sizes(camera_size: tuple[int, int], pixels: int = MOST_PIXELS) -> ModelSizes:
     """Sizes of both models' inputs for a camera of (H, W) pixels; frames are stretched to them.
 
     The camera's frame is scaled, never up, to at most ``pixels``; each side of the remote input is the nearest multiple

@@ -16,6 +16,7 @@ import numpy as np
 
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import MotionField
+from dedelayed_ros.refine import refined
 from dedelayed_ros.train.config import FootageConfig
 
 _VERSION = 1  # of the cache's files
@@ -55,9 +56,16 @@ class Clip:
         return len(self.images)
 
     def motion_between(self, earlier: int, later: int, block: int | None = None) -> MotionField | None:
-        """Motion from frame ``earlier`` to ``later``, composed as on the robot, on blocks of ``block`` pixels (default:
-        the codec's); None when they are the same.
+        """Motion from frame ``earlier`` to ``later`` on blocks of ``block`` pixels (default: the codec's), composed and
+        refined as on the robot; None when they are the same.
         """
+        composed = self.composed_motion(earlier, later, block)
+        if composed is None:
+            return None
+        return refined(composed, self.images[earlier], self.images[later])
+
+    def composed_motion(self, earlier: int, later: int, block: int | None = None) -> MotionField | None:
+        """The same as the codec alone tells it."""
         composed: MotionField | None = None
         for field in self.motions[earlier + 1 : later + 1]:
             if block is not None:
