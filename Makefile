@@ -38,7 +38,7 @@ else
 endif
 
 bench: $(BUILT) $(CLIP) $(VENV)/.bench
-	$(VENV)/bin/dedelayed bench sparse --clip $(CLIP) --json out/bench/sparse.json $(ARGS)
+	$(VENV)/bin/dedelayed bench sparse --torch-compile --clip $(CLIP) --json out/bench/sparse.json $(ARGS)
 
 $(VENV)/.bench: requirements/bench.txt requirements/constraints.txt | $(VENV)/.environment
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt -r $<

@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--device', choices=['auto', 'cpu', 'cuda'], default='auto', help='where the sparse engine runs (default: auto)'
     )
     parser.add_argument('--clip', metavar='FILE', help='also measure the real motion of this video')
+    parser.add_argument(
+        '--torch-compile', action='store_true', help='also measure torch.compile, which takes minutes to begin with'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,9 +39,16 @@ def run(args: argparse.Namespace) -> int:
     if args.rounds < 1:
         raise InputError(f'--rounds is {args.rounds}; expected at least 1')
     found = bench_sparse(
-        BenchSettings(model=args.model, camera=camera, rounds=args.rounds, clip=args.clip, device=args.device)
+        BenchSettings(
+            model=args.model,
+            camera=camera,
+            rounds=args.rounds,
+            clip=args.clip,
+            device=args.device,
+            compiled=args.torch_compile,
+        )
     )
-    print('\n' + table(found) + '\n')
+    print('\n' + table(found) + '\n\n' + phases(found) + '\n')
     write_plots(args.out, {'sparse.png': sparse_figure(found)})
     write_figures(found, args.json)
     return 0
@@ -62,4 +72,21 @@ def table(found: dict[str, Any]) -> str:
         f'\nThe same dense pass took {noise["p10"]:.2f} (p10) to {noise["p90"]:.2f} (p90) of its median meanwhile; '
         f'caches take {found["cache_bytes"] / 2**20:.1f} MiB.'
     )
+    return '\n'.join(lines)
+
+
+def phases(found: dict[str, Any]) -> str:
+    """Where the sparse engine spends processor time on one thread, in percent of its own dense pass, in Markdown."""
+    lines = [
+        '| changed | compute ratio | compare | sets | remap | compute | call | processor time / own dense |',
+        '|---|---|---|---|---|---|---|---|',
+    ]
+    rows = [row for row in found['rows'] if row['engine'] == 'sparse' and row['threads'] == 1]
+    dense = next(row['cpu_ms_median'] for row in rows if row['dirty'] == 'reset')
+    for row in rows:
+        dirty = f'{row["dirty"]:.0%}' if isinstance(row['dirty'], float) else row['dirty']
+        shares = ' | '.join(
+            f'{row[key] / dense:.1%}' for key in ('compare_ms', 'sets_ms', 'remap_ms', 'compute_ms', 'call_ms')
+        )
+        lines.append(f'| {dirty} | {row["compute_ratio"]:.2f} | {shares} | {row["cpu_ratio_own_dense"]:.2f} |')
     return '\n'.join(lines)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,13 +23,16 @@ DIRTY = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 
 _BLOBS = 4
 _WARM_UP = 3
+_PHASES = ('compare', 'sets', 'remap', 'compute', 'call')
+_BLOCK = 16  # pixels a side of a block of the codec
 
 
 @dataclass(frozen=True)
 class BenchSettings:
     """``model`` of the zoo; ``camera`` size (H, W) that its local input follows from; ``rounds`` in each of which
     everything runs once, in turn; ``threads`` of every engine; ``clip``: a video whose
-    real motion is measured too, or None; ``device`` of the sparse engine: 'auto', 'cpu' or 'cuda'.
+    real motion is measured too, or None; ``device`` of the sparse engine: 'auto', 'cpu' or 'cuda'; ``compiled``:
+    torch.compile is measured too, which takes minutes to begin with.
     """
 
     model: str = zoo.DEFAULT
@@ -36,16 +41,21 @@ class BenchSettings:
     threads: tuple[int, ...] = (1, 2)
     clip: str | None = None
     device: str = 'auto'
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """One step: wall time, compute ratio, and of the sparse engine the time of its front end and of moving caches."""
+    """One step: wall time, processor time of all threads, compute ratio, and the wall time of ``phases``.
+
+    ``compare`` is following and comparing the inputs, ``sets`` finding what is computed of each layer, ``remap`` moving
+    caches, ``compute`` the layers, and ``call`` the rest: the call from Python, and its copy of the result.
+    """
 
     milliseconds: float
+    cpu_ms: float
     compute_ratio: float = 1.0
-    front_ms: float | None = None
-    remap_ms: float | None = None
+    phases: dict[str, float] | None = None
 
 
 @dataclass
@@ -68,14 +78,22 @@ class _Case:
     def times(self) -> list[float]:
         return [found.milliseconds for found in self.found]
 
+    @property
+    def cpu(self) -> float:
+        """Median processor time, ms."""
+        return float(np.median([found.cpu_ms for found in self.found[_WARM_UP:]]))
+
 
 def bench_sparse(settings: BenchSettings, say: Callable[[str], None] = print) -> dict[str, object]:
     """Measure, and return what the JSON file holds.
 
-    ``rows`` of engine, threads, dtype, dirty (share of pixels, 'reset' for the sparse engine's own dense pass, 'clip',
-    or 'clip, calibrated' with the model's calibration), compute_ratio, ms_median, ms_iqr, front_end_ms and remap_ms
-    (null for other engines), ratio_own_dense and ratio_openvino (against OpenVINO at the same number format and
-    threads; null without it). ``noise`` is the spread of the same dense pass over the whole run.
+    ``rows`` of engine, threads, dtype, dirty (share of pixels, 'reset' for the sparse engine's own dense pass, 'pan'
+    for a picture that moves as a whole by the coarsest stride, 'clip' for the video; with ', calibrated' by the
+    model's calibration), compute_ratio, ms_median, ms_iqr, cpu_ms_median (processor time of all threads),
+    front_end_ms (compare_ms and sets_ms), remap_ms, compute_ms and call_ms (of that, by their shares of wall time; see
+    _Measured; null for other engines), ratio_own_dense, cpu_ratio_own_dense and ratio_openvino (against OpenVINO at
+    the same number format and threads; null without it). ``noise`` is the spread of the same dense pass over the whole
+    run.
     """
     h, w = model_sizes(settings.camera).local
     generator = torch.Generator().manual_seed(1)
@@ -92,17 +110,19 @@ def bench_sparse(settings: BenchSettings, say: Callable[[str], None] = print) ->
         shared = compiled if threads == 1 else compiled.with_tolerance(threads=threads)
         cases.append(_reset_case(shared, base, threads))
         cases += [_blob_case(shared, base, dirty, generator, threads) for dirty in DIRTY]
-    for engine in dense_engines(lambda dtype: zoo.load_local(settings.model, dtype), base, settings.threads, say):
+    load = partial(zoo.load_local, settings.model)
+    for engine in dense_engines(load, base, settings.threads, say, compiled=settings.compiled):
         cases.append(_dense_case(engine, base))
-    if settings.clip is not None:
-        cases.append(_clip_case(compiled, 'clip', settings.clip, settings.rounds))
-        calibration = load_calibration(settings.model)
-        if calibration is not None and compiled.backend == 'cpu':
-            tolerant = compiled.with_tolerance(calibration.alignment, calibration.on(compiled.plan))
-            cases.append(_clip_case(tolerant, 'clip, calibrated', settings.clip, settings.rounds))
+    modules = {'': compiled}
+    calibration = load_calibration(settings.model)
+    if calibration is not None and compiled.backend == 'cpu':
+        modules[', calibrated'] = compiled.with_tolerance(calibration.alignment, calibration.on(compiled.plan))
+    for name, module in modules.items():
+        cases.append(_pan_case(module, f'pan{name}', base))
+        if settings.clip is not None:
+            cases.append(_clip_case(module, f'clip{name}', settings.clip, settings.rounds))
 
     for number in range(settings.rounds + _WARM_UP):
-        torch.set_num_threads(1)
         for case in cases:
             case.measure()
         if (number + 1) % 10 == 0:
@@ -119,14 +139,30 @@ def bench_sparse(settings: BenchSettings, say: Callable[[str], None] = print) ->
 
 
 def _timed(module: sparse.SparseModule, picture: Tensor, motion: MotionField | None) -> _Measured:
-    begun = time.perf_counter()
+    torch.set_num_threads(1)  # its copy of the result
+    begun, processor = time.perf_counter(), time.process_time()
     _, stats = module.step(picture, motion=motion)
-    milliseconds = (time.perf_counter() - begun) * 1e3
-    return _Measured(milliseconds, stats.compute_ratio, stats.front_ms, stats.remap_ms)
+    milliseconds, cpu = (time.perf_counter() - begun) * 1e3, (time.process_time() - processor) * 1e3
+    inputs = set(module.plan.inputs)
+    compare = sum(layer.front_ms for i, layer in enumerate(stats.layers) if i in inputs)
+    layers = sum(layer.milliseconds for layer in stats.layers)
+    phases = {
+        'compare': compare,
+        'sets': stats.front_ms - compare,
+        'remap': stats.remap_ms,
+        'compute': layers - stats.front_ms - stats.remap_ms,
+        'call': milliseconds - layers,
+    }
+    return _Measured(milliseconds, cpu, stats.compute_ratio, phases)
 
 
 def _dense_case(engine: DenseEngine, base: Tensor) -> _Case:
-    return _Case(engine.name, engine.threads, engine.dtype, 1.0, lambda: _Measured(engine.milliseconds(base)))
+    def run() -> _Measured:
+        begun, processor = time.perf_counter(), time.process_time()
+        engine.run(base)
+        return _Measured((time.perf_counter() - begun) * 1e3, (time.process_time() - processor) * 1e3)
+
+    return _Case(engine.name, engine.threads, engine.dtype, 1.0, run)
 
 
 def _reset_case(compiled: sparse.SparseModule, base: Tensor, threads: int) -> _Case:
@@ -148,6 +184,23 @@ def _blob_case(
         return _timed(module, torch.where(changed, fresh, base), still)
 
     return _Case('sparse', threads, 'float32', dirty, run)
+
+
+def _pan_case(compiled: sparse.SparseModule, name: str, base: Tensor) -> _Case:
+    """Everything moves sideways by the coarsest stride; what comes in is new."""
+    module = compiled.fork()
+    size = (base.shape[-2], base.shape[-1])
+    step = max(int(node.grid.stride[1] or 0) for node in compiled.plan.nodes)
+    vectors = np.zeros((*(-(-n // _BLOCK) for n in size), 2), np.int16)
+    vectors[..., 0] = 4 * step
+    motion = MotionField(size, vectors, block=_BLOCK)
+    module.step(base)
+    frames = itertools.count(1)
+
+    def run() -> _Measured:
+        return _timed(module, base.roll(step * next(frames), 3), motion)
+
+    return _Case('sparse', 1, 'float32', name, run)
 
 
 def _clip_case(compiled: sparse.SparseModule, name: str, clip: str, rounds: int) -> _Case:
@@ -186,12 +239,14 @@ def blobs(size: tuple[int, int], share: float, generator: torch.Generator) -> Te
 def _rows(cases: list[_Case]) -> list[dict[str, object]]:
     medians = {id(case): float(np.median(case.times[_WARM_UP:])) for case in cases}
     # Against the engine's own dense pass on as many threads, or on one where it was not measured on so many.
-    dense = {case.threads: medians[id(case)] for case in cases if case.dirty == 'reset'}
+    own = {case.threads: case for case in cases if case.dirty == 'reset'}
     openvino = {(c.threads, c.dtype): medians[id(c)] for c in cases if c.engine == 'openvino'}
     rows: list[dict[str, object]] = []
     for case in cases:
         median = medians[id(case)]
         low, high = np.percentile(case.times[_WARM_UP:], (25, 75))
+        dense = own.get(case.threads, cases[0])
+        known = case.found[_WARM_UP:]
         other = openvino.get((case.threads, case.dtype))
         rows.append(
             {
@@ -199,21 +254,28 @@ def _rows(cases: list[_Case]) -> list[dict[str, object]]:
                 'threads': case.threads,
                 'dtype': case.dtype,
                 'dirty': case.dirty,
-                'compute_ratio': round(float(np.mean([found.compute_ratio for found in case.found[_WARM_UP:]])), 4),
+                'compute_ratio': round(float(np.mean([found.compute_ratio for found in known])), 4),
                 'ms_median': round(median, 3),
                 'ms_iqr': round(float(high - low), 3),
-                'ratio_own_dense': round(median / dense.get(case.threads, medians[id(cases[0])]), 3),
-                'front_end_ms': _median([found.front_ms for found in case.found[_WARM_UP:]]),
-                'remap_ms': _median([found.remap_ms for found in case.found[_WARM_UP:]]),
+                'ratio_own_dense': round(median / medians[id(dense)], 3),
+                'cpu_ms_median': round(case.cpu, 3),
+                'cpu_ratio_own_dense': round(case.cpu / dense.cpu, 3),
+                **_phases(case),
                 'ratio_openvino': None if other is None else round(median / other, 3),
             }
         )
     return rows
 
 
-def _median(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return round(float(np.median(known)), 3) if known else None
+def _phases(case: _Case) -> dict[str, float | None]:
+    """Processor time of a step's phases, ms."""
+    found: dict[str, float | None] = {}
+    wall = sum(case.times[_WARM_UP:])
+    for name in _PHASES:
+        spent = [step.phases[name] for step in case.found[_WARM_UP:] if step.phases is not None]
+        found[f'{name}_ms'] = round(case.cpu * sum(spent) / wall, 3) if spent else None
+    compare, sets = found['compare_ms'], found['sets_ms']
+    return {'front_end_ms': None if compare is None or sets is None else round(compare + sets, 3), **found}
 
 
 def _noise(times: list[float]) -> dict[str, float]:

@@ -1,10 +1,9 @@
-"""Dense engines that a user would otherwise run the same model on, behind one shape: a picture in, milliseconds out."""
+"""Dense engines that a user would otherwise run the same model on, behind one shape: a picture in, a result out."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,23 +23,27 @@ class DenseEngine:
     dtype: str
     run: Callable[[Tensor], object]
 
-    def milliseconds(self, picture: Tensor) -> float:
-        """Wall time of one inference."""
-        begun = time.perf_counter()
-        self.run(picture)
-        return (time.perf_counter() - begun) * 1e3
-
 
 def dense_engines(
-    load: Callable[[torch.dtype], nn.Module], picture: Tensor, threads: tuple[int, ...], say: Callable[[str], None]
+    load: Callable[[torch.dtype], nn.Module],
+    picture: Tensor,
+    threads: tuple[int, ...],
+    say: Callable[[str], None],
+    *,
+    compiled: bool = False,
 ) -> Iterator[DenseEngine]:
     """Every engine that this machine has, for each number of threads and number format that it knows.
 
-    ``load`` gives the model in a number format. What is not installed is said and left out.
+    ``load`` gives the model in a number format. What is not installed is said and left out. ``compiled``: torch.compile
+    too, which needs a C++ compiler and takes minutes.
     """
-    for count in threads:
+    for dtype in (torch.float32, torch.bfloat16):
+        model = load(dtype)
+        for count in threads:
+            yield _torch('torch', model, dtype, count)
+    if compiled:
         for dtype in (torch.float32, torch.bfloat16):
-            yield _torch(load(dtype), dtype, count)
+            yield from _compiled(load(dtype), dtype, picture, threads, say)
     try:
         yield from _openvino(load(torch.float32), picture, threads)
     except ImportError:
@@ -51,13 +54,28 @@ def dense_engines(
         say('ONNX Runtime is not installed: its rows are missing (make bench installs it)')
 
 
-def _torch(model: nn.Module, dtype: torch.dtype, threads: int) -> DenseEngine:
+def _torch(name: str, model: Callable[[Tensor], object], dtype: torch.dtype, threads: int) -> DenseEngine:
     @torch.inference_mode()
     def run(picture: Tensor) -> object:
         torch.set_num_threads(threads)
         return model(picture.to(dtype).contiguous(memory_format=torch.channels_last))
 
-    return DenseEngine('torch', threads, 'bf16' if dtype == torch.bfloat16 else 'float32', run)
+    return DenseEngine(name, threads, 'bf16' if dtype == torch.bfloat16 else 'float32', run)
+
+
+def _compiled(
+    model: nn.Module, dtype: torch.dtype, picture: Tensor, threads: tuple[int, ...], say: Callable[[str], None]
+) -> Iterator[DenseEngine]:
+    compiled = torch.compile(model, dynamic=False)
+    for count in threads:
+        engine = _torch('torch.compile', compiled, dtype, count)
+        say(f'  compiling for torch, {engine.dtype}, {count} thread{"s" if count > 1 else ""}')
+        try:
+            engine.run(picture)
+        except RuntimeError as error:  # no compiler, or a model that it does not take
+            say(f'torch.compile is not available: its rows are missing ({str(error).strip().splitlines()[0]})')
+            return
+        yield engine
 
 
 def _openvino(model: nn.Module, picture: Tensor, threads: tuple[int, ...]) -> Iterator[DenseEngine]:
