@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from dedelayed_ros.errors import InputError
+from dedelayed_ros.eval.carry_time import carry_time
 from dedelayed_ros.eval.delay import DelaySettings, evaluate_delays
 from dedelayed_ros.eval.delay_cases import Pair
 from dedelayed_ros.eval.delay_pictures import delay_pictures
@@ -77,6 +78,7 @@ class DelayCommand:
             'clips': len(clips),
             'gmac': work(pair, config.size),
             **downlink(pair, self.model, clips, _RATE),
+            **carry_time(pair, clips),
             'rows': rows,
             **found,
         }
