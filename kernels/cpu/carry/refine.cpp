@@ -151,8 +151,10 @@ DEDELAYED_EXPORT int dedelayed_refine(const std::uint8_t* then, const std::uint8
   const int rows = (height + block - 1) / block, columns = (width + block - 1) / block, count = rows * columns;
   Vector* vectors = reinterpret_cast<Vector*>(qpel);
   std::vector<int> differences;
+  std::vector<std::uint8_t> settled;  // blocks whose vector was better than all beside it: they need not be tried again
   try {
     differences.assign(static_cast<std::size_t>(count), -1);
+    settled.assign(static_cast<std::size_t>(count), 0);
   } catch (const std::bad_alloc&) {
     return kOutOfMemory;
   }
@@ -180,6 +182,8 @@ DEDELAYED_EXPORT int dedelayed_refine(const std::uint8_t* then, const std::uint8
       neighbour(row - way, column - way);
       if (!choice.found()) continue;
       const Vector base = choice.vector();
+      const bool same = base.x == vectors[k].x && base.y == vectors[k].y;
+      if (same && settled[static_cast<std::size_t>(k)]) continue;
       for (const int step : refine::kSteps) {
         const auto moved = [&](int x, int y) {
           choice.attempt({static_cast<std::int16_t>(base.x + 4 * x), static_cast<std::int16_t>(base.y + 4 * y)},
@@ -187,7 +191,9 @@ DEDELAYED_EXPORT int dedelayed_refine(const std::uint8_t* then, const std::uint8
         };
         moved(step, 0), moved(-step, 0), moved(0, step), moved(0, -step);
       }
-      vectors[k] = choice.vector();
+      const Vector best = choice.vector();
+      settled[static_cast<std::size_t>(k)] = best.x == base.x && best.y == base.y;
+      vectors[k] = best;
       valid[k] = 1;
       own = choice.difference();
     }
