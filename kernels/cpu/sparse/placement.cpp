@@ -123,6 +123,18 @@ void Placement::add(const Stretch& stretch, std::size_t& above) {
 
 void Placement::place(const Grid& grid, const Stretch& stretch) {
   const Area& area = stretch.area;
+  int whole[2];
+  float part[2];
+  for (int axis = 0; axis < 2; ++axis) {
+    const float before = std::floor(-stretch.cells[axis]);
+    whole[axis] = static_cast<int>(before), part[axis] = -stretch.cells[axis] - before;
+  }
+  const bool amid = area.top + whole[0] >= 0 && area.bottom + whole[0] < grid.height && area.left + whole[1] >= 0 &&
+                    area.right + whole[1] < grid.width;
+  if (stretch.valid && amid) {  // nearly all of them
+    patches.push_back({area, whole[0], whole[1], part[0], part[1], true, true});
+    return;
+  }
   int top = area.top, bottom = area.top, left = area.left, right = area.right;
   if (stretch.valid) {
     inside(area.top, area.bottom, stretch.cells[0], grid.height, top, bottom);
@@ -135,12 +147,6 @@ void Placement::place(const Grid& grid, const Stretch& stretch) {
   uncover({bottom, area.left, area.bottom, area.right});
   uncover({top, area.left, bottom, left});
   uncover({top, right, bottom, area.right});
-  int whole[2];
-  float part[2];
-  for (int axis = 0; axis < 2; ++axis) {
-    const float before = std::floor(-stretch.cells[axis]);
-    whole[axis] = static_cast<int>(before), part[axis] = -stretch.cells[axis] - before;
-  }
   Band rows[3], cols[3];
   const int row_bands = split(top, bottom, whole[0], part[0], grid.height, rows);
   const int col_bands = split(left, right, whole[1], part[1], grid.width, cols);

@@ -1,6 +1,7 @@
 #include "sets.h"
 
 #include <algorithm>
+#include <numeric>
 #include <cstring>
 
 namespace dedelayed::sparse {
@@ -78,9 +79,14 @@ void list(const Set& set, std::vector<std::int32_t>& positions) {
   positions.clear();
   for (int y = 0; y < set.height; ++y) {
     if (!set.rows[y]) continue;
-    const std::uint8_t* p = set.row(y);
-    for (int x = 0; x < set.width; ++x) {
-      if (p[x]) positions.push_back(y * set.width + x);
+    const std::uint8_t *p = set.row(y), *end = p + set.width;
+    const int first = y * set.width;
+    for (const std::uint8_t* on = p; on != end && (on = find(on, end, 1)) != end;) {
+      const std::uint8_t* off = find(on, end, 0);
+      const std::size_t before = positions.size();
+      positions.resize(before + static_cast<std::size_t>(off - on));
+      std::iota(positions.begin() + static_cast<std::ptrdiff_t>(before), positions.end(), first + static_cast<int>(on - p));
+      on = off;
     }
   }
 }

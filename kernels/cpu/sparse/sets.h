@@ -1,7 +1,9 @@
 // Sets of positions of a grid, and how they grow through the footprint of an operation.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "plan.h"
@@ -27,6 +29,12 @@ void add(Set& set, const Set& other);
 
 // Add the outputs that read at least one input of `in`. `line` is scratch.
 void add_dilated(Set& set, const Set& in, const Axis& rows, const Axis& cols, std::vector<std::uint8_t>& line);
+
+// First byte of [start, end) with that value, or end.
+inline const std::uint8_t* find(const std::uint8_t* start, const std::uint8_t* end, int value) {
+  const void* found = std::memchr(start, value, static_cast<std::size_t>(end - start));
+  return found ? static_cast<const std::uint8_t*>(found) : end;
+}
 
 // Numbers of the positions, row by row.
 void list(const Set& set, std::vector<std::int32_t>& positions);

@@ -172,16 +172,21 @@ void Tiles::find_set(int number) {
 // What is left of the patches, and whether it is worth to move the whole map along with most of them.
 void Tiles::find_kept(int number) {
   Asked& asked = asked_[number];
+  const Set& set = asked.set;
   asked.patches.clear();
+  as_above_.assign(static_cast<std::size_t>(set.height), 0);
+  for (int y = 1; y < set.height; ++y) {
+    as_above_[y] = std::memcmp(set.row(y), set.row(y - 1), static_cast<std::size_t>(set.width)) == 0;
+  }
   for (const Patch& patch : placements_[number].patches) {
     const Area& to = patch.to;
     const std::size_t width = static_cast<std::size_t>(to.right - to.left);
     for (int top = to.top; top < to.bottom;) {
-      const std::uint8_t* on = asked.set.row(top) + to.left;
+      const std::uint8_t *on = set.row(top) + to.left, *end = on + width;
       int bottom = top + 1;
-      while (bottom < to.bottom && std::memcmp(on, asked.set.row(bottom) + to.left, width) == 0) ++bottom;
-      for (const std::uint8_t* end = on + width, *start = on; (start = std::find(start, end, 0)) != end;) {
-        const std::uint8_t* stop = std::find(start, end, 1);
+      while (bottom < to.bottom && (as_above_[bottom] || std::memcmp(on, set.row(bottom) + to.left, width) == 0)) ++bottom;
+      for (const std::uint8_t* start = on; start != end && (start = find(start, end, 0)) != end;) {
+        const std::uint8_t* stop = find(start, end, 1);
         Patch kept = patch;
         kept.to = {top, to.left + static_cast<int>(start - on), bottom, to.left + static_cast<int>(stop - on)};
         asked.patches.push_back(kept);

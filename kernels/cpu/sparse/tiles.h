@@ -67,6 +67,7 @@ class Tiles {
   std::vector<Asked> asked_;
   std::vector<std::uint8_t> placed_known_, asked_known_;
   const Field* field_ = nullptr;
+  std::vector<std::uint8_t> as_above_;  // scratch: rows that ask for the same as those over them
   Set tiles_;
 
   void find_set(int grid);
