@@ -279,6 +279,26 @@ def test_repeated_features_cost_nothing_and_new_ones_their_tiles():
     assert stats.compute_ratio == pytest.approx(1, abs=0.02)  # the gate multiplies everything
 
 
+@needs_kernels
+def test_any_number_of_threads_gives_the_same_bits():
+    """On maps that are large enough to be shared out."""
+    size = (192, 256)
+    model = nn.Sequential(nn.Conv2d(3, 24, 3, 1, 1), nn.ReLU(), nn.Conv2d(24, 8, 3, 2, 1)).eval()
+    rng = np.random.default_rng(8)
+    image = torch.rand(1, 3, *size)
+    streams = [compiled(model, (image,), 0.3, 'cpu', threads=n) for n in (1, 2, 5)]
+    ratios = []
+    for step in range(5):
+        motion = field(rng, size, 16) if step else None
+        one, *others = (stream.step(image, motion=motion) for stream in streams)
+        for out, stats in others:
+            assert_equal(out, one[0])
+            assert stats.compute_ratio == one[1].compute_ratio
+        ratios.append(one[1].compute_ratio)
+        image = image + 0.3 * torch.rand(1, 1, *size)
+    assert min(ratios) < 1
+
+
 def test_streams_do_not_touch_each_other():
     image = torch.rand(1, 1, 32, 32)
     one = compiled(net(), (image,), limit=0.3)
