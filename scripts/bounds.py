@@ -125,11 +125,11 @@ def traced(model: str, camera: tuple[int, int]) -> Plan:
     from dedelayed_ros.models import model_sizes, zoo
     from dedelayed_ros.sparse.graph import trace
 
-    entry, sizes = zoo.entry(model), model_sizes(camera)
-    example: tuple[torch.Tensor, ...] = (torch.zeros(1, 3, *(sizes.remote if entry.reduce == 1 else sizes.local)),)
+    entry, local = zoo.entry(model), zoo.load_local(model, torch.float32)
+    example: tuple[torch.Tensor, ...] = (torch.zeros(1, 3, *entry.input_size(camera)),)
     if 'remote' in entry.files:
-        example += torch.zeros(1, *sizes.features), torch.zeros(1)
-    return trace(zoo.load_local(model, torch.float32), example)
+        example += torch.zeros(1, local.feature_channels, *model_sizes(camera).grid), torch.zeros(1)
+    return trace(local, example)
 
 
 def operations(plan: Plan) -> Iterator[str]:

@@ -91,7 +91,7 @@ def test_a_folder_ends_the_process_when_it_is_told_to_and_a_missing_one_says_wha
     for number in range(3):
         Picture.fromarray(picture(number, 64, 96)).save(tmp_path / f'{number}.png')
     diagnostics = observer.hear(DiagnosticArray, '/diagnostics', QoSProfile(depth=20))
-    short = start('camera', observer.namespace, input=tmp_path, rate=20.0, exit_at_end=True, sepeed=3, bitrat_kbps=3)
+    short = start('camera', observer.namespace, input=tmp_path, rate=2.0, exit_at_end=True, sepeed=3, bitrat_kbps=3)
     missing = start('camera', f'{observer.namespace}/missing', input='/nowhere/clip.mp4')
     wrong = start('camera', f'{observer.namespace}/wrong', input=tmp_path, gop=0)
     codes = [short.process.wait(60), missing.process.wait(60), wrong.process.wait(60)]
