@@ -13,6 +13,7 @@ from tiny_clips import write_clip
 
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.eval import delay_command
+from dedelayed_ros.eval.carry_time import carry_time
 from dedelayed_ros.eval.counts import ClipCounts
 from dedelayed_ros.eval.delay import DelaySettings, evaluate_delays, staleness_s
 from dedelayed_ros.eval.delay_cases import METHODS, Pair
@@ -73,10 +74,10 @@ def test_without_delay_carrying_and_predicting_are_the_same(found: dict) -> None
     assert cells['fused', 200.0] != cells['fused_motion', 200.0]
 
 
-def test_the_table_and_the_plot_can_be_made(found: dict, pair: Pair, tmp_path: Path) -> None:
+def test_the_table_and_the_plot_can_be_made(found: dict, pair: Pair, clips: list[Clip], tmp_path: Path) -> None:
     whole = {
         **found, 'model': 'tiny', 'clips': 2, 'command': 'x', 'downlink_kbps': 1.0,
-        'gmac': delay_command.work(pair, (64, 128)),
+        'gmac': delay_command.work(pair, (64, 128)), **carry_time(pair, clips),
     }  # fmt: skip
     text = markdown(whole)
     assert text.count('\n| ') > 10
@@ -126,9 +127,16 @@ def test_drawn_delays_have_the_stated_moments() -> None:
 
 
 def test_the_downlink_is_that_of_real_records(clips: list[Clip]) -> None:
-    pair = Pair(zoo.load_local(), zoo.load_remote())
-    measured = downlink(pair, zoo.DEFAULT, clips, 30.0) if zoo.load_codec() is None else {'downlink_kbps': 100.0}
+    pair = Pair(zoo.load_local(), zoo.load_remote(), codec=zoo.load_codec())
+    measured = downlink(pair, zoo.DEFAULT, clips, 30.0)
     assert 10 < measured['downlink_kbps'] < 1000
+    assert measured['downlink_bytes_p95'] * 8e-3 * 30 == pytest.approx(measured['downlink_kbps'], rel=0.5)
+
+
+def test_carrying_takes_time(pair: Pair, clips: list[Clip]) -> None:
+    taken = carry_time(pair, clips)['carry_ms']
+    assert set(taken) == {'refine', 'warp'}
+    assert all(0 < ms < 1000 for ms in taken.values())
 
 
 def test_a_command_renders_measures_and_stores(
