@@ -142,13 +142,9 @@ class Robot:
             assert edge is not None
             return lambda: self._finished(edge.step(frame.image, **told), encoding_ms)
         coded = _Coded(frame.sequence, None, frame.stamp_ns, picture)
-        if isinstance(offload, AutoPipeline):
-            auto, auto_taken = offload, offload.take(frame.image, **told, coded=coded)
-            self._waits = auto_taken.asked
-            return lambda: self._finished(auto.finish(auto_taken), encoding_ms)
-        plain, taken = offload, offload.take(frame.image, **told, coded=coded)
-        self._waits = taken.asked
-        return lambda: self._finished(plain.finish(taken), encoding_ms)
+        begun = offload.begin(frame.image, **told, coded=coded)
+        self._waits = begun.asked
+        return lambda: self._finished(begun.finish(), encoding_ms)
 
     def _finished(self, result: EdgeResult, encoding_ms: float) -> EdgeResult:
         provenance = result.provenance

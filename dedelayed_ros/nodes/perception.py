@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from dedelayed_ros.frames import Frame
     from dedelayed_ros.link import FeatureRecord, LinkStatus
     from dedelayed_ros.nodes.messages import CodedFrame
-    from dedelayed_ros.offload.auto import AutoPipeline, AutoTaken
-    from dedelayed_ros.offload.pipeline import OffloadPipeline, OffloadSettings, Taken
+    from dedelayed_ros.offload.auto import AutoPipeline
+    from dedelayed_ros.offload.pipeline import OffloadPipeline, OffloadSettings
     from dedelayed_ros.offload.underway import Underway
 
 _CHECK_SIZE = (64, 64)  # (H, W) of the pipeline that is made to see whether the model loads
@@ -250,13 +250,13 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
             offload.skip(
                 stamp_ns=skipped.stamp_ns, sequence=skipped.sequence, motion=skipped.motion, coded=skipped.coded
             )
-        taken = offload.take(image, **told, coded=work.coded)
+        begun = offload.begin(image, **told, coded=work.coded)
 
         def finish() -> None:
             with self._told():
-                self._publish(work, _finish(offload, taken), started_s)
+                self._publish(work, begun.finish(), started_s)
 
-        underway.put(finish, alone=not taken.asked)
+        underway.put(finish, alone=not begun.asked)
 
     def _pipeline_of(self, size: tuple[int, int]) -> EdgePipeline:
         """What segments pictures of (H, W); a camera that changes its size gets another."""
@@ -433,12 +433,6 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
             VisionClass(class_id=number, class_name=name) for number, name in enumerate(self._entry.labels.names)
         ]
         self._label_info.publish(message)
-
-
-def _finish(pipeline: OffloadPipeline | AutoPipeline, taken: Taken | AutoTaken) -> EdgeResult:
-    """The mask of a frame that this pipeline has taken up."""
-    finish: Callable[[Any], EdgeResult] = pipeline.finish
-    return finish(taken)
 
 
 def _link_figures(link: LinkStatus) -> dict[str, Any]:

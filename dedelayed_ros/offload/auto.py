@@ -17,6 +17,7 @@ from dedelayed_ros.errors import InputError
 from dedelayed_ros.link import RateMeter
 from dedelayed_ros.models import zoo
 from dedelayed_ros.offload.pipeline import OffloadPipeline, OffloadSettings, Taken, described
+from dedelayed_ros.offload.two_steps import TwoSteps
 from dedelayed_ros.reuse import load_calibration
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class AutoTaken:
         return self.offload.asked
 
 
-class AutoPipeline:
+class AutoPipeline(TwoSteps[AutoTaken]):
     """The segmentation of one stream by two models. A context manager, which ends the offloaded model's link.
 
     Threads as :class:`~dedelayed_ros.offload.pipeline.OffloadPipeline`'s; :meth:`offer_features` from any.
@@ -96,12 +97,6 @@ class AutoPipeline:
         """End the link."""
         self.offload.close()
 
-    def __enter__(self) -> AutoPipeline:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def offer_features(self, record: FeatureRecord) -> None:
         """An answer of the remote model; see :meth:`dedelayed_ros.edge.EdgePipeline.offer_features`."""
         self._features_ns = record.stamp_ns
@@ -117,25 +112,6 @@ class AutoPipeline:
     def pass_on(self, coded: StreamPicture | None) -> None:
         """See :meth:`dedelayed_ros.offload.pipeline.OffloadPipeline.pass_on`."""
         self.offload.pass_on(coded)
-
-    def step(
-        self,
-        image: np.ndarray,
-        *,
-        stamp_ns: int,
-        sequence: int,
-        motion: MotionField | None,
-        intra_ratio: float = 0.0,
-        keyframe: bool = False,
-        coded: StreamPicture | None = None,
-    ) -> EdgeResult:
-        """Segment one picture; see :meth:`dedelayed_ros.offload.pipeline.OffloadPipeline.take`."""
-        return self.finish(
-            self.take(
-                image, stamp_ns=stamp_ns, sequence=sequence, motion=motion, intra_ratio=intra_ratio, keyframe=keyframe,
-                coded=coded,
-            )
-        )  # fmt: skip
 
     def take(
         self,

@@ -24,6 +24,7 @@ from dedelayed_ros.link.shard import MAX_BOUND
 from dedelayed_ros.models import zoo
 from dedelayed_ros.offload.model import OffloadModel, load_model
 from dedelayed_ros.offload.novelty import Novelty
+from dedelayed_ros.offload.two_steps import TwoSteps
 from dedelayed_ros.offload.uplink import SHRINK, Offer, PictureUplink, ShardUplink, StreamPicture, Uplink
 from dedelayed_ros.provenance import Provenance
 from dedelayed_ros.scene_cut import SceneCuts
@@ -157,7 +158,7 @@ class _Stream:
     motions: list[MotionField | None] = field(default_factory=list)
 
 
-class OffloadPipeline:
+class OffloadPipeline(TwoSteps[Taken]):
     """The segmentation of one stream. A context manager, which ends the link.
 
     :meth:`step` is all of it, for one thread. Or one thread takes frames up (:meth:`take`, :meth:`skip`) and another
@@ -221,12 +222,6 @@ class OffloadPipeline:
         if self._uplink is not None:
             self._uplink.client.stop()
 
-    def __enter__(self) -> OffloadPipeline:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def reset(self) -> None:
         """Forget the stream: the next picture is its first."""
         self._stream = _Stream()
@@ -251,25 +246,6 @@ class OffloadPipeline:
         """H.264 that no frame here belongs to (any more): the cloud has to see it to decode what comes later."""
         if self._uplink is not None:
             self._uplink.leave(coded, decided=False)
-
-    def step(
-        self,
-        image: np.ndarray,
-        *,
-        stamp_ns: int,
-        sequence: int,
-        motion: MotionField | None,
-        intra_ratio: float = 0.0,
-        keyframe: bool = False,
-        coded: StreamPicture | None = None,
-    ) -> EdgeResult:
-        """Segment one picture; arguments and errors as :meth:`take`."""
-        return self.finish(
-            self.take(
-                image, stamp_ns=stamp_ns, sequence=sequence, motion=motion, intra_ratio=intra_ratio, keyframe=keyframe,
-                coded=coded,
-            )
-        )  # fmt: skip
 
     def take(
         self,
