@@ -78,7 +78,8 @@ class JointConfig(StageConfig):
     loss without any. ``windows`` is how many answers of the cloud a batch holds, each used at ``batch / windows``
     later frames. A share of ``arrival`` of them is predicted for the moment of arrival, as DeDelayed does, and used
     then without being carried; the others belong to the frame that was seen, and are carried in ``split`` × ``split``
-    parts a cell. ``fine``: the local model becomes a fine one, and the features' channels are divided among those
+    parts a cell; ``refined``: by motion that the pictures have corrected, as it is on the robot, and not by the codec's
+    alone. ``fine``: the local model becomes a fine one, and the features' channels are divided among those
     parts, both learned anew. ``stills``: how many of the clips of single frames take part; None: all. ``gate`` is the
     mIoU by which the single-frame remote model must beat the local one before this stage begins.
     """
@@ -90,6 +91,7 @@ class JointConfig(StageConfig):
     windows: int = 4
     arrival: float = 0.0
     split: int = 1
+    refined: bool = False
     fine: bool = False
     stills: int | None = None
     gate: float = 0.08
@@ -202,7 +204,7 @@ STREET_V4 = dataclasses.replace(
     remote=dataclasses.replace(
         STREET_V3.remote, steps=2500, batch=4, rate=2e-3, seed=4, fine=True, feature_channels=64, through_features=0.2
     ),
-    joint=dataclasses.replace(STREET_V3.joint, steps=1500, seed=4, stills=360),
+    joint=dataclasses.replace(STREET_V3.joint, steps=1500, seed=4, refined=True, stills=360),
     codec=CodecConfig(steps=1000, batch=12, rate=2e-3, crop=(320, 640), ema=0.99, latents=16, bits=37.0),
     base='street-v3',
 )

@@ -145,7 +145,9 @@ class JointTask:
             carried, age_ms = [], []
             for index, now in uses:
                 answer = answers[index]
-                motion = self._clips[answer.clip].motion_between(answer.described, now, CELL // stage.split)
+                clip = self._clips[answer.clip]
+                motion_of = clip.motion_between if stage.refined else clip.composed_motion
+                motion = motion_of(answer.described, now, CELL // stage.split)
                 carried.append(warp_features(features[index], motion, split=stage.split))
                 age_ms.append(self._age_ms(answer.clip, now, answer.history[-1]))
             carried += list(features[len(answers) :])

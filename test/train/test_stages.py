@@ -245,6 +245,22 @@ def test_joint_training_reaches_every_part_but_the_encoder(tiny_cache: Path, tmp
     assert frozen >= {n for n, p in task.model.named_parameters() if n.startswith('remote.encoder.')}
 
 
+@pytest.mark.parametrize('corrected', [False, True])
+def test_a_joint_stage_carries_by_the_motion_that_its_recipe_names(
+    tiny_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, corrected: bool
+) -> None:
+    clips = available(tiny_cache, CONFIG.clips)
+    remote = divided(remote_for_training(), 2).eval()
+    maps = encode_clips(remote, clips, tmp_path, 'key', Silent())
+    stage = dataclasses.replace(CONFIG.joint, refined=corrected, arrival=0.0)
+    task = JointTask(refined(LocalModel(), 32), remote, (clips, maps), (clips, maps), clips, stage, torch.ones(19))
+    asked = []
+    monkeypatch.setattr('dedelayed_ros.train.footage.refined', lambda motion, *_: asked.append(1) or motion)
+    for step in range(4):
+        task.losses(np.random.default_rng(step))
+    assert bool(asked) == corrected
+
+
 def test_motion_is_composed_in_the_order_of_the_frames(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     fields = [MotionField((128, 256), rng.integers(-200, 201, (8, 16, 2)).astype(np.int16)) for _ in range(4)]
