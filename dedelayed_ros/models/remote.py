@@ -20,35 +20,47 @@ PARTS = 2
 _MULTIPLE = 64
 
 
-class FrameEncoder(nn.Module):
+class _Pyramid(nn.Module):
+    """What both frame encoders begin with: the backbone, its context at stride 16, and detail at stride 4."""
+
+    def __init__(self, context: int, detail: int) -> None:
+        """Channels of the two."""
+        super().__init__()
+        self.backbone = EfficientNetLite0()
+        c2, c4, _, c16, c32 = self.backbone.channels
+        self.lateral32 = ConvUnit(c32, context, 1, activation=None)
+        self.lateral16 = ConvUnit(c16, context, 1, activation=None)
+        self.merge16 = ConvUnit(context, context)
+        self.detail2 = ConvUnit(c2, 16, stride=2)
+        self.detail4 = ConvUnit(c4 + 16, detail)
+
+    def levels(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Detail at stride 4, the backbone's map at stride 8, and context at stride 16."""
+        s2, s4, s8, s16, s32 = self.backbone(image)
+        context = self.merge16(self.lateral16(s16) + upsample(self.lateral32(s32), s16))
+        return self.detail4(torch.cat((s4, self.detail2(s2)), dim=1)), s8, context
+
+
+class FrameEncoder(_Pyramid):
     """One frame as a map at stride 16 that also holds what strides 4 and 8 saw: [B, 3, H, W] -> [B, C, H/16, W/16].
 
     Fine detail enters by space-to-depth, so thin things (poles, signs, far pedestrians) survive the coarse grid.
     """
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.backbone = EfficientNetLite0()
-        c2, c4, c8, c16, c32 = self.backbone.channels
-        self.lateral32 = ConvUnit(c32, channels, 1, activation=None)
-        self.lateral16 = ConvUnit(c16, channels, 1, activation=None)
-        self.merge16 = ConvUnit(channels, channels)
-        self.detail2 = ConvUnit(c2, 16, stride=2)
-        self.detail4 = ConvUnit(c4 + 16, 16)
-        self.detail8 = ConvUnit(c8, 32, 1)
+        super().__init__(context=channels, detail=16)
+        self.detail8 = ConvUnit(self.backbone.channels[2], 32, 1)
         self.pack = ConvUnit(channels + 16 * 16 + 32 * 4, channels, 1)
         self.refine = ResidualConv(channels)
 
     def forward(self, image: Tensor) -> Tensor:
-        s2, s4, s8, s16, s32 = self.backbone(image)
-        context = self.merge16(self.lateral16(s16) + upsample(self.lateral32(s32), s16))
-        detail4 = self.detail4(torch.cat((s4, self.detail2(s2)), dim=1))
+        detail4, s8, context = self.levels(image)
         detail8 = self.detail8(s8)
         packed = torch.cat((context, F.pixel_unshuffle(detail4, 4), F.pixel_unshuffle(detail8, 2)), dim=1)
         return self.refine(self.pack(packed))
 
 
-class FineFrameEncoder(nn.Module):
+class FineFrameEncoder(_Pyramid):
     """One frame as a map at stride 8, laid out as four parts of the cells at stride 16: [B, 3, H, W] -> [B, C, H/16,
     W/16], C/4 channels a part as in ``pixel_unshuffle``.
 
@@ -56,25 +68,17 @@ class FineFrameEncoder(nn.Module):
     """
 
     def __init__(self, channels: int, *, context: int = 128, width: int = 96, blocks: int = 4) -> None:
-        super().__init__()
-        self.backbone = EfficientNetLite0()
-        c2, c4, c8, c16, c32 = self.backbone.channels
-        self.lateral32 = ConvUnit(c32, context, 1, activation=None)
-        self.lateral16 = ConvUnit(c16, context, 1, activation=None)
-        self.merge16 = ConvUnit(context, context)
-        self.detail2 = ConvUnit(c2, 16, stride=2)
-        self.detail4 = ConvUnit(c4 + 16, 32)
-        self.lateral8 = ConvUnit(c8 + 32 * 4, width, 1, activation=None)
+        super().__init__(context, detail=32)
+        self.lateral8 = ConvUnit(self.backbone.channels[2] + 32 * 4, width, 1, activation=None)
         self.context8 = ConvUnit(context, width, 1, activation=None)
         self.merge8 = ConvUnit(width, width)
         self.refine8 = nn.Sequential(*(ResidualConv(width) for _ in range(blocks)))
         self.pack8 = ConvUnit(width, channels // PARTS**2, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        s2, s4, s8, s16, s32 = self.backbone(image)
-        context = self.merge16(self.lateral16(s16) + upsample(self.lateral32(s32), s16))
-        detail = F.pixel_unshuffle(self.detail4(torch.cat((s4, self.detail2(s2)), dim=1)), 2)
-        seen = self.lateral8(torch.cat((s8, detail), dim=1)) + upsample(self.context8(context), s8)
+        detail4, s8, context = self.levels(image)
+        seen = self.lateral8(torch.cat((s8, F.pixel_unshuffle(detail4, 2)), dim=1))
+        seen = seen + upsample(self.context8(context), s8)
         return F.pixel_unshuffle(self.pack8(self.refine8(self.merge8(seen))), PARTS)
 
 
