@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dedelayed_ros.link import Code, Hello, Notice, OffloadHello, Probe, WireError, unpack
@@ -17,25 +17,31 @@ _NOTICE_PAUSE_S = {Code.NEED_KEYFRAME: 0.25}
 _PAUSE_S = 1.0
 
 
-class Stream:
-    """One camera's stream: takes what arrives, and holds the newest frame ready for the model's thread.
+@dataclass(frozen=True)
+class Wires:
+    """How a stream hangs together with its server.
 
     Args:
-        hello: what was agreed with the robot.
+        name: of the stream, for logs.
         worker: identity of this life of the server.
         send: sends a record to the robot, before others if it is urgent (True); drops it rather than wait.
         ready: called when there is a new job for the model.
     """
 
-    def __init__(
-        self,
-        name: str,
-        hello: Hello | OffloadHello,
-        worker: int,
-        send: Callable[[bytes, bool], None],
-        ready: Callable[[], None],
-    ) -> None:
-        self.name = name
+    name: str
+    worker: int
+    send: Callable[[bytes, bool], None]
+    ready: Callable[[], None]
+
+
+class Stream:
+    """One camera's stream: takes what arrives, and holds the newest frame ready for the model's thread.
+
+    ``hello``: what was agreed with the robot.
+    """
+
+    def __init__(self, hello: Hello | OffloadHello, wires: Wires) -> None:
+        self.name = wires.name
         self.hello = hello
         self.counts: Counter[str] = Counter()
         """Records by what became of them, and bytes up and down."""
@@ -44,15 +50,15 @@ class Stream:
         self.robot_gone_s: float | None = None
         """When the robot's liveliness token vanished."""
         self.last_frame_s = time.monotonic()
-        self._worker = worker
-        self._send = send
-        self._ready = ready
+        self._worker = wires.worker
+        self._send = wires.send
+        self._ready = wires.ready
         self._noticed_s: dict[Code, float] = {}
         self._lock = threading.Condition()
         self._inbox: deque[tuple[bytes, float]] = deque()
         self._job: Any = None
         self._closing = False
-        self._thread = threading.Thread(target=self._take_all, name=f'cloud-decode {name}', daemon=True)
+        self._thread = threading.Thread(target=self._take_all, name=f'cloud-decode {self.name}', daemon=True)
 
     # -- what a stream does its own way
 

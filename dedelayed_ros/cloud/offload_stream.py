@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dedelayed_ros import masks
-from dedelayed_ros.cloud.inbox import Stream
+from dedelayed_ros.cloud.inbox import Stream, Wires
 from dedelayed_ros.link import Code, FrameUp, MaskDown, OffloadHello, ShardUp, WireError, pack_mask
 from dedelayed_ros.offload.replica import OutOfStep, Receiver
 
@@ -47,15 +47,8 @@ class OffloadStream(Stream):
 
     hello: OffloadHello
 
-    def __init__(
-        self,
-        name: str,
-        hello: OffloadHello,
-        worker: int,
-        send: Callable[[bytes, bool], None],
-        ready: Callable[[], None],
-    ) -> None:
-        super().__init__(name, hello, worker, send, ready)
+    def __init__(self, hello: OffloadHello, wires: Wires) -> None:
+        super().__init__(hello, wires)
         self._endpoint: Endpoint | None = None
         self._jobs: deque[OffloadJob] = deque()
 
@@ -138,15 +131,8 @@ class ShardStream(OffloadStream):
     A frame that does not fit the replica is not guessed at: the robot is told to send one whole, and why.
     """
 
-    def __init__(
-        self,
-        name: str,
-        hello: OffloadHello,
-        worker: int,
-        send: Callable[[bytes, bool], None],
-        ready: Callable[[], None],
-    ) -> None:
-        super().__init__(name, hello, worker, send, ready)
+    def __init__(self, hello: OffloadHello, wires: Wires) -> None:
+        super().__init__(hello, wires)
         self._receiver = Receiver(hello.input_size)
         self._replica = threading.Lock()  # guards the receiver against being evicted from while it takes a frame
         self._newest: int | None = None

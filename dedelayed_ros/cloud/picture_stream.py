@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dedelayed_ros.cloud.inbox import Wires
 from dedelayed_ros.cloud.intake import Intake
 from dedelayed_ros.cloud.offload_stream import OffloadJob, OffloadStream
 from dedelayed_ros.frames import DecodedPicture, H264Decoder, resize
@@ -24,15 +24,8 @@ class PictureStream(OffloadStream):
     how it came about, and after a cut nothing does: the next frame is computed in full.
     """
 
-    def __init__(
-        self,
-        name: str,
-        hello: OffloadHello,
-        worker: int,
-        send: Callable[[bytes, bool], None],
-        ready: Callable[[], None],
-    ) -> None:
-        super().__init__(name, hello, worker, send, ready)
+    def __init__(self, hello: OffloadHello, wires: Wires) -> None:
+        super().__init__(hello, wires)
         assert hello.camera_size is not None
         self._intake: Intake[DecodedPicture] = Intake(self, hello.camera_size, H264Decoder(motion=True).decode_moved)
         self._cuts = SceneCuts()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dedelayed_ros.cloud.caches import CacheBudget
+from dedelayed_ros.cloud.inbox import Wires
 from dedelayed_ros.cloud.served import ServedModel, serve_from_zoo
 from dedelayed_ros.cloud.served_offload import OffloadModels, ServedOffload, serve_offload_from_zoo
 from dedelayed_ros.cloud.stream import CloudStream
@@ -355,15 +356,15 @@ class CloudServer:
         def send(data: bytes, urgent: bool) -> None:
             self._publish(key, data, urgent)
 
-        name = '/'.join(key)
+        wires = Wires('/'.join(key), self.worker, send, self._wake)
         if isinstance(hello, OffloadHello):
             from dedelayed_ros.cloud.offload_stream import ShardStream  # which imports torch
             from dedelayed_ros.cloud.picture_stream import PictureStream
 
             kind = ShardStream if hello.camera_size is None else PictureStream
-            return kind(name, hello, self.worker, send, self._wake)
+            return kind(hello, wires)
         assert self._served is not None
-        return CloudStream(name, hello, self.worker, send, self._wake, feature_format=self._served.feature_format)
+        return CloudStream(hello, wires, self._served.feature_format)
 
     def _served_offload(self) -> ServedOffload:
         """What offloaded frames are computed with. Raises DedelayedError where there is nothing."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dedelayed_ros.cloud.inbox import Stream
+from dedelayed_ros.cloud.inbox import Stream, Wires
 from dedelayed_ros.cloud.intake import Intake
 from dedelayed_ros.cloud.served import StreamModel
 from dedelayed_ros.frames import H264Decoder
@@ -34,16 +34,8 @@ class CloudStream(Stream):
 
     hello: Hello
 
-    def __init__(
-        self,
-        name: str,
-        hello: Hello,
-        worker: int,
-        send: Callable[[bytes, bool], None],
-        ready: Callable[[], None],
-        feature_format: FeatureFormat,
-    ) -> None:
-        super().__init__(name, hello, worker, send, ready)
+    def __init__(self, hello: Hello, wires: Wires, feature_format: FeatureFormat) -> None:
+        super().__init__(hello, wires)
         self._model: StreamModel | None = None
         self._format = feature_format
         self._intake = Intake(self, hello.camera_size, H264Decoder().decode)

@@ -77,9 +77,7 @@ class OffloadClient(Connection):
     def obstacle(self) -> str:
         """Why no frame can be offloaded right now; empty if one can."""
         with self._lock:
-            if not self._contact.connected or self._publisher is None:
-                return 'no server is connected'
-            return self._busy()
+            return self._unconnected() or self._busy()
 
     @property
     def waiting_ms(self) -> float:
@@ -140,6 +138,10 @@ class OffloadClient(Connection):
         now_s = time.monotonic()
         self._asked = {n: sent_s for n, sent_s in self._asked.items() if now_s - sent_s < self._settings.max_age_s}
         self._asked[sequence] = now_s
+
+    def _unconnected(self) -> str:
+        """That there is no server (lock held); empty if there is."""
+        return '' if self._contact.connected and self._publisher is not None else 'no server is connected'
 
     # -- what either way of sending does its own way, with the lock held
 
@@ -339,9 +341,7 @@ class PictureClient(OffloadClient):
     def obstacle_to(self, *, keyframe: bool) -> str:
         """Why a picture cannot be sent right now; empty if it can. A key frame builds on nothing."""
         with self._lock:
-            if not self._contact.connected or self._publisher is None:
-                return 'no server is connected'
-            return '' if keyframe else self._busy()
+            return self._unconnected() or ('' if keyframe else self._busy())
 
     def rest(self) -> None:
         """Send no pictures until :meth:`wake`; after that, none before a key frame."""

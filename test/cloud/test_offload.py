@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from tiny import HELLO, Camera, Collected, served, wait_until
+from tiny import HELLO, Camera, Collected, Small, served, wait_until
 
 from dedelayed_ros import masks
 from dedelayed_ros.cloud import CloudServer, CloudSettings, ServedOffload
@@ -21,16 +21,6 @@ pytestmark = pytest.mark.timeout(60)
 SIZE = (32, 48)
 HELLO_OFFLOAD = OffloadHello('small', 'c0ffee', '', 4, SIZE, (64, 96), 25.0)
 STILL = MotionField.identity(SIZE)
-
-
-class Small(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(1)
-        self.layers = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, stride=2, padding=1), torch.nn.ReLU())
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.layers(image)
 
 
 class Slow(OffloadModel):

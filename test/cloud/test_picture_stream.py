@@ -6,10 +6,10 @@ import random
 
 import numpy as np
 import pytest
-import torch
-from tiny import wait_until
+from tiny import Small, wait_until
 
 from dedelayed_ros import masks
+from dedelayed_ros.cloud.inbox import Wires
 from dedelayed_ros.cloud.picture_stream import PictureStream
 from dedelayed_ros.frames import EncodedPicture, EncoderSettings, H264Decoder, H264Encoder
 from dedelayed_ros.link import Code, FrameUp, MaskDown, Notice, OffloadHello, unpack, unpack_mask
@@ -19,16 +19,6 @@ pytestmark = pytest.mark.timeout(120)
 SIZE = (64, 96)
 HELLO = OffloadHello('small', '', '', 4, SIZE, SIZE, 25.0, SIZE, session=5)
 WORKER = 9
-
-
-class Small(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(1)
-        self.layers = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, stride=2, padding=1), torch.nn.ReLU())
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.layers(image)
 
 
 @pytest.fixture(scope='module')
@@ -57,7 +47,7 @@ class Robot:
 
     def renew(self) -> None:
         """Another server."""
-        self.stream = PictureStream('r/c/offload', HELLO, WORKER, self._sent, lambda: None)
+        self.stream = PictureStream(HELLO, Wires('r/c/offload', WORKER, self._sent, lambda: None))
 
     def _sent(self, data: bytes, urgent: bool) -> None:
         record = unpack(data)

@@ -40,6 +40,18 @@ class TinyModel:
         self.delays.clear()
 
 
+class Small(torch.nn.Module):
+    """A robot's own model, of 4 classes, to be offloaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.layers = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, stride=2, padding=1), torch.nn.ReLU())
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.layers(image)
+
+
 def served(make: Callable[[Hello], object] = lambda hello: TinyModel()) -> ServedModel:
     return ServedModel('tiny', 'c0ffee', 19, lambda size: (size, (3, size[0] // 16, size[1] // 16)), lambda: make)
 
