@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Origin = Literal['local', 'fused', 'cloud']
+Origin = Literal['local', 'fused', 'cloud', 'carried']
 
 
 @dataclass(frozen=True)
 class Provenance:
     """One mask's history.
 
+    A ``source`` of 'carried' is the mask of the frame before, moved by the codec's motion, for want of time.
     ``remote_age_ms`` is the time from the capture of the frame that the cloud saw to the capture of this one;
     ``predicted_delay_ms`` is the delay that the remote model was told when it computed those features. Both are None
     for a mask without remote features. ``bytes_up`` and ``bytes_down`` are those of the remote answer that this mask

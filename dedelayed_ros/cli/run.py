@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     edge = EdgeSettings(mode='local' if mode == 'local' else 'fused', model=args.model)
     offload = None
     if mode in ('offload', 'auto'):
-        offload = OffloadSettings(model=args.offload_model, uplink=args.uplink)
+        offload = OffloadSettings(model=args.offload_model, uplink=args.uplink, keep_up=pace == 'own')
     robot_settings = RobotSettings(edge, args.cloud, offload=offload, auto=mode == 'auto')
     entry = zoo.entry(args.offload_model if mode == 'offload' else args.model)
     counters: list[dict[str, int]] = []

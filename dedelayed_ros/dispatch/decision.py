@@ -1,7 +1,9 @@
 """One frame's decision: who computes it, from estimates of when each would be done and how good it would be.
 
 Between the two ends of the offload mode it is FluxShard's rule (Algorithm 1, lines 6–10, Eqs. 17 and 18) with what that
-leaves out: propagation, metadata, the downlink, the server's queue. ``auto`` also weighs the fused and the local mode.
+leaves out: propagation, metadata, the downlink, the server's queue, and the camera's rate: what keeps the robot busy
+for longer than from one frame to the next loses frames, and is not chosen while another way keeps up. ``auto`` also
+weighs the fused and the local mode.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ class Situation:
     fused_age_ms:    age that remote features would have; fused_kbps: what their uplink needs.
     accuracy:        what each is worth; None: latency alone decides.
     deadline_ms:     latency that is wanted; ``tolerance``: accuracy (mIoU) that is given up for being faster.
+    period_ms:       from one frame of the camera to the next; infinite: frames wait for each other.
     """
 
     possible: frozenset[Choice] = frozenset({'cloud', 'edge'})
@@ -75,16 +78,21 @@ class Situation:
     accuracy: AccuracyTable | None = None
     deadline_ms: float = math.inf
     tolerance: float = 0.005
+    period_ms: float = math.inf
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is expected of one way: latency in ms (inf: not possible), mIoU 0–1 or None, and why it is not possible."""
+    """What is expected of one way: latency in ms (inf: not possible), mIoU 0–1 or None, and why it is not possible.
+
+    ``busy_ms``: for how long of that the robot can do no other frame; frames wait for the cloud side by side.
+    """
 
     choice: Choice
     latency_ms: float
     accuracy: float | None = None
     obstacle: str = ''
+    busy_ms: float = 0.0
 
     @property
     def possible(self) -> bool:
@@ -134,10 +142,18 @@ def decide(situation: Situation) -> Decision:
     usable = [estimate for estimate in estimates if estimate.possible]
     if not usable:
         choice: Choice = 'edge' if 'edge' in situation.possible else 'local'
-        return Decision(choice, 'the robot: ' + _obstacles(estimates), estimates, situation)
-    best, reason = _weigh(usable, situation)
-    obstacles = _obstacles([e for e in estimates if not e.possible])
-    return Decision(best.choice, f'{reason}; {obstacles}' if obstacles else reason, estimates, situation)
+        obstacles = ', '.join(f'not {e.choice}: {e.obstacle}' for e in estimates)
+        return Decision(choice, f'the robot: {obstacles}', estimates, situation)
+    prompt = [e for e in usable if not e.busy_ms > situation.period_ms]
+    if prompt:
+        best, reason = _weigh(prompt, situation)
+    else:
+        best, reason = _fastest(usable, situation)
+        reason = f'none keeps up with a frame every {situation.period_ms:.0f} ms: {reason}'
+    slow = [f'not {e.choice}: {e.busy_ms:.0f} ms a frame do not keep up' for e in usable if prompt and e not in prompt]
+    obstacles = [f'not {e.choice}: {e.obstacle}' for e in estimates if not e.possible]
+    left_out = ', '.join([*slow, *obstacles])
+    return Decision(best.choice, f'{reason}; {left_out}' if left_out else reason, estimates, situation)
 
 
 def _weigh(usable: Sequence[Estimate], situation: Situation) -> tuple[Estimate, str]:
@@ -180,7 +196,7 @@ def _edge(s: Situation) -> Estimate:
     if not _known(s.edge_ms):
         return _impossible('edge', 'no profile of the robot')
     assert s.edge_ms is not None
-    return Estimate('edge', s.edge_ms, worth)
+    return Estimate('edge', s.edge_ms, worth, busy_ms=s.edge_ms)
 
 
 def _cloud(s: Situation) -> Estimate:
@@ -222,18 +238,18 @@ def _fused(s: Situation) -> Estimate:
     if _known(s.uplink_kbps) and s.uplink_kbps is not None and s.uplink_kbps < s.fused_kbps:
         return _impossible('fused', f'the uplink has {s.uplink_kbps:.0f} of {s.fused_kbps:.0f} kbit/s')
     if s.accuracy is None:
-        return Estimate('fused', s.local_ms)
+        return Estimate('fused', s.local_ms, busy_ms=s.local_ms)
     worth = s.accuracy.fused_at(s.fused_age_ms)
     if worth is None:
         return _impossible('fused', f'features of {s.fused_age_ms:.0f} ms are too old')
-    return Estimate('fused', s.local_ms, worth)
+    return Estimate('fused', s.local_ms, worth, busy_ms=s.local_ms)
 
 
 def _local(s: Situation) -> Estimate:
     if not _known(s.local_ms):
         return _impossible('local', 'no profile of the local model')
     assert s.local_ms is not None
-    return Estimate('local', s.local_ms, s.accuracy.local if s.accuracy else None)
+    return Estimate('local', s.local_ms, s.accuracy.local if s.accuracy else None, busy_ms=s.local_ms)
 
 
 def _worth(estimate: Estimate) -> float:
@@ -246,10 +262,6 @@ def _known(value: float | None) -> bool:
 
 def _impossible(choice: Choice, obstacle: str) -> Estimate:
     return Estimate(choice, math.inf, None, obstacle)
-
-
-def _obstacles(estimates: Sequence[Estimate]) -> str:
-    return ', '.join(f'not {e.choice}: {e.obstacle}' for e in estimates)
 
 
 def _finite(value: Any) -> Any:

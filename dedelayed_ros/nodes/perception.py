@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sensor_msgs.msg import Image
 
+from dedelayed_ros import masks
+from dedelayed_ros.carried_mask import CarriedMask
 from dedelayed_ros.errors import DedelayedError, InputError
 from dedelayed_ros.msg import EncodedFrame, MaskProvenance, RemoteFeatures
 from dedelayed_ros.nodes.diagnostics import Level, Report, worst
@@ -41,6 +43,8 @@ _CHECK_SIZE = (64, 64)  # (H, W) of the pipeline that is made to see whether the
 _LOOK_S = 0.2  # how often the graph is asked whether anybody publishes `encoded`
 _LATENCIES = 300  # masks that the quantiles in the diagnostics are of
 _SILENCE_S = 2.0
+_SOURCES = ('fused', 'local', 'cloud', 'carried')
+_CARRIED = 'no time for this image: the mask before it, moved'
 _RATE = 30.0  # frames a second that an offloading robot states; the cloud only reports it
 
 
@@ -53,6 +57,7 @@ class _Figures:
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
     degraded: tuple[str, ...] = ()
     problem: str = ''
+    carried_s: float = -math.inf  # when the last mask was carried
     features: int = 0
     last_s: float = field(default_factory=time.monotonic)
 
@@ -79,6 +84,8 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
         self._encoded: Subscription | None = None
         self._looked_s, self._somebody_encodes = -math.inf, False
         self._figures = _Figures()
+        self._last: EdgeResult | None = None  # that was made of its own image
+        self._carried = CarriedMask()
         super().__init__('perception', **options)
 
     # -- input, from any thread
@@ -133,6 +140,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
     def activate(self) -> None:
         """Begin to segment."""
         self._figures = _Figures()
+        self._last, self._carried = None, CarriedMask()
         settings = self.settings
         self._joiner = Joiner(
             wait_s=settings.motion_wait_ms / 1e3, depth=settings.queue, expects_motion=self._expects_motion
@@ -165,15 +173,17 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
 
     def report(self) -> Report:
         """Masks, their latency, and what they lack."""
-        from dedelayed_ros import masks
-
         joiner = self._joiner
         silent_s = time.monotonic() - self._figures.last_s
         troubles = [(Level.ERROR, self._figures.problem)] if self._figures.problem else []
         if silent_s > _SILENCE_S and not self._figures.problem:
             troubles.append((Level.WARN, f'no image for {silent_s:.1f} s'))
-        elif self._figures.degraded:
-            troubles.append((Level.WARN, f'masks come, with {" and ".join(self._figures.degraded)}'))
+        else:
+            degraded = list(self._figures.degraded)
+            if time.monotonic() - self._figures.carried_s < _SILENCE_S and _CARRIED not in degraded:
+                degraded.append(_CARRIED)
+            if degraded:
+                troubles.append((Level.WARN, f'masks come, with {" and ".join(degraded)}'))
         level, message = worst(troubles)
         latencies = np.array(self._figures.latencies or [math.nan])
         p50, p95, p99 = np.percentile(latencies, (50, 95, 99))
@@ -186,7 +196,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
                 'mode': self.settings.mode,
                 'model': self.settings.offload_model if self.settings.mode == 'offload' else self.settings.model,
                 'mask kernel': masks.backend_name(),
-                **{f'masks {source}': self._figures.masks[source] for source in ('fused', 'local', 'cloud')},
+                **{f'masks {source}': self._figures.masks[source] for source in _SOURCES},
                 **{f'preferred {choice}': count for choice, count in sorted(self._figures.choices.items())},
                 'images dropped': joiner.dropped if joiner else 0,
                 'images without motion': joiner.unmatched if joiner else 0,
@@ -241,6 +251,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
             pipeline = self._pipeline_of(size)
             for skipped in work.skipped:
                 pipeline.skip(stamp_ns=skipped.stamp_ns, sequence=skipped.sequence, motion=skipped.motion)
+            self._carry(work)
             self._publish(work, pipeline.step(image, **told), started_s)
             return
         offload = self._offload_of(size, underway)
@@ -254,6 +265,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
 
         def finish() -> None:
             with self._told():
+                self._carry(work)
                 self._publish(work, begun.finish(), started_s)
 
         underway.put(finish, alone=not begun.asked)
@@ -273,35 +285,64 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
             self._offload = self._make_offload(size, link=bool(self.settings.endpoint))
         return self._offload
 
-    def _publish(self, work: Work, result: EdgeResult, started_s: float) -> None:
-        """The mask first: everything else may come a moment later."""
-        from dedelayed_ros import masks
+    def _carry(self, work: Work) -> None:
+        """Masks of the images that were skipped before this one."""
+        from dedelayed_ros.provenance import Provenance
 
-        done_s = time.monotonic()
-        head = header(work.frame.stamp_ns, work.frame.frame_id)
-        mask = to_image(result.mask, head, 'mono8')
-        latency_ms = math.nan
-        if work.frame.stamp_ns:  # a camera that does not stamp its images has no latency
-            latency_ms = (self.get_clock().now().nanoseconds - work.frame.stamp_ns) / 1e6
-        self._mask.publish(mask)
+        last = self._last
+        if last is None or not self.settings.carry_masks:
+            return
+        for skipped in work.skipped:
+            moved = self._carried.move(skipped.motion, skipped.stamp_ns)
+            if moved is None:
+                continue
+            frame_id = work.frame.frame_id
+            provenance = Provenance(
+                skipped.sequence,
+                skipped.stamp_ns,
+                'carried',
+                compute_ratio=0.0,
+                recompute_ratio=0.0,
+                latency_ms=self._latency_ms(skipped.stamp_ns),
+                degraded=(_CARRIED,),
+            )
+            self._publish_mask(replace(last, mask=moved[0], confidence=moved[1], provenance=provenance), frame_id)
+            self._figures.carried_s = time.monotonic()
+
+    def _latency_ms(self, stamp_ns: int) -> float:
+        """From the camera's stamp to now; a camera that does not stamp its images has none."""
+        return (self.get_clock().now().nanoseconds - stamp_ns) / 1e6 if stamp_ns else math.nan
+
+    def _publish_mask(self, result: EdgeResult, frame_id: str) -> None:
+        """The mask first: everything else may come a moment later."""
+        provenance = result.provenance
+        head = header(provenance.stamp_ns, frame_id)
+        self._mask.publish(to_image(result.mask, head, 'mono8'))
+        self._provenance.publish(provenance_message(provenance, frame_id))
+        self._confidence.publish(to_image(result.confidence, head, 'mono8'))
+        if self._color_mask.get_subscription_count():
+            self._color_mask.publish(to_image(masks.colorize(result.mask, self._entry.labels.palette), head, 'rgb8'))
+        self._figures.masks[provenance.source] += 1
+        self._figures.degraded = provenance.degraded
+
+    def _publish(self, work: Work, result: EdgeResult, started_s: float) -> None:
+        """A mask of an image's own, and what is painted of it."""
+        latency_ms = self._latency_ms(work.frame.stamp_ns)
         stages_ms = {'wait for motion': (started_s - work.frame.arrived_s) * 1e3, **result.provenance.stages_ms}
         provenance = replace(result.provenance, latency_ms=latency_ms, stages_ms=stages_ms)
-        self._provenance.publish(provenance_message(provenance, work.frame.frame_id))
-        self._confidence.publish(to_image(result.confidence, head, 'mono8'))
-        palette = self._entry.labels.palette
-        if self._color_mask.get_subscription_count():
-            self._color_mask.publish(to_image(masks.colorize(result.mask, palette), head, 'rgb8'))
+        result = self._last = replace(result, provenance=provenance)
+        self._publish_mask(result, work.frame.frame_id)
+        self._carried.put(result.mask, result.confidence, work.frame.stamp_ns)
         if self._overlay.get_subscription_count():
             image = work.frame.image
             if result.mask.shape != image.shape[:2]:
                 raise InputError("segmentation/overlay needs masks at the camera's size: set mask_size to camera")
-            painted = masks.overlay(image, result.mask, palette, self.settings.overlay_alpha)
+            painted = masks.overlay(image, result.mask, self._entry.labels.palette, self.settings.overlay_alpha)
+            head = header(work.frame.stamp_ns, work.frame.frame_id)
             self._overlay.publish(to_image(painted, head, 'rgb8'))
-        self._figures.masks[provenance.source] += 1
         if provenance.choice:
             self._figures.choices[provenance.choice] += 1
-        self._figures.degraded = provenance.degraded
-        self._figures.last_s = done_s
+        self._figures.last_s = time.monotonic()
         if not math.isnan(latency_ms):
             self._figures.latencies.append(latency_ms)
 
@@ -391,6 +432,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
             device=settings.device,
             threads=settings.threads,
             deadline_ms=settings.deadline_ms,
+            keep_up=True,
             scene_cut_ratio=settings.scene_cut_ratio,
         )
 

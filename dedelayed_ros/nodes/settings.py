@@ -119,6 +119,11 @@ class PerceptionSettings(CommonSettings):
     queue: int = parameter(
         3, 'images that may wait; with more all but the newest are dropped', low=1, high=100, change='any'
     )
+    carry_masks: bool = parameter(
+        True,
+        'whether an image that there is no time for gets the mask before it, moved by the motion; provenance says so',
+        change='any',
+    )
     overlay_alpha: float = parameter(
         0.5, 'weight of the colours in `segmentation/overlay`', low=0.0, high=1.0, change='any'
     )

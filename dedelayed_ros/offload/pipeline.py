@@ -7,6 +7,7 @@ one waits for the cloud the next ones can be taken up.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from dedelayed_ros.frames import resize
 from dedelayed_ros.link import LinkSettings, LinkStatus, MaskRecord, OffloadHello, PictureClient, ShardClient
 from dedelayed_ros.link.shard import MAX_BOUND
 from dedelayed_ros.models import zoo
+from dedelayed_ros.offload.ends import End, Ends
 from dedelayed_ros.offload.model import OffloadModel, load_model
 from dedelayed_ros.offload.novelty import Novelty
 from dedelayed_ros.offload.two_steps import TwoSteps
@@ -34,12 +36,8 @@ if TYPE_CHECKING:
 
 DEFAULT_BOUND = 4
 """Grey levels by which a pixel may be off on a bounded uplink (docs/dispatcher.md has the measurement)."""
-_LEAST = 0.25
-"""Share of a dense frame's time that one takes of which nothing is new, until it was measured."""
 _WEIGHT = 0.2
-"""Of the newest answer in what answers take beyond what is known of them."""
-_HALF_LIFE_S = 2.0
-"""In which half is forgotten of what answers had to wait for."""
+"""Of the newest picture in the camera's period."""
 _UPLINKS = ('h264', 'lossless', 'bounded')
 
 
@@ -53,7 +51,9 @@ class OffloadSettings:
     calibration's threshold) where it is bounded. ``device`` and ``threads`` of the edge. ``deadline_ms``: how long
     after it was taken up a frame may wait for the cloud before the edge computes it. ``edge_profile`` and
     ``cloud_profile``: what each end takes by recompute ratio; None: learned from the frames themselves.
-    ``assumed_kbps``: of an uplink that nothing was ever known of. ``scene_cut_ratio`` and ``scene_cut_level`` as
+    ``assumed_kbps``: of an uplink that nothing was ever known of. ``keep_up``: frames that come while the robot
+    computes one are lost, so that the edge is left out where it takes longer than from frame to frame and the cloud
+    does not. ``scene_cut_ratio`` and ``scene_cut_level`` as
     :class:`~dedelayed_ros.edge.EdgeSettings` has them.
     """
 
@@ -68,54 +68,9 @@ class OffloadSettings:
     edge_profile: LatencyProfile | None = None
     cloud_profile: LatencyProfile | None = None
     assumed_kbps: float = 10_000.0
+    keep_up: bool = False
     scene_cut_ratio: float = scene_cut.RATIO
     scene_cut_level: float = scene_cut.LEVEL
-
-
-@dataclass
-class _End:
-    """What one end takes, refined by each frame that it computes."""
-
-    profile: LatencyProfile | None
-
-    def learn(self, ratio: float, ms: float) -> None:
-        if self.profile is not None:
-            self.profile = self.profile.refined(ratio, ms)
-        elif ratio > 0:
-            dense = ms / (_LEAST + (1 - _LEAST) * ratio)
-            self.profile = LatencyProfile(np.array([0.0, 1.0]), np.array([_LEAST * dense, dense]))
-
-    def __call__(self, ratio: float) -> float | None:
-        return None if self.profile is None else self.profile(ratio)
-
-
-@dataclass
-class _Ends:
-    edge: _End
-    cloud: _End
-    bytes_down: float = 0.0
-    queue_ms: float = 0.0
-    coding_ms: float = 0.0  # what an answer took beyond everything that is known of it
-    uplink_seen: bool = False  # whether the uplink's bandwidth was ever measured
-    learned: int = -1  # sequence of the answer that was learned from last
-    learned_s: float = 0.0
-
-    @property
-    def fading(self) -> float:
-        """How much what the last answer waited for still says, 0–1: a queue is not for ever."""
-        return float(0.5 ** ((time.monotonic() - self.learned_s) / _HALF_LIFE_S))
-
-    def learn(self, answer: MaskRecord, propagation_ms: float, uplink_kbps: float | None) -> None:
-        """What an answer tells, whether or not it came in time."""
-        if answer.sequence == self.learned:
-            return
-        self.coding_ms *= self.fading
-        self.learned, self.learned_s = answer.sequence, time.monotonic()
-        self.cloud.learn(answer.recompute_ratio, answer.server_ms)
-        self.bytes_down, self.queue_ms = answer.bytes_down, answer.queue_ms
-        transfer_ms = answer.frame_bytes * 8 / uplink_kbps if uplink_kbps else 0.0
-        known_ms = answer.queue_ms + answer.server_ms + 2 * propagation_ms + transfer_ms
-        self.coding_ms += _WEIGHT * (max(0.0, answer.round_trip_ms - known_ms) - self.coding_ms)
 
 
 @dataclass(frozen=True)
@@ -154,8 +109,18 @@ class _Stream:
     """What is known of the stream where frames are taken up."""
 
     previous: int | None = None
+    previous_ns: int = 0
+    period_ms: float = math.inf  # from frame to frame, by their stamps
     restarted: bool = True
     motions: list[MotionField | None] = field(default_factory=list)
+
+    def follow(self, sequence: int, stamp_ns: int) -> None:
+        """The next picture."""
+        if self.previous is not None and stamp_ns > self.previous_ns:
+            period_ms = (stamp_ns - self.previous_ns) / (sequence - self.previous) / 1e6
+            known_ms = self.period_ms if math.isfinite(self.period_ms) else period_ms
+            self.period_ms = known_ms + _WEIGHT * (period_ms - known_ms)
+        self.previous, self.previous_ns = sequence, stamp_ns
 
 
 class OffloadPipeline(TwoSteps[Taken]):
@@ -197,7 +162,7 @@ class OffloadPipeline(TwoSteps[Taken]):
         self._edge = model.endpoint(self._input_size)
         threshold = model.threshold(self._input_size)
         self._edge_novelty = Novelty(self._input_size, bound=threshold, shrink=SHRINK)
-        self._ends = _Ends(_End(settings.edge_profile), _End(settings.cloud_profile))
+        self._ends = Ends(End(settings.edge_profile), End(settings.cloud_profile))
         self._decide = decide
         self._possible = possible if link is not None else possible - {'cloud'}
         self._cuts = SceneCuts(ratio=settings.scene_cut_ratio, level=settings.scene_cut_level)
@@ -239,7 +204,7 @@ class OffloadPipeline(TwoSteps[Taken]):
         coded: StreamPicture | None = None,
     ) -> None:
         """A picture of the stream that no mask is wanted for: its motion counts, and the cloud needs its H.264."""
-        self._observe(sequence, motion)
+        self._observe(sequence, stamp_ns, motion)
         self.pass_on(coded)
 
     def pass_on(self, coded: StreamPicture | None) -> None:
@@ -268,7 +233,7 @@ class OffloadPipeline(TwoSteps[Taken]):
         first = self._stream.previous is None
         picture = np.ascontiguousarray(resize(image, self._input_size))
         cut = self._cuts.is_cut(picture, intra_ratio, keyframe)
-        self._observe(sequence, None if cut else motion)
+        self._observe(sequence, stamp_ns, None if cut else motion)
         degraded = [] if motion is not None or first else ['no motion']
         edge_ratio = self._edge_novelty.expected(picture)
         decision, offer, asked = self._dispatch(picture, coded, edge_ratio, degraded, sequence, stamp_ns)
@@ -322,10 +287,10 @@ class OffloadPipeline(TwoSteps[Taken]):
 
     # -- taking up
 
-    def _observe(self, sequence: int, motion: MotionField | None) -> None:
+    def _observe(self, sequence: int, stamp_ns: int, motion: MotionField | None) -> None:
         if self._stream.previous is not None and sequence <= self._stream.previous:
             self.reset()  # the camera was restarted and counts anew
-        self._stream.previous = sequence
+        self._stream.follow(sequence, stamp_ns)
         self._stream.motions.append(motion)
         self._edge_novelty.observe(motion)
         if self._uplink is not None:
@@ -364,6 +329,7 @@ class OffloadPipeline(TwoSteps[Taken]):
             edge_ratio=edge_ratio,
             deadline_ms=self.settings.deadline_ms,
             give_up_ms=self.settings.deadline_ms,
+            period_ms=self._stream.period_ms if self.settings.keep_up else math.inf,
             connected=offer is not None,
             obstacle=obstacle,
         )

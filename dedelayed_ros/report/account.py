@@ -15,7 +15,7 @@ from typing import Any
 from dedelayed_ros.provenance import Provenance
 from dedelayed_ros.report.recording import ArrivedMask, Recording
 
-SOURCES = ('fused', 'local', 'cloud')  # what a mask can be made of, in the order of figures and legends
+SOURCES = ('fused', 'local', 'cloud', 'carried')  # what a mask can be made of, in the order of figures and legends
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class DueFrame:
 
     @property
     def source(self) -> str | None:
-        """'fused', 'local' or 'cloud'; None without a mask or when nobody said what it was made of."""
+        """'fused', 'local', 'cloud' or 'carried'; None without a mask or when nobody said what it was made of."""
         return self.provenance.source if self.mask is not None and self.provenance is not None else None
 
     @property

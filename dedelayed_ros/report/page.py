@@ -59,7 +59,8 @@ def render(
 
 
 _FIGURES = (
-    'frames_in', 'masks_out', 'dropped_frames', 'masks_fused', 'masks_local', 'masks_cloud', 'masks_without_provenance',
+    'frames_in', 'masks_out', 'dropped_frames', 'masks_fused', 'masks_local', 'masks_cloud', 'masks_carried',
+    'masks_without_provenance',
     'latency_ms', 'arrival_ms', 'remote_age_ms', 'predicted_delay_ms', 'uplink_kbps', 'downlink_kbps', 'longest_gap_ms',
     'stamp_error_ms', 'scene_cuts', 'degraded', 'outage',
 )  # fmt: skip

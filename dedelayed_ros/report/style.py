@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 # Okabe and Ito's palette: it can be told apart with every kind of colour vision.
-SOURCE_COLOURS = {'fused': '#0072b2', 'local': '#e69f00', 'cloud': '#cc79a7', None: '#c1272d'}
+SOURCE_COLOURS = {'fused': '#0072b2', 'local': '#e69f00', 'cloud': '#cc79a7', 'carried': '#56b4e9', None: '#c1272d'}
 SOURCE_NAMES = {
     'fused': 'fused: local model and features from the cloud',
     'local': 'local model alone',

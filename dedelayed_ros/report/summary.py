@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dedelayed_ros.report.account import Account, DueFrame, mean_kbps
+from dedelayed_ros.report.account import SOURCES, Account, DueFrame, mean_kbps
 from dedelayed_ros.report.decisions import decisions
 
 PERCENTILES = (50, 95, 99)
@@ -31,6 +31,7 @@ def summarise(account: Account) -> dict[str, Any]:
         'masks_fused': sum(p.source == 'fused' for p in known),
         'masks_local': sum(p.source == 'local' for p in known),
         'masks_cloud': sum(p.source == 'cloud' for p in known),
+        'masks_carried': sum(p.source == 'carried' for p in known),
         'masks_without_provenance': len(arrived) - len(known),
         'dropped_frames': len(account.frames) - len(arrived),
         'latency_ms': percentiles(p.latency_ms for p in known),
@@ -146,7 +147,7 @@ def screen(summary: dict[str, Any]) -> str:
     lines.append(
         _row('masks', f'{masks} of {frames} frames ({share:.1f} %), longest gap {_ms(summary["longest_gap_ms"])}')
     )
-    kinds = [f'{summary["masks_" + kind]} {kind}' for kind in ('fused', 'local', 'cloud') if summary['masks_' + kind]]
+    kinds = [f'{summary["masks_" + kind]} {kind}' for kind in SOURCES if summary['masks_' + kind]]
     if summary['masks_without_provenance']:
         kinds.append(f'{summary["masks_without_provenance"]} that nobody vouched for')
     lines.append(_row('made of', ', '.join(kinds) or 'nothing'))

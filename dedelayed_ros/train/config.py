@@ -201,8 +201,9 @@ STREET_V4 = dataclasses.replace(
     STREET_V3,
     name='street-v4',
     stills=dataclasses.replace(STREET_V3.stills, seeds=640),
+    local=dataclasses.replace(STREET_V3.local, steps=700, rate=2e-3, seed=4),
     remote=dataclasses.replace(
-        STREET_V3.remote, steps=2500, batch=4, rate=2e-3, seed=4, fine=True, feature_channels=64, through_features=0.2
+        STREET_V3.remote, steps=3700, batch=4, rate=2e-3, seed=4, fine=True, feature_channels=64, through_features=0.2
     ),
     joint=dataclasses.replace(STREET_V3.joint, steps=1500, seed=4, refined=True, stills=360),
     codec=CodecConfig(steps=1000, batch=12, rate=2e-3, crop=(320, 640), ema=0.99, latents=16, bits=37.0),

@@ -19,7 +19,7 @@ from dedelayed_ros.frames import MotionField
 from dedelayed_ros.refine import refined
 from dedelayed_ros.train.config import FootageConfig
 
-_VERSION = 1  # of the cache's files
+_VERSION = 2  # of the cache's files
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,12 @@ CASES: list[tuple[str, Situation, dict[str, Any], Choice, str]] = [
     ('none in time', AUTO, {'deadline_ms': 5.0}, 'fused', 'none is done within 5 ms: fused 15.0 ms against cloud 69.0'),
     ('not connected', AUTO, {'connected': False, 'deadline_ms': 50.0}, 'local', 'not fused: no server is connected'),
     ('nothing is known of accuracy', AUTO, {'accuracy': None}, 'fused', 'fused 15.0 ms against cloud 69.0'),
+    ('faster, but loses frames', OFFLOAD, {'edge_ms': 60.0, 'period_ms': 50.0}, 'cloud', 'not edge: 60 ms a frame do'),
+    ('the edge just keeps up', OFFLOAD, {'edge_ms': 60.0, 'period_ms': 60.0}, 'edge', 'edge 60.0 ms against cloud'),
+    ('nothing keeps up', OFFLOAD, {'connected': False, 'period_ms': 50.0}, 'edge', 'none keeps up with a frame every'),
+    ('no frames lost for accuracy', AUTO, {'connected': False, 'period_ms': 50.0}, 'local', 'not edge: 100 ms a frame'),
+    ('as few lost as can be', AUTO, {'connected': False, 'period_ms': 10.0}, 'local', 'every 10 ms: local 15.0 ms'),
+    ('a period that is not known', OFFLOAD, {'edge_ms': 60.0, 'period_ms': math.nan}, 'edge', 'edge 60.0 ms'),
     ('only local exists', Situation(possible=frozenset({'local'})), {}, 'local', 'no profile of the local model'),
 ]  # fmt: skip
 
@@ -117,6 +123,7 @@ plain = st.one_of(st.just(math.nan), st.just(0.0), st.floats(0, 1e6), st.just(ma
         fused_age_ms=numbers,
         accuracy=st.sampled_from([None, TABLE]),
         deadline_ms=plain,
+        period_ms=plain,
     )
 )
 def test_whatever_the_numbers_somebody_computes_the_frame(situation: Situation) -> None:

@@ -77,7 +77,7 @@ class StreetClip:
         self._ego = Ego(street, self._path, size)
         self._traffic = Traffic(street, self._path, self._fleet, self._ego)
         self._engine = Engine(size, look, mirrored=self._ego.mirrored)
-        self._engine.set_street(street.lines(), street.lane_middle(-1, 0) if street.tram else 0.0)
+        self._engine.set_street(street.lines(), street.rails())
         self._chunks: dict[int, list[Batch]] = {}
         movers = self._traffic.movers
         self._by_name = {name: [m for m in movers if m.name == name] for name in self._fleet}

@@ -38,6 +38,7 @@ _VERTEX_NAMES = ('in_pos', 'in_normal', 'in_uvw', 'in_colour', 'in_info')
 _SAMPLES = 4  # of a pixel: edges are sampled so often, surfaces are shaded once
 _SHADOW_PIXELS = 1024  # as in the shaders
 _LINES = 8
+_NO_RAILS = 1e6  # d of tracks that nobody sees (m)
 _SHADOW_REACH = 42.0  # metres around the middle of the shadow map
 
 
@@ -200,11 +201,12 @@ class Engine:
         for unit, name in enumerate(('u_noise', 'u_shadow', 'u_light', 'u_motion')):
             self._set(name, unit)
 
-    def set_street(self, lines: list[tuple[float, float, float, float]], rails: float) -> None:
-        """Up to 8 painted lines (d, half width, period, drawn share), and d of a track in the road (0: none)."""
-        self._set('u_lines', (lines + [(0.0, 0.0, 0.0, 0.0)] * _LINES)[:_LINES])
-        self._set('u_line_count', min(len(lines), _LINES))
-        self._set('u_rails', rails)
+    def set_street(self, lines: list[tuple[float, float, float, float]], rails: tuple[float, float] | None) -> None:
+        """Up to 8 painted lines (d, half width, period, drawn share), and d of two tracks in the road, if any."""
+        with self.ctx:
+            self._set('u_lines', (lines + [(0.0, 0.0, 0.0, 0.0)] * _LINES)[:_LINES])
+            self._set('u_line_count', min(len(lines), _LINES))
+            self._set('u_rails', rails or (_NO_RAILS, _NO_RAILS))
 
     def batch(self, family: str, mesh: Mesh, instances: int = 0) -> Batch:
         """Upload a mesh; with ``instances`` > 0 it waits for as many records (``place``), else it stays."""

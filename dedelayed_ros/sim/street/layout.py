@@ -14,7 +14,7 @@ from .path import CHUNK, Path
 JUNCTION = 0.5 * CHUNK
 """Where in its chunk a side street crosses (m)."""
 
-ASPHALT, PLAIN_ASPHALT, SLABS, GRASS, KERB, ZEBRA, COBBLES, GRAVEL = range(8)
+ASPHALT, PLAIN_ASPHALT, SLABS, GRASS, KERB, ZEBRA, COBBLES = range(7)
 """Kinds of ground (see shaders)."""
 
 
@@ -90,6 +90,12 @@ class Street:
     def lanes(self, sign: int) -> int:
         """How many lanes a side has."""
         return self.lanes_left if sign > 0 else self.lanes_right
+
+    def rails(self) -> tuple[float, float] | None:
+        """d of the two tracks in the road, one each way, where trams go; the same twice in a one-way street."""
+        if not self.tram:
+            return None
+        return self.lane_middle(-1, 0), self.lane_middle(1 if self.lanes_left else -1, 0)
 
     def road_edge(self, sign: int) -> float:
         """Width from the middle to the kerb (m, positive)."""

@@ -9,8 +9,9 @@ import numpy as np
 from . import classes as c
 from .look import Look
 from .meshes import BRICK, LAMP, VERTEX, Bag, Bags, Point, ball, box, puff, rounded_box, smoothed, tube, yaw_matrix
+from .parts import rod
 from .signs import Signs
-from .vehicles import Vehicle, car_paint, rod
+from .vehicles import Vehicle, car_paint
 
 WALLS = (
     (0.34, 0.15, 0.10), (0.26, 0.12, 0.08), (0.55, 0.50, 0.42), (0.62, 0.58, 0.52), (0.40, 0.36, 0.30),

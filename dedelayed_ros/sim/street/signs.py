@@ -6,7 +6,7 @@ import numpy as np
 
 from . import classes as c
 from .meshes import Bag, Bags, Point, ball, box, frame_to, tube, yaw_matrix
-from .vehicles import rod
+from .parts import rod
 
 
 class Signs:

@@ -209,12 +209,12 @@ GROUND = (
     + INPUTS
     + """
 // uvw: metres along the street, metres across (left of the middle), bend-free; kind: 0 lanes, 1 plain asphalt, 2 slabs,
-// 3 grass, 4 kerb, 5 zebra, 6 cobbles, 7 gravel with rails.
+// 3 grass, 4 kerb, 5 zebra, 6 cobbles.
 uniform int u_line_count;
 uniform vec4 u_lines[8];        // across (m), half width (m), period (m, 0: unbroken), drawn share
 uniform vec4 u_asphalt;         // rgb, contrast of the grain
 uniform vec2 u_paver;           // size of a slab (m)
-uniform float u_rails;          // d of a track in the road (m), 0: none
+uniform vec2 u_rails;           // d of two tracks in the road (m)
 uniform float u_paint;          // how white the paint is
 void main() {
     vec3 normal = normalize(v_normal);
@@ -226,9 +226,8 @@ void main() {
     float asphalt = float(kind < 1.5 || kind == 5.0);
     float slabs = float(kind == 2.0 || kind == 6.0);
     float grass = float(kind == 3.0);
-    float gravel = float(kind == 7.0);
     vec3 base = mix(v_colour.rgb, u_asphalt.rgb, asphalt);
-    float grain = (fine.r - 0.5) * (0.5 + 0.9 * grass + 0.7 * gravel) + (mid.g - 0.5) * 0.28 + (broad.g - 0.5) * 0.28;
+    float grain = (fine.r - 0.5) * (0.5 + 0.9 * grass) + (mid.g - 0.5) * 0.28 + (broad.g - 0.5) * 0.28;
     vec3 albedo = base * max(1.0 + grain * mix(1.0, u_asphalt.w, asphalt), 0.1);
     // patches, cracks and wheel tracks
     float patched = smoothstep(0.60, 0.62, texture(u_noise, uv * vec2(0.012, 0.045) + 0.71).a);
@@ -262,11 +261,13 @@ void main() {
     painted *= 0.45 + 0.55 * smoothstep(0.32, 0.5, fine.a * 0.5 + mid.r * 0.5);
     albedo = mix(albedo, vec3(u_paint), painted * 0.9);
     // rails
-    float rail = smoothstep(0.05, 0.03, abs(abs(uv.y - u_rails) - 0.72));
-    float sleeper = gravel * step(abs(fract(uv.x / 0.65) - 0.5), 0.18) * step(abs(uv.y - u_rails), 1.25)
-                  * clamp(1.2 - fwidth(uv.x) * 2.0, 0.0, 1.0);
-    albedo = mix(albedo, albedo * 0.55 + 0.02, sleeper * 0.7);
-    albedo = mix(albedo, vec3(0.24, 0.22, 0.21), rail * float(u_rails != 0.0 && kind < 1.5));
+    vec2 off = abs(abs(uv.y - u_rails) - 0.72);
+    float beside = min(off.x, off.y);
+    float groove = 1.0 - smoothstep(0.10, 0.12 + foot, beside);
+    float rail = (1.0 - smoothstep(0.035, 0.05 + foot, beside)) * min(1.0, 0.05 / max(foot, 0.001) + 0.3);
+    float laid = float(kind < 1.5 || kind > 4.5);
+    albedo = mix(albedo, albedo * 0.6, groove * laid);
+    albedo = mix(albedo, vec3(0.34, 0.33, 0.32), rail * laid);
     // water
     float puddle = u_wet * smoothstep(0.62 - 0.25 * u_wet, 0.72, broad.g * 0.6 + mid.r * 0.4) * (1.0 - grass);
     float wet = u_wet * (1.0 - 0.6 * grass);

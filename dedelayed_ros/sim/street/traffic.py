@@ -14,7 +14,8 @@ from .look import stream
 from .path import CHUNK, Path
 from .people import CYCLE, MOTOR, WALK, Body
 from .plots import CAR_NAMES
-from .vehicles import TRAM_CAR, Vehicle, car_paint
+from .transit import TRAM_CAR
+from .vehicles import Vehicle, car_paint
 
 AHEAD, BEHIND = 150.0, 40.0
 """The stretch of street around the camera that is alive (m)."""

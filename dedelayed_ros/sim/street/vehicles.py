@@ -14,7 +14,6 @@ import numpy as np
 
 from . import classes as c
 from .meshes import (
-    GLASS,
     LAMP,
     PAINT_A,
     PAINT_B,
@@ -30,12 +29,8 @@ from .meshes import (
     tube,
     wheel_ring,
 )
-
-BLACK = (0.012, 0.012, 0.013)
-GREY = (0.25, 0.25, 0.26)
-RED = (0.45, 0.01, 0.01)
-WHITE = (0.85, 0.83, 0.75)
-TRAM_CAR = 9.2  # m from one car of a tram to the next
+from .parts import BLACK, GREY, RED, WHITE, rod, wheel
+from .transit import TRAM_CAR, coach, tram_car
 
 
 @dataclass(frozen=True)
@@ -46,28 +41,6 @@ class Vehicle:
     length: float
     width: float
     mesh: Mesh
-
-
-def _wheel(bag: Bag, x: float, y: float, radius: float, width: float) -> None:
-    side = 1 if y > 0 else -1
-    lay = frame_to(np.array([0.0, side, 0.0]))
-    bag.add(
-        tube(12, capped=False),
-        at=(x, y - side * width / 2, radius),
-        turn=lay,
-        size=(2 * radius, 2 * radius, width),
-        colour=BLACK,
-    )
-    for size, lift, colour in ((2.0, 0.0, BLACK), (1.25, 0.01, GREY), (0.5, 0.02, (0.08, 0.08, 0.08))):
-        bag.add(
-            disc(12 if size > 1 else 6),
-            at=(x, y + side * (width / 2 + lift), radius),
-            turn=lay,
-            size=(size * radius, size * radius, 1),
-            colour=colour,
-            gloss=0.3,
-            fine=size < 1,
-        )
 
 
 def _lamps(bag: Bag, front: float, rear: float, y: float, z_front: float, z_rear: float, tall: float = 0.14) -> None:
@@ -97,7 +70,7 @@ def _car(stations: list[tuple[float, ...]], wheels: tuple[float, float], radius:
                 size=(2.35 * radius, 2.3 * radius, 1),
                 colour=BLACK,
             )
-            _wheel(bag, x, side * (half - 0.1), radius, 0.22)
+            wheel(bag, x, side * (half - 0.1), radius, 0.22)
     rear, front = stations[0], stations[-1]
     _lamps(bag, front[0] - 0.03, rear[0] + 0.01, half * 0.72, front[2] * 0.95, rear[2] * 0.93)
     mirror = max(s[0] for s in stations if s[3] - s[2] > 0.3) + 0.35
@@ -222,7 +195,7 @@ def _truck(length: float, box_height: float, tarp: bool) -> Mesh:
             )
     for x in (-front + 1.0, -front + 2.2, front - 1.2) if length > 7 else (-front + 1.3, front - 1.2):
         for side in (-1, 1):
-            _wheel(bag, x, side * 1.05, 0.48, 0.3)
+            wheel(bag, x, side * 1.05, 0.48, 0.3)
     for side in (-1, 1):
         bag.add(
             rounded_box(),
@@ -236,119 +209,6 @@ def _truck(length: float, box_height: float, tarp: bool) -> Mesh:
         bag.add(rounded_box(), at=(front - 0.2, side * 1.32, 2.1), size=(0.1, 0.2, 0.5), colour=BLACK, fine=True)
     bag.add(box(), at=(front + 0.01, 0, 0.95), size=(0.05, 1.6, 0.5), colour=BLACK, gloss=0.2)
     return bag.mesh()
-
-
-def _coach(length: float, tall: float, wide: float, doors: bool, label_lamps: bool = True) -> Mesh:
-    """A bus, or one car of a tram: a long hull with a band of windows."""
-    bag = Bag()
-    half, w = length / 2, wide / 2
-    belt = tall * 0.4
-    s: list[tuple[float, ...]] = [
-        (-half, 0.4, belt, tall * 0.86, w * 0.9, w * 0.82, 1),
-        (-half + 0.15, 0.32, belt, tall * 0.95, w * 0.98, w * 0.9, 1),
-    ]
-    x = -half + 0.5
-    while x < half - 1.4:
-        s += [(x, 0.3, belt, tall, w, w * 0.93, 1), (x + 0.12, 0.3, belt, tall, w, w * 0.93)]
-        s += [(x + 1.35, 0.3, belt, tall, w, w * 0.93), (x + 1.36, 0.3, belt, tall, w, w * 0.93, 1)]
-        x += 1.5
-    s += [
-        (half - 0.45, 0.3, belt, tall * 0.98, w, w * 0.92),
-        (half - 0.12, 0.32, belt * 0.95, tall * 0.9, w * 0.97, w * 0.86),
-        (half, 0.4, belt * 0.8, belt * 0.85, w * 0.92, w * 0.85),
-    ]
-    bag.add(loft(s, windows=(0.25, 9.0)))
-    band = tall * 0.84
-    for side in (-1, 1):
-        bag.add(box(), at=(0, side * w * 0.955, band + 0.12), size=(length * 0.96, 0.05, 0.28), slot=PAINT_A, gloss=0.0)
-        bag.add(box(), at=(0, side * (w + 0.005), belt * 0.72), size=(length * 0.97, 0.02, 0.22), slot=PAINT_B)
-    bag.add(
-        box(),
-        at=(half - 0.06, 0, tall * 0.93),
-        size=(0.12, wide * 0.6, 0.25),
-        colour=(0.9, 0.45, 0.03),
-        gloss=0.0,
-        kind=LAMP,
-    )
-    bag.add(
-        box(),
-        at=(-half - 0.005, 0, tall * 0.65),
-        size=(0.03, wide * 0.75, tall * 0.28),
-        colour=BLACK,
-        gloss=0.7,
-        kind=GLASS,
-    )
-    for side in (-1, 1):
-        for x in (-half * 0.62, half * 0.66):
-            _wheel(bag, x, side * (w - 0.14), 0.45, 0.28)
-        if label_lamps:
-            bag.add(
-                rounded_box(),
-                at=(half - 0.02, side * w * 0.72, 0.72),
-                size=(0.1, 0.4, 0.2),
-                colour=WHITE,
-                gloss=0.5,
-                kind=LAMP,
-            )
-            bag.add(
-                box(), at=(-half - 0.01, side * w * 0.82, 0.95), size=(0.06, 0.2, 0.4), colour=RED, gloss=0.4, kind=LAMP
-            )
-    if doors:
-        for x in (half * 0.8, 0.0, -half * 0.5):
-            bag.add(
-                box(),
-                at=(x, -w - 0.004, tall * 0.45),
-                size=(1.15, 0.03, tall * 0.68),
-                colour=(0.02, 0.022, 0.025),
-                gloss=0.6,
-                kind=GLASS,
-            )
-    return bag.mesh()
-
-
-def _tram_car(end: bool) -> Mesh:
-    """One car of a tram; the ends of a tram look outwards. Cars follow each other at ``TRAM_CAR`` metres."""
-    bag = Bag()
-    bag.add(_coach(8.9, 3.3, 2.4, False, label_lamps=end), at=(0, 0, 0.1))
-    bag.add(box(), at=(-TRAM_CAR / 2, 0, 1.9), size=(0.7, 2.2, 2.7), colour=(0.03, 0.03, 0.03), grain=0.1)
-    if not end:
-        bag.add(box(), at=(TRAM_CAR / 2, 0, 1.9), size=(0.7, 2.2, 2.7), colour=(0.03, 0.03, 0.03), grain=0.1)
-        bag.add(box(), at=(0, 0, 3.6), size=(3.0, 1.6, 0.35), colour=GREY)
-        for side in (-1, 1):
-            rod(bag, (0.1, side * 0.4, 3.7), (0.9, side * 0.4, 4.6), 0.05, BLACK)
-    return bag.mesh()
-
-
-def rod(
-    bag: Bag,
-    a: tuple[float, float, float],
-    b: tuple[float, float, float],
-    thick: float,
-    colour: tuple[float, float, float] | None = None,
-    slot: int | None = None,
-    fine: bool = False,
-) -> None:
-    """A thin tube from a to b (m)."""
-    d = np.subtract(b, a)
-    if colour is None:
-        bag.add(
-            tube(4, capped=False),
-            at=a,
-            turn=frame_to(d),
-            size=(thick, thick, float(np.linalg.norm(d))),
-            slot=slot,
-            fine=fine,
-        )
-    else:
-        bag.add(
-            tube(4, capped=False),
-            at=a,
-            turn=frame_to(d),
-            size=(thick, thick, float(np.linalg.norm(d))),
-            colour=colour,
-            gloss=0.25,
-            fine=fine,
-        )
 
 
 def _bicycle() -> Mesh:
@@ -450,10 +310,10 @@ def fleet() -> Mapping[str, Vehicle]:
         'pickup': (c.TRUCK, 5.3, 1.88, _pickup),
         'lorry': (c.TRUCK, 7.0, 2.45, lambda: _truck(7.0, 2.3, False)),
         'long lorry': (c.TRUCK, 10.5, 2.5, lambda: _truck(10.5, 2.7, True)),
-        'bus': (c.BUS, 12.0, 2.55, lambda: _coach(12.0, 3.05, 2.55, True)),
-        'minibus': (c.BUS, 8.0, 2.3, lambda: _coach(8.0, 2.8, 2.3, True)),
-        'tram': (c.TRAIN, TRAM_CAR, 2.4, lambda: _tram_car(True)),
-        'tram middle': (c.TRAIN, TRAM_CAR, 2.4, lambda: _tram_car(False)),
+        'bus': (c.BUS, 12.0, 2.55, lambda: coach(12.0, 3.05, 2.55)),
+        'minibus': (c.BUS, 8.0, 2.3, lambda: coach(8.0, 2.8, 2.3)),
+        'tram': (c.TRAIN, TRAM_CAR, 2.4, lambda: tram_car(True)),
+        'tram middle': (c.TRAIN, TRAM_CAR, 2.4, lambda: tram_car(False)),
         'motorbike': (c.MOTORCYCLE, 2.1, 0.8, lambda: _motorcycle(False)),
         'scooter': (c.MOTORCYCLE, 1.9, 0.7, lambda: _motorcycle(True)),
         'bicycle': (c.BICYCLE, 1.8, 0.6, _bicycle),

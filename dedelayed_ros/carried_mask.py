@@ -1,0 +1,64 @@
+"""The mask of a picture that nobody has time to segment: the mask before it, moved by the codec's motion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dedelayed_ros.frames.vectors import round_div
+
+if TYPE_CHECKING:
+    from dedelayed_ros.frames import MotionField
+
+
+class CarriedMask:
+    """The newest mask of a stream, brought from picture to picture until there is another.
+
+    Each pixel takes the class and the confidence of where it was in the picture before, by whole pixels; its confidence
+    is 0 where that is not known: at what came into the frame, and everywhere where a picture has no motion, whose mask
+    stays as it is. ``limit_s``: a mask is carried for at most as long (seconds), by the pictures' stamps.
+    """
+
+    def __init__(self, limit_s: float = 0.5) -> None:
+        self._limit_ns = round(limit_s * 1e9)
+        self._mask: np.ndarray | None = None
+        self._confidence: np.ndarray | None = None
+        self._stamp_ns = 0
+
+    def put(self, mask: np.ndarray, confidence: np.ndarray, stamp_ns: int) -> None:
+        """A mask that was made of its own picture: both uint8 [h, w]. They are never written to."""
+        self._mask, self._confidence, self._stamp_ns = mask, confidence, stamp_ns
+
+    def move(self, motion: MotionField | None, stamp_ns: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Mask and confidence, uint8 [h, w], of the next picture; None where there is no mask that is young enough.
+
+        ``motion``: from the picture before to this one; None: not known.
+        """
+        mask, confidence = self._mask, self._confidence
+        if mask is None or confidence is None or not 0 <= stamp_ns - self._stamp_ns <= self._limit_ns:
+            self._mask = self._confidence = None
+            return None
+        if motion is None:
+            self._confidence = np.zeros_like(confidence)
+        else:
+            self._mask, self._confidence = _moved(mask, confidence, motion)
+        assert self._mask is not None and self._confidence is not None
+        return self._mask, self._confidence
+
+
+def _moved(mask: np.ndarray, confidence: np.ndarray, motion: MotionField) -> tuple[np.ndarray, np.ndarray]:
+    """``MotionField.warp`` of both, by whole pixels; without a source, the nearest pixel with confidence 0."""
+    h, w = mask.shape
+    motion = motion.resized((h, w))
+    shift = round_div(motion.qpel.astype(np.int32), 4)
+    y, x = (_by_pixel(part, motion.block, (h, w)) for part in (shift[..., 1], shift[..., 0]))
+    row, column = np.arange(h, dtype=np.int32)[:, None] - y, np.arange(w, dtype=np.int32)[None, :] - x
+    inside = (row >= 0) & (row < h) & (column >= 0) & (column < w) & _by_pixel(motion.valid, motion.block, (h, w))
+    source = np.clip(row, 0, h - 1) * w + np.clip(column, 0, w - 1)
+    return mask.reshape(-1)[source], np.where(inside, confidence.reshape(-1)[source], 0).astype(np.uint8)
+
+
+def _by_pixel(blocks: np.ndarray, block: int, size: tuple[int, int]) -> np.ndarray:
+    """One value a block, as one a pixel of (H, W)."""
+    return np.repeat(np.repeat(blocks, block, axis=0), block, axis=1)[: size[0], : size[1]]
