@@ -19,6 +19,7 @@ from rclpy.clock import Clock
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
+from dedelayed_ros.carried_mask import CarriedMask
 from dedelayed_ros.frames import EncoderSettings, H264Encoder
 from dedelayed_ros.greeting import link_shape
 from dedelayed_ros.link import FeatureRecord
@@ -188,6 +189,51 @@ def test_features_of_an_earlier_frame_are_fused_when_its_motion_is_known(
     assert [round(origin.remote_age_ms) for origin in origins[2:]] == [40, 80]
     assert origins[2].predicted_delay_ms == 77.0
     assert [(origin.bytes_up, origin.bytes_down) for origin in origins[2:]] == [(1234, 567), (0, 0)]
+
+
+@pytest.mark.timeout(100)
+def test_images_that_there_was_no_time_for_have_the_mask_before_them_moved(
+    observer, perception, picture: Callable[[int, int, int], np.ndarray]
+) -> None:
+    size = (96, 128)
+    encoder = H264Encoder(EncoderSettings(size=size))
+    encoded = observer.node.create_publisher(EncodedFrame, 'encoded', CHAIN)
+    observer.until(encoded.get_subscription_count, 'subscription')
+    observer.spin(0.5)  # and the node sees within 0.2 s that somebody encodes
+    start_ns = _now_ns()
+    stamps = [start_ns + number * 40_000_000 for number in range(5)]
+    pictures = [np.roll(picture(8, *size), 4 * number, axis=1) for number in range(5)]
+    coded = [encoder.encode(image) for image in pictures]
+    encoder.close()
+    before = len(perception.topics['provenance'])
+
+    def tell(number: int) -> None:
+        frame = CodedFrame(number, max(number - 1, 0), stamps[number], 'a', coded[number])
+        encoded.publish(encoded_message(frame))
+
+    tell(0)
+    first = perception(to_image(pictures[0], header(stamps[0], 'a'), 'rgb8'))
+    for number in range(1, 5):
+        tell(number)
+    last = perception(to_image(pictures[4], header(stamps[4], 'a'), 'rgb8'))
+    observer.node.destroy_publisher(encoded)
+
+    heard = {name: [m for m in perception.topics[name] if stamp_ns(m.header) in stamps] for name in perception.topics}
+    assert [stamp_ns(m.header) for m in heard['mask']] == stamps, 'a mask for each, in their order'
+    assert [stamp_ns(m.header) for m in heard['confidence']] == stamps
+    origins = perception.topics['provenance'][before:]
+    assert [origin.source for origin in origins] == ['local', 'carried', 'carried', 'carried', 'local']
+    assert [origin.sequence for origin in origins] == [0, 1, 2, 3, 4]
+    assert all('no time' in origin.degraded[0] and origin.compute_ratio == 0 for origin in origins[1:4])
+    assert 'carried' not in (first['provenance'].source, last['provenance'].source)
+    carried = CarriedMask()
+    carried.put(*(to_rgb(first[name])[..., 0] for name in ('mask', 'confidence')), stamps[0])
+    for number in range(1, 4):
+        moved = carried.move(coded[number].motion, stamps[number])
+        assert moved is not None
+        assert np.array_equal(to_rgb(heard['mask'][number])[..., 0], moved[0])
+        assert np.array_equal(to_rgb(heard['confidence'][number])[..., 0], moved[1])
+        assert not np.array_equal(moved[0], to_rgb(first['mask'])[..., 0]), 'the picture moved'
 
 
 @pytest.mark.timeout(150)
