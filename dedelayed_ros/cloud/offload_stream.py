@@ -86,6 +86,8 @@ class OffloadStream(Stream):
         try:
             if self._endpoint is None:
                 self._endpoint = make_endpoint(self.hello)
+                job = self._newest_of(job)
+                frame = job.frame
             start_s = time.monotonic()  # making it is waiting, not computing: no later frame has to
             self._endpoint.observe(job.motion)
             logits, stats = self._endpoint.infer(job.picture)
@@ -118,6 +120,17 @@ class OffloadStream(Stream):
                 self._jobs[0] = replace(next_job, motion=_after(passed.motion, next_job.motion))
                 self.counts['passed over'] += 1
         self._ready()
+
+    def _newest_of(self, job: OffloadJob) -> OffloadJob:
+        """The frame that arrived last, of ``job`` and those that waited while the model was made: none of them could be
+        reused, and the robot has long given up the others.
+        """
+        with self._lock:
+            if self._jobs:
+                self.counts['passed over'] += len(self._jobs)
+                job = replace(self._jobs[-1], motion=None)
+                self._jobs.clear()
+        return job
 
     def _arrived(self, arrived_s: float) -> None:
         self.last_frame_s = arrived_s

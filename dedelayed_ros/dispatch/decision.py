@@ -183,7 +183,7 @@ def _fastest(usable: Sequence[Estimate], situation: Situation) -> tuple[Estimate
         if other.latency_ms < best.latency_ms - margin:
             best = other
     if len(usable) == 1:
-        return best, f'{best.choice}, {best.latency_ms:.1f} ms,'
+        return best, f'{best.choice} {best.latency_ms:.1f} ms'
     others = ', '.join(f'{e.choice} {e.latency_ms:.1f}' for e in usable if e is not best)
     quickest = min(usable, key=lambda e: e.latency_ms)
     if best is not quickest and best.latency_ms > quickest.latency_ms:

@@ -94,10 +94,12 @@ class OffloadClient(Connection):
     def overdue_ms(self, expected_ms: float) -> float:
         """How much longer than expected the oldest frame has been on its way whose acknowledgement or mask is missing.
 
-        An acknowledgement is expected after as long as most of them took; a mask after ``expected_ms``.
+        An acknowledgement is expected after as long as most of them took; a mask after ``expected_ms``, and not for
+        ever: one that the server passed over never comes, and the next frame may do better.
         """
         now_ns = time.monotonic_ns()
         with self._lock:
+            self._forget(now_ns / 1e9)
             waiting_ms = self._outgoing.flight.waiting_ms(now_ns)
             usual_ms = self._ack_trips.quantiles(now_ns / 1e9).p90
             late_ms = waiting_ms - (self._contact.round_trip_ms if math.isnan(usual_ms) else usual_ms)
@@ -134,10 +136,14 @@ class OffloadClient(Connection):
             return self._masks.pop(sequence, None)
 
     def _ask(self, sequence: int) -> None:
-        """The mask of a frame is asked for (lock held); one that is as late as any may be is not expected any more."""
+        """The mask of a frame is asked for (lock held)."""
         now_s = time.monotonic()
-        self._asked = {n: sent_s for n, sent_s in self._asked.items() if now_s - sent_s < self._settings.max_age_s}
+        self._forget(now_s)
         self._asked[sequence] = now_s
+
+    def _forget(self, now_s: float) -> None:
+        """Masks that are as late as any may be are not expected any more (lock held)."""
+        self._asked = {n: sent_s for n, sent_s in self._asked.items() if now_s - sent_s < self._settings.max_age_s}
 
     def _unconnected(self) -> str:
         """That there is no server (lock held); empty if there is."""

@@ -69,6 +69,12 @@ class Ends:
         """How much what the last answer waited for still says, 0–1: a queue is not for ever."""
         return float(0.5 ** ((time.monotonic() - self.learned_s) / _HALF_LIFE_S))
 
+    @property
+    def waiting_ms(self) -> float:
+        """For how long a frame would still wait in the server's queue: it is worked off, and forgotten."""
+        since_ms = (time.monotonic() - self.learned_s) * 1e3
+        return min(self.queue_ms * self.fading, max(self.queue_ms - since_ms, 0.0))
+
     def learn(self, answer: MaskRecord, propagation_ms: float, uplink_kbps: float | None) -> None:
         """What an answer tells, whether or not it came in time."""
         if answer.sequence == self.learned:

@@ -352,7 +352,7 @@ class OffloadPipeline(TwoSteps[Taken]):
             uplink_kbps=uplink if ends.uplink_seen else self.settings.assumed_kbps,
             propagation_ms=propagation_ms,
             coding_ms=ends.coding_ms * ends.fading,
-            queue_ms=ends.queue_ms * ends.fading,
+            queue_ms=ends.waiting_ms,
             cached=not offer.dense,
             full_ms=cloud(1.0) or 0.0,
             full_bytes_up=offer.bytes_up,

@@ -38,6 +38,14 @@ class Slow(OffloadModel):
         return end
 
 
+class LongInTheMaking(OffloadModel):
+    """Its end takes its time before the first frame."""
+
+    def endpoint(self, size):
+        time.sleep(0.7)
+        return super().endpoint(size)
+
+
 def offload(make=OffloadModel) -> ServedOffload:
     return ServedOffload('small', 'c0ffee', 4, '', lambda calibrated: make(Small().eval()))
 
@@ -196,6 +204,32 @@ def test_streams_take_turns_and_the_wait_is_reported(start) -> None:
         return server.streams['one', 'camera', 'offload'].queue_ms > 10
 
     wait_until(waited)
+
+
+def test_of_what_waits_for_the_model_to_be_made_only_the_newest_is_computed(start) -> None:
+    server, robot, _ = start(LongInTheMaking)
+    one = robot('one').meet()
+    for _ in range(4):
+        one.send(0.0)
+    assert one.client.overdue_ms(100.0) == 0
+    answer = one.client.wait(4, time.monotonic() + 5)
+    assert answer is not None and one.is_right(answer)
+    assert answer.recompute_ratio == 1.0
+    assert all(one.client.wait(number, time.monotonic() + 0.1) is None for number in (1, 2, 3))
+    assert server.streams['one', 'camera', 'offload'].counts['passed over'] == 3
+    assert one.client.overdue_ms(100.0) == 0, 'nobody expects them any more'
+    assert one.is_right(one.send())
+
+
+def test_a_mask_that_never_comes_is_overdue_and_then_given_up(start) -> None:
+    server, robot, _ = start()
+    one = robot('one').meet()
+    wait_until(lambda: one.send() is not None)
+    server.streams['one', 'camera', 'offload'].take = lambda: None  # the frame is lost in the server
+    assert one.send(0.5) is None
+    assert 0 < one.client.overdue_ms(400.0) < 1000
+    wait_until(lambda: one.client.overdue_ms(400.0) == 0, 5)
+    assert not one.client.obstacle
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from dedelayed_ros.dispatch import LatencyProfile
+from dedelayed_ros.link import MaskRecord
 from dedelayed_ros.offload import ends
-from dedelayed_ros.offload.ends import End
+from dedelayed_ros.offload.ends import End, Ends
 
 
 @pytest.fixture
@@ -53,3 +54,24 @@ def test_a_profile_of_a_file_holds_until_a_frame_says_otherwise(clock: list[floa
     assert end(1.0) == 50.0
     end.learn(1.0, 60.0)
     assert end(1.0) == pytest.approx(51.0)
+
+
+def answer(sequence: int, *, queue_ms: float, round_trip_ms: float = 0.0) -> MaskRecord:
+    """The cloud's, that computed everything in 20 ms."""
+    mask = np.zeros((4, 4), np.uint8)
+    return MaskRecord(sequence, mask, mask, round_trip_ms, queue_ms, 20.0, 1.0, 1.0, 1000, 100, 1000)
+
+
+def test_a_queue_is_worked_off_and_forgotten(clock: list[float]) -> None:
+    both = Ends(End(None), End(None))
+    both.learn(answer(1, queue_ms=6000.0), 10.0, None)
+    assert both.waiting_ms == 6000
+    clock[0] += 4
+    assert both.waiting_ms == pytest.approx(1500), 'half of it each two seconds'
+    clock[0] += 2
+    assert both.waiting_ms == 0, 'six seconds of work are done in six seconds'
+    both.learn(answer(2, queue_ms=100.0), 10.0, None)
+    clock[0] += 0.05
+    assert both.waiting_ms == pytest.approx(50)
+    both.learn(answer(2, queue_ms=900.0), 10.0, None)
+    assert both.waiting_ms == pytest.approx(50), 'an answer is learned from once'
