@@ -51,6 +51,7 @@ class OffloadStream(Stream):
         super().__init__(hello, wires)
         self._endpoint: Endpoint | None = None
         self._jobs: deque[OffloadJob] = deque()
+        self._prepared = False
 
     @property
     def state_bytes(self) -> int:
@@ -63,14 +64,20 @@ class OffloadStream(Stream):
         self.count('evicted')
 
     def waiting(self) -> bool:
-        """Whether there is a frame for the model."""
+        """Whether there is a frame for the model, or the model to be made for the frames that will come."""
         with self._lock:
-            return bool(self._jobs)
+            return bool(self._jobs) or not self._prepared
 
     def take(self) -> Any:
         """The oldest frame, for the caller to answer; None if there is none."""
         with self._lock:
             return self._jobs.popleft() if self._jobs else None
+
+    def prepare(self, make_endpoint: Callable[[OffloadHello], Endpoint]) -> None:
+        """Makes the model before the first frame is wanted; belongs to the model's thread."""
+        self._prepared = True
+        if self._endpoint is None:
+            self._make(make_endpoint)
 
     def close(self) -> None:
         """Ends the stream's thread; nothing is sent afterwards."""
@@ -84,13 +91,16 @@ class OffloadStream(Stream):
         """
         frame = job.frame
         try:
-            if self._endpoint is None:
-                self._endpoint = make_endpoint(self.hello)
-                job = self._newest_of(job)
-                frame = job.frame
+            end = self._endpoint
+            if end is None:
+                end = self._make(make_endpoint)
+                newer = self.take()
+                if newer is not None:
+                    job, frame = newer, newer.frame
+                    self.count('passed over')
             start_s = time.monotonic()  # making it is waiting, not computing: no later frame has to
-            self._endpoint.observe(job.motion)
-            logits, stats = self._endpoint.infer(job.picture)
+            end.observe(job.motion)
+            logits, stats = end.infer(job.picture)
             if len(logits) != self.hello.classes:
                 raise WireError('value', f'the model gave {len(logits)} classes, agreed were {self.hello.classes}')
             data = pack_mask(*masks.render(logits, self.hello.mask_size))
@@ -121,16 +131,17 @@ class OffloadStream(Stream):
                 self.counts['passed over'] += 1
         self._ready()
 
-    def _newest_of(self, job: OffloadJob) -> OffloadJob:
-        """The frame that arrived last, of ``job`` and those that waited while the model was made: none of them could be
-        reused, and the robot has long given up the others.
+    def _make(self, make_endpoint: Callable[[OffloadHello], Endpoint]) -> Endpoint:
+        """Makes the model's end. Of the frames that waited for it only the newest stays: none of them could be reused,
+        and the robot has long given up the others.
         """
+        end = self._endpoint = make_endpoint(self.hello)
         with self._lock:
-            if self._jobs:
-                self.counts['passed over'] += len(self._jobs)
-                job = replace(self._jobs[-1], motion=None)
-                self._jobs.clear()
-        return job
+            passed = len(self._jobs) - 1
+            if passed > 0:
+                self.counts['passed over'] += passed
+                self._jobs = deque([replace(self._jobs[-1], motion=None)])
+        return end
 
     def _arrived(self, arrived_s: float) -> None:
         self.last_frame_s = arrived_s

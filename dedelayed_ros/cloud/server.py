@@ -333,6 +333,7 @@ class CloudServer:
         stream = self._new_stream(key, hello)
         with self._lock:
             self._streams[key] = stream
+            self._lock.notify_all()  # a model may have to be made for it
         return None, False
 
     def _full(self) -> str:
@@ -400,17 +401,19 @@ class CloudServer:
                     return
             turn.last, stream = found
             job = stream.take()
-            if job is None:
-                continue
             try:
                 if isinstance(stream, CloudStream):
-                    stream.answer(job, make_model)
+                    if job is not None:
+                        stream.answer(job, make_model)
+                elif job is None:
+                    stream.prepare(offload.endpoint)
                 else:
                     stream.answer(job, offload.endpoint)
                     self._bound_caches(turn.last, stream)
             except Exception:
                 # One stream's failure must not take the others' model away. The robot has been told.
-                _log.exception('no answer to frame %d of %s', job.frame.sequence, stream.name)
+                wanted = 'model' if job is None else f'answer to frame {job.frame.sequence}'
+                _log.exception('no %s of %s', wanted, stream.name)
 
     def _bound_caches(self, key: StreamKey, stream: OffloadStream) -> None:
         """Evicts the caches that there is no room for beside the one that was just used."""
