@@ -151,8 +151,8 @@ def decide(situation: Situation) -> Decision:
         best, reason = _fastest(usable, situation)
         reason = f'none keeps up with a frame every {situation.period_ms:.0f} ms: {reason}'
     slow = [f'not {e.choice}: {e.busy_ms:.0f} ms a frame do not keep up' for e in usable if prompt and e not in prompt]
-    obstacles = [f'not {e.choice}: {e.obstacle}' for e in estimates if not e.possible]
-    left_out = ', '.join([*slow, *obstacles])
+    not_possible = [f'not {e.choice}: {e.obstacle}' for e in estimates if not e.possible]
+    left_out = ', '.join([*slow, *not_possible])
     return Decision(best.choice, f'{reason}; {left_out}' if left_out else reason, estimates, situation)
 
 

@@ -189,7 +189,8 @@ def test_a_frame_that_is_lost_costs_one_whole_frame(start) -> None:
 def test_streams_take_turns_and_the_wait_is_reported(start) -> None:
     server, robot, _ = start(Slow)
     one, two = robot('one').meet(), robot('two').meet()
-    assert one.send() is not None
+    # The model is made for the first, which may take longer than an answer may.
+    wait_until(lambda: one.send() is not None)
     assert two.send() is not None
     # One floods the server, two asks once: it waits for the frame in hand and not for the flood.
     for _ in range(6):
