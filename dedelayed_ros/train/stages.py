@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from dedelayed_ros.errors import InputError
+from dedelayed_ros.models import zoo
 from dedelayed_ros.models.blocks import Model, channels_last, fold_batchnorm
 from dedelayed_ros.models.codec import FeatureCodec
 from dedelayed_ros.models.labels import CITYSCAPES
@@ -59,14 +60,14 @@ class Workshop:
     def local(self) -> None:
         """Train the local model by itself."""
         stage, clips = self.config.local, self._single()
-        base = self.config.base
+        base = self._base()
         model = new_local(stage.seed) if base is None else local_from(base, clips, stage)
         self._fit(LocalTask(model, clips, stage, self._weights(clips, stage)), stage, 'local')
 
     def remote(self) -> None:
         """Train the remote model on single frames, from ImageNet weights or the recipe's base."""
         stage, clips = self.config.remote, self._single()
-        base = self.config.base
+        base = self._base()
         model = (
             remote_from_imagenet(stage.seed, imagenet_weights()) if base is None else remote_from(base, clips, stage)
         )
@@ -208,6 +209,19 @@ class Workshop:
         torch.save(task.model.state_dict(), self.runs / name / 'model.pt')
         plot(self.runs)
         self.say(f'{name}: {time.monotonic() - begun:.0f} s')
+
+    def _base(self) -> str | None:
+        """The entry that training begins from: a shipped one, or that which its own recipe exported."""
+        base = self.config.base
+        if base is None or base in zoo.names():
+            return base
+        exported = self.runs.parent / base / f'{base}.json'
+        if not exported.is_file():
+            raise InputError(
+                f'recipe {self.config.name!r} goes on from {base!r}, which is not shipped and not at {exported}; run '
+                f'`dedelayed train all --recipe {base}` first'
+            )
+        return str(exported)
 
     def _validation(self) -> list[Clip]:
         return footage.available(self.cache, self.config.validation)

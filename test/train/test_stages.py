@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,24 @@ def test_stages_go_on_from_an_entry(tiny_cache: Path) -> None:
     picture = torch.rand(1, 3, 64, 128)
     expected = zoo.load_remote(zoo.DEFAULT).encode(picture)
     assert torch.allclose(remote.encode(picture), expected, atol=1e-3 * float(expected.abs().max()))
+
+
+def test_a_recipe_goes_on_from_what_another_one_exported(tiny_cache: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, base='before', local=dataclasses.replace(CONFIG.local, steps=0))
+    shop = Workshop(config, tiny_cache, tmp_path / 'tiny', Silent())
+    with pytest.raises(InputError, match='train all --recipe before'):
+        shop.local()
+    with pytest.raises(InputError, match='train all --recipe before'):
+        shop.remote()
+    entry = zoo.entry(zoo.DEFAULT)
+    (tmp_path / 'before').mkdir()
+    for path, _ in entry.files.values():
+        shutil.copy(path, tmp_path / 'before')
+    shutil.copy(zoo.path_of(zoo.DEFAULT), tmp_path / 'before' / 'before.json')
+    shop.local()
+    picture = torch.rand(1, 3, 64, 96)
+    expected = zoo.load_local(zoo.DEFAULT)(picture)
+    assert torch.allclose(shop._local('local')(picture), expected, atol=1e-3 * float(expected.abs().max()))
 
 
 def test_a_fine_pair_begins_as_the_coarse_one() -> None:

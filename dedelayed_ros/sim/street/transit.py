@@ -91,7 +91,10 @@ def tram_car(end: bool) -> Mesh:
     body: tuple[float, ...] = (0.14, belt, tall, w, w * 0.95)
     back: list[tuple[float, ...]] = [(-half, *body, 1), (-half + 0.3, *body, 1), (-half + 0.31, *body)]
     if end:
-        front: list[tuple[float, ...]] = [(half - 1.3, *body), (half - 0.3, 0.16, belt * 0.9, belt * 1.25, w * 0.88, w * 0.8)]
+        front: list[tuple[float, ...]] = [
+            (half - 1.3, *body),
+            (half - 0.3, 0.16, belt * 0.9, belt * 1.25, w * 0.88, w * 0.8),
+        ]
         front += [(half, 0.3, belt * 0.72, belt * 0.76, w * 0.7, w * 0.66)]
     else:
         front = [(half - 0.31, *body), (half - 0.3, *body, 1), (half, *body, 1)]
