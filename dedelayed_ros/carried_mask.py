@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dedelayed_ros import native
 from dedelayed_ros.frames.vectors import round_div
 
 if TYPE_CHECKING:
@@ -42,15 +44,37 @@ class CarriedMask:
         if motion is None:
             self._confidence = np.zeros_like(confidence)
         else:
-            self._mask, self._confidence = _moved(mask, confidence, motion)
+            self._mask, self._confidence = moved(mask, confidence, motion)
         assert self._mask is not None and self._confidence is not None
         return self._mask, self._confidence
 
 
+def moved(mask: np.ndarray, confidence: np.ndarray, motion: MotionField) -> tuple[np.ndarray, np.ndarray]:
+    """``MotionField.warp`` of both (uint8 [h, w]), by whole pixels; without a source, the nearest pixel there is with
+    confidence 0. ``motion`` may be of another size.
+    """
+    motion = motion.resized(mask.shape)
+    library = native.library()
+    return _moved(mask, confidence, motion) if library is None else _moved_natively(library, mask, confidence, motion)
+
+
+def _moved_natively(
+    library: ctypes.CDLL, mask: np.ndarray, confidence: np.ndarray, motion: MotionField
+) -> tuple[np.ndarray, np.ndarray]:
+    planes = [np.ascontiguousarray(plane, np.uint8) for plane in (mask, confidence)]
+    out = np.empty_like(planes[0]), np.empty_like(planes[0])
+    given, fields, taken = (
+        [ctypes.c_void_p(array.ctypes.data) for array in arrays]
+        for arrays in (planes, (motion.qpel, motion.valid), out)
+    )
+    status = library.dedelayed_carry_mask(*given, *mask.shape, motion.block, *fields, *taken)
+    native.check(status, 'dedelayed_carry_mask')
+    return out
+
+
 def _moved(mask: np.ndarray, confidence: np.ndarray, motion: MotionField) -> tuple[np.ndarray, np.ndarray]:
-    """``MotionField.warp`` of both, by whole pixels; without a source, the nearest pixel with confidence 0."""
+    """The same in NumPy, for motion of the mask's size."""
     h, w = mask.shape
-    motion = motion.resized((h, w))
     shift = round_div(motion.qpel.astype(np.int32), 4)
     y, x = (_by_pixel(part, motion.block, (h, w)) for part in (shift[..., 1], shift[..., 0]))
     row, column = np.arange(h, dtype=np.int32)[:, None] - y, np.arange(w, dtype=np.int32)[None, :] - x

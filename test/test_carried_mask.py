@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dedelayed_ros.carried_mask import CarriedMask
+from dedelayed_ros import native
+from dedelayed_ros.carried_mask import CarriedMask, _moved, moved
 from dedelayed_ros.frames import MotionField
 
 RNG = np.random.default_rng(5)
@@ -31,14 +33,23 @@ def test_a_mask_moves_as_a_map_is_warped(scene: tuple[np.ndarray, np.ndarray, Mo
     mask, confidence, motion = scene
     carried = CarriedMask()
     carried.put(mask, confidence, 0)
-    moved = carried.move(motion, 1)
-    assert moved is not None
+    after = carried.move(motion, 1)
+    assert after is not None
     warped, valid = motion.warp(torch.from_numpy(mask))
     sure, _ = motion.warp(torch.from_numpy(confidence))
     known = valid.numpy()
-    assert (moved[0][known] == warped.numpy()[known]).all()
-    assert (moved[1] == np.where(known, sure.numpy(), 0)).all(), 'what came into the frame is not known'
-    assert moved[0].dtype == moved[1].dtype == np.uint8
+    assert (after[0][known] == warped.numpy()[known]).all()
+    assert (after[1] == np.where(known, sure.numpy(), 0)).all(), 'what came into the frame is not known'
+    assert after[0].dtype == after[1].dtype == np.uint8
+
+
+@pytest.mark.skipif(native.library() is None, reason=native.why_missing() or 'the kernels are there')
+@settings(max_examples=60, deadline=None)
+@given(scenes())
+def test_the_kernel_moves_as_numpy_does(scene: tuple[np.ndarray, np.ndarray, MotionField]) -> None:
+    natively, plainly = moved(*scene), _moved(*scene)
+    assert np.array_equal(natively[0], plainly[0])
+    assert np.array_equal(natively[1], plainly[1])
 
 
 def test_a_mask_is_carried_from_picture_to_picture() -> None:
@@ -47,26 +58,26 @@ def test_a_mask_is_carried_from_picture_to_picture() -> None:
     carried = CarriedMask()
     carried.put(mask, np.full_like(mask, 200), 0)
     carried.move(right, 1)
-    moved = carried.move(right, 2)
-    assert moved is not None
-    assert (moved[0][:, 4:] == mask[:, :-4]).all()
-    assert (moved[1][:, :4] == 0).all() and (moved[1][:, 4:] == 200).all()
+    after = carried.move(right, 2)
+    assert after is not None
+    assert (after[0][:, 4:] == mask[:, :-4]).all()
+    assert (after[1][:, :4] == 0).all() and (after[1][:, 4:] == 200).all()
 
 
 def test_motion_of_a_camera_moves_a_mask_of_the_models_size() -> None:
     mask = RNG.integers(0, 19, (32, 32)).astype(np.uint8)
     carried = CarriedMask()
     carried.put(mask, mask, 0)
-    moved = carried.move(MotionField((64, 64), np.broadcast_to(np.int16([0, 16]), (4, 4, 2)).copy()), 1)
-    assert moved is not None and (moved[0][2:] == mask[:-2]).all()
+    after = carried.move(MotionField((64, 64), np.broadcast_to(np.int16([0, 16]), (4, 4, 2)).copy()), 1)
+    assert after is not None and (after[0][2:] == mask[:-2]).all()
 
 
 def test_without_motion_a_mask_stays_and_nobody_is_sure_of_it() -> None:
     mask = RNG.integers(0, 19, (32, 32)).astype(np.uint8)
     carried = CarriedMask()
     carried.put(mask, np.full_like(mask, 9), 0)
-    moved = carried.move(None, 1)
-    assert moved is not None and (moved[0] == mask).all() and not moved[1].any()
+    after = carried.move(None, 1)
+    assert after is not None and (after[0] == mask).all() and not after[1].any()
 
 
 def test_a_mask_is_not_carried_for_long_nor_back() -> None:
