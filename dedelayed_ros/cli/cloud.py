@@ -9,7 +9,7 @@ import signal
 import threading
 from pathlib import Path
 
-from dedelayed_ros.models.zoo import DEFAULT
+from dedelayed_ros.cli.options import add_model
 
 HELP = 'serve the remote model to robots'
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--connect', action='append', default=[], metavar='ENDPOINT', help='a Zenoh router to connect to'
     )
     parser.add_argument('--config', type=Path, metavar='FILE', help='a Zenoh configuration file (see config/zenoh)')
-    parser.add_argument('--model', default=DEFAULT, help='model name, or path of its entry (default: %(default)s)')
+    add_model(parser)
     parser.add_argument(
         '--dtype', default='auto', choices=('auto', 'float32', 'bfloat16'), help='number format (default: auto)'
     )

@@ -11,9 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from dedelayed_ros.cli.options import add_offload
+from dedelayed_ros.cli.options import add_mode
 from dedelayed_ros.errors import InputError
-from dedelayed_ros.models.zoo import DEFAULT
 
 if TYPE_CHECKING:
     from dedelayed_ros.cli.stage import Plan, Played, Robot
@@ -38,15 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add('--kill-cloud-at', type=float, metavar='S', help='kill the cloud at this second of the window')
     add('--restart-cloud-at', type=float, metavar='S', help='start it again at this second')
-    add(
-        '--mode',
-        choices=('fused', 'local', 'offload', 'auto'),
-        default='fused',
-        help='fused: with the cloud; local: without; offload: one model on robot and cloud, each frame on one of them; '
-        'auto: whatever is best for each frame (default: fused)',
-    )
-    add('--model', default=DEFAULT, help='model of the zoo (default: %(default)s)')
-    add_offload(parser)
+    add_mode(parser)
     add('--composed', action='store_true', help='camera, perception and bridge in one process')
     add('--no-ros', action='store_true', help='the core alone, without ROS nodes')
 

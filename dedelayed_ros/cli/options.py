@@ -14,8 +14,14 @@ def add_model(parser: argparse.ArgumentParser, default: str = DEFAULT) -> None:
     parser.add_argument('--model', default=default, help='entry of the zoo, or path of one (default: %(default)s)')
 
 
-def add_offload(parser: argparse.ArgumentParser) -> None:
-    """``--offload-model`` and ``--uplink``, of the modes 'offload' and 'auto'."""
+def add_mode(parser: argparse.ArgumentParser) -> None:
+    """``--mode`` and what belongs to it: ``--model``, and ``--offload-model`` and ``--uplink``."""
+    parser.add_argument(
+        '--mode', choices=('fused', 'local', 'offload', 'auto'), default='fused',
+        help='fused: with remote features; local: without; offload: one model on robot and cloud, each frame on one of '
+        'them; auto: whatever is best for each frame (default: %(default)s)',
+    )  # fmt: skip
+    add_model(parser)
     parser.add_argument(
         '--offload-model', default='street-conv', metavar='MODEL',
         help="the model that robot and cloud both run in modes 'offload' and 'auto' (default: %(default)s)",

@@ -11,9 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from dedelayed_ros.cli.options import add_offload
+from dedelayed_ros.cli.options import add_mode
 from dedelayed_ros.errors import InputError
-from dedelayed_ros.models.zoo import DEFAULT
 
 if TYPE_CHECKING:
     from dedelayed_ros.edge import EdgeResult
@@ -46,15 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add('--seconds', type=float, metavar='S', help='stop after so many seconds of the source')
     add('--masks', choices=('png', 'video', 'none'), default='png', help='masks/*.png of class ids, masks.mkv, or none')
-    add(
-        '--mode',
-        choices=('fused', 'local', 'offload', 'auto'),
-        default='fused',
-        help='local: use no remote features; offload: one model on robot and cloud, each frame on one of them; auto: '
-        'whatever is best for each frame (default: fused)',
-    )
-    add('--model', default=DEFAULT, help='model of the zoo, or the path of an entry (default: %(default)s)')
-    add_offload(parser)
+    add_mode(parser)
     add('--loop', action='store_true', help='begin again at the end; stop with --seconds or Ctrl-C')
     add('--record-only', action='store_true', help='write the recording and no report')
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .meshes import Bag, disc, frame_to, tube
@@ -46,22 +48,6 @@ def rod(
 ) -> None:
     """A thin tube from a to b (m)."""
     d = np.subtract(b, a)
-    if colour is None:
-        bag.add(
-            tube(4, capped=False),
-            at=a,
-            turn=frame_to(d),
-            size=(thick, thick, float(np.linalg.norm(d))),
-            slot=slot,
-            fine=fine,
-        )
-    else:
-        bag.add(
-            tube(4, capped=False),
-            at=a,
-            turn=frame_to(d),
-            size=(thick, thick, float(np.linalg.norm(d))),
-            colour=colour,
-            gloss=0.25,
-            fine=fine,
-        )
+    look: dict[str, Any] = {'slot': slot} if colour is None else {'colour': colour, 'gloss': 0.25}
+    size = (thick, thick, float(np.linalg.norm(d)))
+    bag.add(tube(4, capped=False), at=a, turn=frame_to(d), size=size, fine=fine, **look)
