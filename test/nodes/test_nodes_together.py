@@ -25,7 +25,7 @@ FRAMES = 12
 
 
 class Seen:
-    """Masks by frame number, heard as a foreign node with sensor-data QoS would."""
+    """Masks by frame number but for carried ones, heard as a foreign node with sensor-data QoS would."""
 
     def __init__(self, observer: Any, namespace: str) -> None:
         self.images = observer.hear(Image, f'{namespace}/image_raw', qos_profile_sensor_data)
@@ -33,7 +33,8 @@ class Seen:
         self.origins = observer.hear(MaskProvenance, f'{namespace}/segmentation/provenance', RELIABLE)
 
     def by_sequence(self) -> dict[int, Image]:
-        sequences = {stamp_ns(origin.header): origin.sequence for origin in self.origins}
+        made = [origin for origin in self.origins if origin.source != 'carried']
+        sequences = {stamp_ns(origin.header): origin.sequence for origin in made}
         return {sequences[at]: mask for mask in self.masks if (at := stamp_ns(mask.header)) in sequences}
 
 

@@ -32,17 +32,19 @@ def test_every_frame_has_a_mask_with_a_choice_of_ends_and_without(
         )  # fmt: skip
         # The cloud of a test shares the robot's processor and is never faster: that it could be asked is what shows.
         observer.until(lambda: provenance and not provenance[-1].degraded, 'a choice of ends', 60, log=running)
-        assert provenance[-1].choice in ('cloud', 'edge')
-        assert provenance[-1].decision
-        inputs = dict(zip(provenance[-1].input_names, provenance[-1].inputs, strict=True))
+        decided = [origin for origin in provenance if not origin.degraded][-1]
+        assert decided.choice in ('cloud', 'edge')
+        assert decided.decision
+        inputs = dict(zip(decided.input_names, decided.inputs, strict=True))
         assert inputs['bytes_up'] > 0 and inputs['connected'] == 1
         assert isinstance(server.streams[uplink, 'camera', 'offload'].hello, OffloadHello)
-        assert provenance[-1].source in ('local', 'cloud')
-        assert 'plan' in provenance[-1].stage_names
+        assert decided.source in ('local', 'cloud')
+        assert 'plan' in decided.stage_names
     seen = len(provenance)
     observer.until(lambda: len(provenance) > seen + 20, 'masks without a cloud', 30, log=running)
-    assert provenance[-1].source == 'local'
-    assert list(provenance[-1].degraded) == ['no server is connected']
+    alone = [origin for origin in provenance if origin.source != 'carried'][-1]  # for which a busy machine had time
+    assert alone.source == 'local'
+    assert list(alone.degraded) == ['no server is connected']
     assert (masks[-1].height, masks[-1].width) == (64, 96)
     running.stop()
 
