@@ -18,17 +18,17 @@ from sensor_msgs.msg import Image
 from dedelayed_ros import masks
 from dedelayed_ros.carried_mask import CarriedMask
 from dedelayed_ros.errors import DedelayedError, InputError
-from dedelayed_ros.msg import EncodedFrame, MaskProvenance, RemoteFeatures
+from dedelayed_ros.msg import EncodedFrame, RemoteFeatures
 from dedelayed_ros.nodes.diagnostics import Level, Report, worst
-from dedelayed_ros.nodes.images import to_image, to_rgb
+from dedelayed_ros.nodes.images import to_rgb
 from dedelayed_ros.nodes.joiner import CameraImage, Joiner, Work
 from dedelayed_ros.nodes.keyframes import KeyframeRequests
-from dedelayed_ros.nodes.lifecycle import CHAIN, LATCHED, RELIABLE, SENSOR_DATA, StreamNode, Worker, run
-from dedelayed_ros.nodes.messages import coded_frame, feature_record, header, provenance_message, stamp_ns
+from dedelayed_ros.nodes.lifecycle import CHAIN, RELIABLE, SENSOR_DATA, StreamNode, Worker, run
+from dedelayed_ros.nodes.mask_topics import MaskTopics
+from dedelayed_ros.nodes.messages import coded_frame, feature_record, stamp_ns
 from dedelayed_ros.nodes.settings import PerceptionSettings
 
 if TYPE_CHECKING:
-    from rclpy.lifecycle import LifecyclePublisher
     from rclpy.subscription import Subscription
 
     from dedelayed_ros.edge import EdgePipeline, EdgeResult, EdgeSettings
@@ -121,17 +121,12 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
             self._make_offload(_CHECK_SIZE, link=False)
         else:
             self._make_pipeline(_CHECK_SIZE)
-        self._entry = zoo.entry(settings.offload_model if settings.mode == 'offload' else settings.model)
+        entry = zoo.entry(settings.offload_model if settings.mode == 'offload' else settings.model)
         self._keyframes.open(settings.camera_node)
         self._joiner = Joiner(
             wait_s=settings.motion_wait_ms / 1e3, depth=settings.queue, expects_motion=self._expects_motion
         )
-        self._mask = self.publisher(Image, 'segmentation/mask', RELIABLE)
-        self._confidence = self.publisher(Image, 'segmentation/confidence', RELIABLE)
-        self._color_mask = self.publisher(Image, 'segmentation/color_mask', RELIABLE)
-        self._overlay = self.publisher(Image, 'segmentation/overlay', RELIABLE)
-        self._provenance = self.publisher(MaskProvenance, 'segmentation/provenance', RELIABLE)
-        self._label_info = self._label_publisher()
+        self._topics = MaskTopics(self, entry.labels)
         if self._subscribe:
             self.subscription(Image, 'image_raw', self._on_image, SENSOR_DATA)
             self._encoded = self.subscription(EncodedFrame, 'encoded', self._on_encoded, CHAIN)
@@ -145,7 +140,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
         self._joiner = Joiner(
             wait_s=settings.motion_wait_ms / 1e3, depth=settings.queue, expects_motion=self._expects_motion
         )
-        self._publish_labels()
+        self._topics.publish_labels(self.get_clock().now().to_msg())
         self._worker = Worker(self, 'perception', self._segment)
 
     def deactivate(self) -> None:
@@ -207,7 +202,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
                 'latency ms p50': float(p50),
                 'latency ms p95': float(p95),
                 'latency ms p99': float(p99),
-                'label_info': 'published' if self._label_info is not None else 'vision_msgs is not installed',
+                'label_info': 'published' if self._topics.tells_labels else 'vision_msgs is not installed',
             },
         )
 
@@ -314,16 +309,9 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
         return (self.get_clock().now().nanoseconds - stamp_ns) / 1e6 if stamp_ns else math.nan
 
     def _publish_mask(self, result: EdgeResult, frame_id: str) -> None:
-        """The mask first: everything else may come a moment later."""
-        provenance = result.provenance
-        head = header(provenance.stamp_ns, frame_id)
-        self._mask.publish(to_image(result.mask, head, 'mono8'))
-        self._provenance.publish(provenance_message(provenance, frame_id))
-        self._confidence.publish(to_image(result.confidence, head, 'mono8'))
-        if self._color_mask.get_subscription_count():
-            self._color_mask.publish(to_image(masks.colorize(result.mask, self._entry.labels.palette), head, 'rgb8'))
-        self._figures.masks[provenance.source] += 1
-        self._figures.degraded = provenance.degraded
+        self._topics.publish(result, frame_id)
+        self._figures.masks[result.provenance.source] += 1
+        self._figures.degraded = result.provenance.degraded
 
     def _publish(self, work: Work, result: EdgeResult, started_s: float) -> None:
         """A mask of an image's own, and what is painted of it."""
@@ -333,13 +321,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
         result = self._last = replace(result, provenance=provenance)
         self._publish_mask(result, work.frame.frame_id)
         self._carried.put(result.mask, result.confidence, work.frame.stamp_ns)
-        if self._overlay.get_subscription_count():
-            image = work.frame.image
-            if result.mask.shape != image.shape[:2]:
-                raise InputError("segmentation/overlay needs masks at the camera's size: set mask_size to camera")
-            painted = masks.overlay(image, result.mask, self._entry.labels.palette, self.settings.overlay_alpha)
-            head = header(work.frame.stamp_ns, work.frame.frame_id)
-            self._overlay.publish(to_image(painted, head, 'rgb8'))
+        self._topics.paint(work.frame.image, result, work.frame.frame_id, self.settings.overlay_alpha)
         if provenance.choice:
             self._figures.choices[provenance.choice] += 1
         self._figures.last_s = time.monotonic()
@@ -455,26 +437,6 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
         if settings.mode == 'auto':
             return AutoPipeline(offload, self._edge_settings(), size, _RATE, where, request_keyframe=ask)
         return OffloadPipeline(offload, size, _RATE, where, request_keyframe=ask)
-
-    def _label_publisher(self) -> LifecyclePublisher | None:
-        """Nav2's layer reads the class names there; `vision_msgs` is not in every installation."""
-        try:
-            from vision_msgs.msg import LabelInfo
-        except ImportError:
-            return None
-        return self.publisher(LabelInfo, 'segmentation/label_info', LATCHED)
-
-    def _publish_labels(self) -> None:
-        if self._label_info is None:
-            return
-        from vision_msgs.msg import LabelInfo, VisionClass
-
-        message = LabelInfo(threshold=0.0)
-        message.header.stamp = self.get_clock().now().to_msg()
-        message.class_map = [
-            VisionClass(class_id=number, class_name=name) for number, name in enumerate(self._entry.labels.names)
-        ]
-        self._label_info.publish(message)
 
 
 def _link_figures(link: LinkStatus) -> dict[str, Any]:
