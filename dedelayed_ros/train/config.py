@@ -205,7 +205,7 @@ STREET_V4 = dataclasses.replace(
     remote=dataclasses.replace(
         STREET_V3.remote, steps=3700, batch=4, rate=2e-3, seed=4, fine=True, feature_channels=64, through_features=0.2
     ),
-    joint=dataclasses.replace(STREET_V3.joint, steps=1500, seed=4, refined=True, stills=360),
+    joint=dataclasses.replace(STREET_V3.joint, steps=1400, seed=4, refined=True, arrival=0.1, stills=360),
     codec=CodecConfig(steps=1000, batch=12, rate=2e-3, crop=(320, 640), ema=0.99, latents=16, bits=37.0),
     base='street-v3',
 )

@@ -13,6 +13,7 @@ from dedelayed_ros.errors import InputError
 from dedelayed_ros.sim.street import StreetClip, StreetFrame, classes
 from dedelayed_ros.sim.street.engine import open_context
 from dedelayed_ros.sim.street.export import still
+from dedelayed_ros.sim.street.layout import Street
 
 SIZE = (120, 240)
 
@@ -99,6 +100,30 @@ def test_motion_carries_the_previous_frame_to_this_one(seed: int) -> None:
         assert error < 0.85 * np.abs(other - now.image).mean(-1)[there].mean(), wrong
     labels, inside = warp(before.labels, now.motion)
     assert (labels == now.labels)[inside].mean() > 0.94  # the rest is uncovered, or an edge
+
+
+def test_lane_markings_and_tram_tracks_are_drawn_and_are_road() -> None:
+    """And nothing else changes: what is painted on the road is road."""
+
+    def first(seed: int, *, lines: bool, rails: bool) -> StreetFrame:
+        street = Street.of(seed)
+        with StreetClip(seed, size=(160, 320), rate=15.0) as clip:
+            if not (lines and rails):
+                clip._engine.set_street(street.lines() if lines else [], street.rails() if rails else None)
+            frame = clip.read()
+        assert frame is not None
+        return frame
+
+    shares = []
+    for seed, lines, rails in [(1, False, True), (128, True, False)]:  # a street without trams, and one with
+        drawn, bare = first(seed, lines=True, rails=True), first(seed, lines=lines, rails=rails)
+        assert np.array_equal(drawn.labels, bare.labels)
+        changed = (drawn.image != bare.image).any(-1)
+        shares.append(changed[drawn.labels == classes.ROAD].mean())
+        assert changed[drawn.labels == classes.ROAD].sum() > 0.8 * changed.sum(), (
+            'but for reflections and what is blurred'
+        )
+    assert min(shares) > 0.005, shares
 
 
 def test_things_that_move_on_their_own_have_their_own_motion() -> None:

@@ -50,6 +50,13 @@ def test_vehicles_are_as_long_and_wide_as_traffic_believes() -> None:
         assert -0.3 < vehicle.mesh.vertices['pos'][:, 2].min() < 0.45, name
 
 
+def test_a_tram_is_no_bus_in_its_shape() -> None:
+    bus, tram = (fleet()[name].mesh.vertices['pos'] for name in ('bus', 'tram'))
+    assert tram[:, 2].max() > bus[:, 2].max() + 0.3, 'what is on its roof'
+    front = {name: pos[pos[:, 0] > pos[:, 0].max() - 0.5] for name, pos in (('bus', bus), ('tram', tram))}
+    assert front['tram'][:, 2].max() < 2.0 < front['bus'][:, 2].max(), 'a nose that slopes'
+
+
 def test_a_bag_keeps_what_is_enough_from_afar_in_front() -> None:
     inner = Bag()
     inner.add(box(), fine=True)
