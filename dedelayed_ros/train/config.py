@@ -1,4 +1,4 @@
-"""What a training consists of, in one record; :data:`STREET_V1` is the recipe of the shipped weights."""
+"""What a training consists of, in one record, and the recipes of the weights that ship or shipped."""
 
 from __future__ import annotations
 

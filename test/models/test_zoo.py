@@ -86,8 +86,8 @@ def test_the_shipped_fallback_is_exact_and_features_count(dtype: torch.dtype) ->
     image = torch.rand(1, 3, 128, 320)
     with torch.inference_mode():
         alone = model(image)
-        assert torch.equal(alone, model(image, torch.zeros(1, 32, 16, 40), torch.tensor([250.0])))
-        assert not torch.equal(alone, model(image, torch.randn(1, 32, 16, 40), torch.tensor([250.0])))
+        assert torch.equal(alone, model(image, torch.zeros(1, model.feature_channels, 16, 40), torch.tensor([250.0])))
+        assert not torch.equal(alone, model(image, torch.randn(1, model.feature_channels, 16, 40), torch.tensor([250.0])))
 
 
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
