@@ -48,6 +48,9 @@ class Robot:
     def renew(self) -> None:
         """Another server."""
         self.stream = PictureStream(HELLO, Wires('r/c/offload', WORKER, self._sent, lambda: None))
+        assert self.stream.waiting(), 'for its model'
+        self.stream.prepare(lambda hello: self._model.endpoint(hello.input_size))
+        assert not self.stream.waiting()
 
     def _sent(self, data: bytes, urgent: bool) -> None:
         record = unpack(data)

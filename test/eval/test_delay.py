@@ -40,7 +40,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
 @pytest.fixture(scope='module')
 def pair() -> Pair:
     torch.manual_seed(0)
-    return Pair(zoo.load_local(), zoo.load_remote(), split=2, codec=FeatureCodec(latents=4).eval())
+    remote = zoo.load_remote()
+    codec = FeatureCodec(feature_channels=remote.feature_channels, latents=4).eval()
+    return Pair(zoo.load_local(), remote, split=2, codec=codec)
 
 
 @pytest.fixture(scope='module')

@@ -55,7 +55,7 @@ def test_every_shipped_pair_fits_together(name: str) -> None:
     found = zoo.entry(name)
     local, remote, codec = zoo.load_local(name), zoo.load_remote(name), zoo.load_codec(name)
     assert isinstance(remote, RemoteModel)
-    assert local.fusion.expand.in_channels == remote.bottleneck.out_channels
+    assert local.feature_channels == local.fusion.expand.in_channels == remote.feature_channels
     assert found.link_channels == (remote.bottleneck.out_channels if codec is None else codec.latents)
     assert (zoo.load_code_lengths(name) is None) == (codec is None)
     assert found.history == HISTORY
@@ -87,7 +87,9 @@ def test_the_shipped_fallback_is_exact_and_features_count(dtype: torch.dtype) ->
     with torch.inference_mode():
         alone = model(image)
         assert torch.equal(alone, model(image, torch.zeros(1, model.feature_channels, 16, 40), torch.tensor([250.0])))
-        assert not torch.equal(alone, model(image, torch.randn(1, model.feature_channels, 16, 40), torch.tensor([250.0])))
+        assert not torch.equal(
+            alone, model(image, torch.randn(1, model.feature_channels, 16, 40), torch.tensor([250.0]))
+        )
 
 
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
