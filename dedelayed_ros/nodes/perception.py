@@ -45,6 +45,7 @@ _LATENCIES = 300  # masks that the quantiles in the diagnostics are of
 _SILENCE_S = 2.0
 _SOURCES = ('fused', 'local', 'cloud', 'carried')
 _CARRIED = 'no time for this image: the mask before it, moved'
+_AT_ONCE, _BREATH_S = 3, 0.005  # carried masks that come at once: subscribers' sensor-data queues keep five messages
 _RATE = 30.0  # frames a second that an offloading robot states; the cloud only reports it
 
 
@@ -287,7 +288,9 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
         last = self._last
         if last is None or not self.settings.carry_masks:
             return
-        for skipped in work.skipped:
+        for number, skipped in enumerate(work.skipped):
+            if number >= _AT_ONCE:
+                time.sleep(_BREATH_S)
             moved = self._carried.move(skipped.motion, skipped.stamp_ns)
             if moved is None:
                 continue
