@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dedelayed_ros import native
@@ -28,14 +29,15 @@ def by_definition(motion: MotionField, then: np.ndarray, now: np.ndarray) -> Mot
     vectors = [[tuple(int(v) for v in motion.qpel[r, c]) for c in range(columns)] for r in range(rows)]
     known = motion.valid.tolist()
 
-    def mean_difference(r: int, c: int, vector: tuple[int, int]) -> float | None:
+    def mean_difference(r: int, c: int, vector: tuple[int, int]) -> Fraction | None:
         """In grey levels; None where the block's centre was outside of the frame."""
         y, x = np.arange(r * block, min(height, (r + 1) * block)), np.arange(c * block, min(width, (c + 1) * block))
         dx, dy = (pixels(v) for v in vector)
         if not (0 <= y[len(y) // 2] - dy < height and 0 <= x[len(x) // 2] - dx < width):
             return None
         source = then[np.clip(y - dy, 0, height - 1)[:, None], np.clip(x - dx, 0, width - 1)[None]]
-        return float(np.abs(now[y[:, None], x[None]].astype(int) - source).mean())
+        differences = np.abs(now[y[:, None], x[None]].astype(int) - source)
+        return Fraction(int(differences.sum()), differences.size)
 
     for way in (1, -1):
         for r, c in list(product(range(rows), range(columns)))[::way]:
@@ -45,10 +47,10 @@ def by_definition(motion: MotionField, then: np.ndarray, now: np.ndarray) -> Mot
                 assert own is not None
                 if own <= 2:
                     continue
-                best, score, tried = vectors[r][c], own - 0.5, {tuple(map(pixels, vectors[r][c]))}
+                best, score, tried = vectors[r][c], own - Fraction(1, 2), {tuple(map(pixels, vectors[r][c]))}
             around = [(r, c - way), (r - way, c), (r - way, c + way), (r - way, c - way)]
             near = [vectors[y][x] for y, x in around if 0 <= y < rows and 0 <= x < columns and known[y][x]]
-            for penalty in (0.0, 0.25):
+            for penalty in (Fraction(0), Fraction(1, 4)):
                 if penalty and best is not None:
                     steps = [(d * x, d * y) for d in (4, 8) for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1))]
                     near = [(best[0] + x, best[1] + y) for x, y in steps]
@@ -66,6 +68,7 @@ def by_definition(motion: MotionField, then: np.ndarray, now: np.ndarray) -> Mot
 
 @needs_kernels
 @settings(max_examples=60, deadline=None)
+@example(seed=37, height=37, width=37, block=8)  # a tie that is none in floating point
 @given(
     seed=st.integers(0, 2**32 - 1),
     height=st.integers(1, 40),
