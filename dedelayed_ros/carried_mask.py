@@ -24,29 +24,24 @@ class CarriedMask:
 
     def __init__(self, limit_s: float = 0.5) -> None:
         self._limit_ns = round(limit_s * 1e9)
-        self._mask: np.ndarray | None = None
-        self._confidence: np.ndarray | None = None
+        self._newest: tuple[np.ndarray, np.ndarray] | None = None  # mask and confidence
         self._stamp_ns = 0
 
     def put(self, mask: np.ndarray, confidence: np.ndarray, stamp_ns: int) -> None:
         """A mask that was made of its own picture: both uint8 [h, w]. They are never written to."""
-        self._mask, self._confidence, self._stamp_ns = mask, confidence, stamp_ns
+        self._newest, self._stamp_ns = (mask, confidence), stamp_ns
 
     def move(self, motion: MotionField | None, stamp_ns: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Mask and confidence, uint8 [h, w], of the next picture; None where there is no mask that is young enough.
 
         ``motion``: from the picture before to this one; None: not known.
         """
-        mask, confidence = self._mask, self._confidence
-        if mask is None or confidence is None or not 0 <= stamp_ns - self._stamp_ns <= self._limit_ns:
-            self._mask = self._confidence = None
-            return None
-        if motion is None:
-            self._confidence = np.zeros_like(confidence)
-        else:
-            self._mask, self._confidence = moved(mask, confidence, motion)
-        assert self._mask is not None and self._confidence is not None
-        return self._mask, self._confidence
+        if not 0 <= stamp_ns - self._stamp_ns <= self._limit_ns:
+            self._newest = None
+        if self._newest is not None:
+            mask, confidence = self._newest
+            self._newest = (mask, np.zeros_like(confidence)) if motion is None else moved(mask, confidence, motion)
+        return self._newest
 
 
 def moved(mask: np.ndarray, confidence: np.ndarray, motion: MotionField) -> tuple[np.ndarray, np.ndarray]:

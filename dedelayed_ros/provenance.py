@@ -7,9 +7,11 @@ robot cannot plan with.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
-Origin = Literal['local', 'fused', 'cloud', 'carried']
+Origin = Literal['fused', 'local', 'cloud', 'carried']
+SOURCES: tuple[Origin, ...] = get_args(Origin)
+"""What a mask can be made of, in the order of figures and legends."""
 
 
 @dataclass(frozen=True)

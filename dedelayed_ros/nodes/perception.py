@@ -27,6 +27,7 @@ from dedelayed_ros.nodes.lifecycle import CHAIN, RELIABLE, SENSOR_DATA, StreamNo
 from dedelayed_ros.nodes.mask_topics import MaskTopics
 from dedelayed_ros.nodes.messages import coded_frame, feature_record, stamp_ns
 from dedelayed_ros.nodes.settings import PerceptionSettings
+from dedelayed_ros.provenance import SOURCES, Provenance
 
 if TYPE_CHECKING:
     from rclpy.subscription import Subscription
@@ -43,7 +44,6 @@ _CHECK_SIZE = (64, 64)  # (H, W) of the pipeline that is made to see whether the
 _LOOK_S = 0.2  # how often the graph is asked whether anybody publishes `encoded`
 _LATENCIES = 300  # masks that the quantiles in the diagnostics are of
 _SILENCE_S = 2.0
-_SOURCES = ('fused', 'local', 'cloud', 'carried')
 _CARRIED = 'no time for this image: the mask before it, moved'
 _AT_ONCE, _BREATH_S = 3, 0.005  # carried masks that come at once: subscribers' sensor-data queues keep five messages
 _RATE = 30.0  # frames a second that an offloading robot states; the cloud only reports it
@@ -85,7 +85,6 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
         self._encoded: Subscription | None = None
         self._looked_s, self._somebody_encodes = -math.inf, False
         self._figures = _Figures()
-        self._last: EdgeResult | None = None  # that was made of its own image
         self._carried = CarriedMask()
         super().__init__('perception', **options)
 
@@ -136,7 +135,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
     def activate(self) -> None:
         """Begin to segment."""
         self._figures = _Figures()
-        self._last, self._carried = None, CarriedMask()
+        self._carried = CarriedMask()
         settings = self.settings
         self._joiner = Joiner(
             wait_s=settings.motion_wait_ms / 1e3, depth=settings.queue, expects_motion=self._expects_motion
@@ -192,7 +191,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
                 'mode': self.settings.mode,
                 'model': self.settings.offload_model if self.settings.mode == 'offload' else self.settings.model,
                 'mask kernel': masks.backend_name(),
-                **{f'masks {source}': self._figures.masks[source] for source in _SOURCES},
+                **{f'masks {source}': self._figures.masks[source] for source in SOURCES},
                 **{f'preferred {choice}': count for choice, count in sorted(self._figures.choices.items())},
                 'images dropped': joiner.dropped if joiner else 0,
                 'images without motion': joiner.unmatched if joiner else 0,
@@ -283,18 +282,18 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
 
     def _carry(self, work: Work) -> None:
         """Masks of the images that were skipped before this one."""
-        from dedelayed_ros.provenance import Provenance
+        from dedelayed_ros.edge import EdgeResult
 
-        last = self._last
-        if last is None or not self.settings.carry_masks:
+        if not self.settings.carry_masks:
             return
-        for number, skipped in enumerate(work.skipped):
-            if number >= _AT_ONCE:
-                time.sleep(_BREATH_S)
+        published = 0
+        for skipped in work.skipped:
             moved = self._carried.move(skipped.motion, skipped.stamp_ns)
             if moved is None:
                 continue
-            frame_id = work.frame.frame_id
+            if published >= _AT_ONCE:
+                time.sleep(_BREATH_S)
+            published += 1
             provenance = Provenance(
                 skipped.sequence,
                 skipped.stamp_ns,
@@ -304,7 +303,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
                 latency_ms=self._latency_ms(skipped.stamp_ns),
                 degraded=(_CARRIED,),
             )
-            self._publish_mask(replace(last, mask=moved[0], confidence=moved[1], provenance=provenance), frame_id)
+            self._publish_mask(EdgeResult(*moved, provenance), work.frame.frame_id)
             self._figures.carried_s = time.monotonic()
 
     def _latency_ms(self, stamp_ns: int) -> float:
@@ -321,7 +320,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
         latency_ms = self._latency_ms(work.frame.stamp_ns)
         stages_ms = {'wait for motion': (started_s - work.frame.arrived_s) * 1e3, **result.provenance.stages_ms}
         provenance = replace(result.provenance, latency_ms=latency_ms, stages_ms=stages_ms)
-        result = self._last = replace(result, provenance=provenance)
+        result = replace(result, provenance=provenance)
         self._publish_mask(result, work.frame.frame_id)
         self._carried.put(result.mask, result.confidence, work.frame.stamp_ns)
         self._topics.paint(work.frame.image, result, work.frame.frame_id, self.settings.overlay_alpha)

@@ -15,8 +15,6 @@ from typing import Any
 from dedelayed_ros.provenance import Provenance
 from dedelayed_ros.report.recording import ArrivedMask, Recording
 
-SOURCES = ('fused', 'local', 'cloud', 'carried')  # what a mask can be made of, in the order of figures and legends
-
 
 @dataclass(frozen=True)
 class Window:

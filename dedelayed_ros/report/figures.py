@@ -11,7 +11,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dedelayed_ros.report.account import SOURCES, Account
+from dedelayed_ros.provenance import SOURCES
+from dedelayed_ros.report.account import Account
 from dedelayed_ros.report.style import DOWN, EVENT, FIGURE_STYLE, INK, PAPER, QUIET, SOURCE_COLOURS, UP
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dedelayed_ros.report.account import SOURCES, Account, DueFrame, mean_kbps
+from dedelayed_ros.provenance import SOURCES
+from dedelayed_ros.report.account import Account, DueFrame, mean_kbps
 from dedelayed_ros.report.decisions import decisions
 
 PERCENTILES = (50, 95, 99)
@@ -28,10 +29,7 @@ def summarise(account: Account) -> dict[str, Any]:
     return {
         'frames_in': len(account.frames),
         'masks_out': len(arrived),
-        'masks_fused': sum(p.source == 'fused' for p in known),
-        'masks_local': sum(p.source == 'local' for p in known),
-        'masks_cloud': sum(p.source == 'cloud' for p in known),
-        'masks_carried': sum(p.source == 'carried' for p in known),
+        **{f'masks_{source}': sum(p.source == source for p in known) for source in SOURCES},
         'masks_without_provenance': len(arrived) - len(known),
         'dropped_frames': len(account.frames) - len(arrived),
         'latency_ms': percentiles(p.latency_ms for p in known),

@@ -4,15 +4,7 @@
 #include <cstring>
 
 #include "../library.h"
-
-namespace dedelayed::carry {
-namespace {
-
-// Quarter pixels to whole ones, halves away from zero.
-inline int whole(int quarters) { return quarters >= 0 ? (quarters + 2) / 4 : -((2 - quarters) / 4); }
-
-}  // namespace
-}  // namespace dedelayed::carry
+#include "pixels.h"
 
 // mask, confidence and what becomes of them [height, width]; qpel int16 [rows, columns, 2] and valid [rows, columns]: one
 // vector a `block` × `block` pixels. Without a source: the nearest pixel of the frame, with confidence 0.
@@ -30,7 +22,7 @@ DEDELAYED_EXPORT int dedelayed_carry_mask(const std::uint8_t* mask, const std::u
     for (int column = 0; column < columns; ++column) {
       const std::int64_t at = static_cast<std::int64_t>(y / block) * columns + column;
       const int left = column * block, count = std::min(block, width - left);
-      const int from_y = y - carry::whole(qpel[2 * at + 1]), from_x = left - carry::whole(qpel[2 * at]);
+      const int from_y = y - pixels(qpel[2 * at + 1]), from_x = left - pixels(qpel[2 * at]);
       const bool row_known = valid[at] && from_y >= 0 && from_y < height;
       const std::int64_t source = static_cast<std::int64_t>(std::clamp(from_y, 0, height - 1)) * width;
       if (from_x >= 0 && from_x + count <= width) {

@@ -12,6 +12,7 @@
 #endif
 
 #include "../library.h"
+#include "pixels.h"
 
 namespace dedelayed::refine {
 namespace {
@@ -33,8 +34,6 @@ struct Shift {
   int x, y;
   bool operator==(const Shift& other) const { return x == other.x && y == other.y; }
 };
-
-inline int pixels(int quarters) { return quarters >= 0 ? (quarters + 2) >> 2 : -((2 - quarters) >> 2); }
 
 inline Shift whole(Vector v) { return {pixels(v.x), pixels(v.y)}; }
 
