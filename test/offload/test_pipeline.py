@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
@@ -9,10 +10,10 @@ import pytest
 
 from dedelayed_ros import masks
 from dedelayed_ros.cloud import CloudServer, CloudSettings, ServedModel
-from dedelayed_ros.dispatch import Decision, Situation
+from dedelayed_ros.dispatch import Decision, Situation, decide
 from dedelayed_ros.edge import EdgeResult
 from dedelayed_ros.errors import InputError
-from dedelayed_ros.frames import Frame, H264Decoder, resize
+from dedelayed_ros.frames import Frame, H264Decoder, MotionField, resize
 from dedelayed_ros.link import LinkSettings
 from dedelayed_ros.models import zoo
 from dedelayed_ros.offload import load_model
@@ -357,3 +358,22 @@ def test_a_cut_is_told_by_a_key_frame_that_looks_like_another_picture(footage) -
         other = see(2, 255 - first, intra_ratio=1.0, keyframe=True)
         moved = see(3, 255 - first, intra_ratio=0.5)
     assert [r.provenance.scene_cut for r in (same, other, moved)] == [False, True, True]
+
+
+@pytest.mark.parametrize('keep_up', [True, False])
+def test_the_dispatcher_is_told_the_cameras_period_where_frames_are_lost(keep_up: bool) -> None:
+    told: list[float] = []
+
+    def spy(situation: Situation) -> Decision:
+        told.append(situation.period_ms)
+        return decide(situation)
+
+    with OffloadPipeline(
+        OffloadSettings(keep_up=keep_up), SIZE, 25.0, decide=spy, possible=frozenset({'edge', 'local'})
+    ) as pipeline:
+        image = np.zeros((*SIZE, 3), np.uint8)
+        still = MotionField.identity(SIZE)
+        pipeline.take(image, stamp_ns=10**9, sequence=0, motion=None)
+        pipeline.skip(stamp_ns=10**9 + 40_000_000, sequence=1, motion=still)
+        pipeline.take(image, stamp_ns=10**9 + 120_000_000, sequence=3, motion=still)  # the one before it was lost
+    assert told == [math.inf, pytest.approx(40.0) if keep_up else math.inf]
