@@ -17,7 +17,7 @@ class FootageConfig:
 
     ``seeds`` of the street, from ``first_seed`` on, ``frames`` each; ``rates`` (Hz) take turns, and with each round of
     them ``bitrates_kbps``, those of the H.264 uplink whose decoded frames the remote model is trained on. ``size`` is
-    (H, W) in pixels, both multiples of 64.
+    (H, W) in pixels, both multiples of 64. ``trams``: of the streets from ``first_seed`` on, only those where trams go.
     """
 
     name: str
@@ -27,6 +27,7 @@ class FootageConfig:
     rates: tuple[float, ...]
     size: tuple[int, int] = (320, 640)
     bitrates_kbps: tuple[int, ...] = (4000,)
+    trams: bool = False
 
     def bitrate_kbps(self, seed: int) -> int:
         """Bit rate of the uplink of the clip of ``seed``, in kbit/s."""
@@ -42,9 +43,9 @@ class StageConfig:
     """One stage: ``steps`` of ``batch`` samples; learning rate warmed up to ``rate``, held, and in the last third
     decayed.
 
-    ``crop`` is the (H, W) in camera pixels that a sample covers before scaling (joint: of the local-only loss; what is
-    fused are whole frames). ``class_balance``: exponent of inverse class frequency in the loss (0: none). ``seed`` of
-    everything random.
+    A share of ``rare`` of the samples is drawn by class, the rarer the likelier. ``crop`` is the (H, W) in camera
+    pixels that a sample covers before scaling (joint: of the local-only loss; what is fused are whole frames).
+    ``class_balance``: exponent of inverse class frequency in the loss (0: none). ``seed`` of everything random.
     """
 
     steps: int
@@ -56,6 +57,7 @@ class StageConfig:
     clip_norm: float = 5.0
     ema: float = 0.998
     class_balance: float = 0.3
+    rare: float = 0.0
     seed: int = 1
 
 
@@ -115,7 +117,8 @@ class CodecConfig(StageConfig):
 class TrainConfig:
     """Footage and stages; the same config and footage give the same weights on the same kind of processor.
 
-    ``single``: the footage that the single-frame stages draw from. ``base``: an entry of the zoo whose weights they
+    ``trams``: more stills, of what few streets have. ``single``: the footage that the single-frame stages draw from.
+    ``base``: an entry of the zoo whose weights they
     begin from; None: from nothing, and the remote encoder from ImageNet's. ``conv``: the stage of the
     convolution-only model at the camera's resolution, which begins from the local one; ``codec``: that of the feature
     codec; without it features go down as they are. ``carry_split``: parts a cell that the exported pair is carried in,
@@ -131,6 +134,7 @@ class TrainConfig:
     joint: JointConfig
     conv: StageConfig | None = None
     codec: CodecConfig | None = None
+    trams: FootageConfig | None = None
     single: tuple[str, ...] = ('stills',)
     base: str | None = None
     carry_split: int | None = None
@@ -139,7 +143,7 @@ class TrainConfig:
     def fingerprint(self, stage: str) -> str:
         """A short hash of all that the result of ``stage`` depends on, to tell checkpoints of another recipe."""
         single = ('base', 'single', *self.single)
-        joint = ('base', 'single', 'stills', 'clips', 'local', 'remote', 'joint')
+        joint = ('base', 'single', 'stills', 'clips', 'trams', 'local', 'remote', 'joint')
         parts = {
             'local': (*single, 'local'),
             'alone': (*single, 'local', 'joint'),
@@ -210,7 +214,18 @@ STREET_V4 = dataclasses.replace(
     base='street-v3',
 )
 
-RECIPES = {config.name: config for config in (STREET_V1, STREET_V2, STREET_V3, STREET_V4)}
+STREET_V5 = dataclasses.replace(
+    STREET_V4,
+    name='street-v5',
+    trams=FootageConfig('trams', first_seed=200_000, seeds=120, frames=5, rates=(1.0,), trams=True),
+    local=dataclasses.replace(STREET_V4.local, steps=700, seed=5, rare=0.5),
+    remote=dataclasses.replace(STREET_V4.remote, steps=1800, rate=1.5e-3, seed=5, rare=0.5),
+    joint=dataclasses.replace(STREET_V4.joint, steps=1300, seed=5, fine=False, rare=0.4),
+    single=('stills', 'clips', 'trams'),
+    base='street-v4',
+)
+
+RECIPES = {config.name: config for config in (STREET_V1, STREET_V2, STREET_V3, STREET_V4, STREET_V5)}
 
 
 def recipe(name: str) -> TrainConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -74,6 +75,16 @@ class Clip:
         return composed
 
 
+def street_seeds(config: FootageConfig) -> list[int]:
+    """The seeds of the streets of ``config``, in order."""
+    seeds = itertools.count(config.first_seed)
+    if config.trams:
+        from dedelayed_ros.sim.street.layout import Street
+
+        seeds = (seed for seed in seeds if Street.of(seed).tram)
+    return list(itertools.islice(seeds, config.seeds))
+
+
 def clip_folder(cache: Path, config: FootageConfig, seed: int) -> Path:
     """Where the clip of ``seed`` lies: its name holds everything that it depends on."""
     h, w = config.size
@@ -83,7 +94,7 @@ def clip_folder(cache: Path, config: FootageConfig, seed: int) -> Path:
 
 def prepare(cache: Path, config: FootageConfig, workers: int, say: Callable[[str], None] = print) -> list[Clip]:
     """The clips of ``config``, rendered by ``workers`` processes where the cache lacks them."""
-    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    seeds = street_seeds(config)
     folders = [clip_folder(cache, config, seed) for seed in seeds]
     missing = [
         (folder, config, seed)
@@ -108,7 +119,7 @@ def available(cache: Path, config: FootageConfig) -> list[Clip]:
     Raises:
         InputError: it has none.
     """
-    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    seeds = street_seeds(config)
     folders = [clip_folder(cache, config, seed) for seed in seeds]
     clips = [open_clip(folder) for folder in folders if (folder / 'clip.json').is_file()]
     if not clips:

@@ -21,6 +21,7 @@ from dedelayed_ros.train.footage import Clip
 from dedelayed_ros.train.losses import segmentation_loss
 from dedelayed_ros.train.precision import autocast
 from dedelayed_ros.train.pretrain import SingleFrames
+from dedelayed_ros.train.rare import RareFrames
 
 _GAPS_MS = (33.0, 200.0)  # between the frames that a server finds time for
 
@@ -102,6 +103,7 @@ class JointTask:
         self._clips, self._maps = clips
         self._stills, self._still_maps = stills
         size = (stage.crop[0] // 2, stage.crop[1] // 2)
+        self._draw_clip, self._draw_still = RareFrames(clips[0], stage.rare), RareFrames(stills[0], stage.rare)
         self._alone = SingleFrames(alone, stage, size, decoded=False)
         self._stage = stage
         self._weights = weights
@@ -117,8 +119,7 @@ class JointTask:
         later = stage.batch // stage.windows
         answers = [self._answer(rng) for _ in range(stage.windows - 1)]
         uses = [(index, use) for index, answer in enumerate(answers) for use in self._uses(answer, later, rng)]
-        chosen = [int(index) for index in rng.integers(len(self._stills), size=later)]
-        single = [(index, int(rng.integers(len(self._stills[index])))) for index in chosen]
+        single = [self._draw_still(rng) for _ in range(later)]
 
         history = [self._maps[a.clip][list(a.history)] for a in answers]
         history += [np.repeat(self._still_maps[c][i : i + 1], HISTORY, 0) for c, i in single]
@@ -176,7 +177,7 @@ class JointTask:
 
     def _answer(self, rng: np.random.Generator) -> Answer:
         """A random answer, with frames left after it and irregular ones before it."""
-        index = int(rng.integers(len(self._clips)))
+        index, _ = self._draw_clip(rng)
         clip = self._clips[index]
         delay_ms = float(rng.uniform(0.0, self._stage.longest_delay_ms))
         steps = round(delay_ms * 1e-3 * clip.rate)

@@ -23,17 +23,19 @@ from dedelayed_ros.train.depthwise import FrozenDepthwiseConv
 from dedelayed_ros.train.footage import Clip
 from dedelayed_ros.train.losses import segmentation_loss
 from dedelayed_ros.train.precision import autocast
+from dedelayed_ros.train.rare import RareFrames
 from dedelayed_ros.train.resume import restore
 
 _FROZEN_BLOCKS = 3  # of the backbone, up to stride 4: edges and colours are the same everywhere, and they cost most
 
 
 class SingleFrames:
-    """Random augmented frames of clips, each clip as likely as any other."""
+    """Random augmented frames of clips."""
 
     def __init__(self, clips: Sequence[Clip], stage: StageConfig, size: tuple[int, int], *, decoded: bool) -> None:
         """``size``: (h, w) of the pictures to train on; ``decoded``: as the cloud gets them, not as the camera gave."""
         self._clips = clips
+        self._draw = RareFrames(clips, stage.rare)
         self._stage = stage
         self._size = size
         self._decoded = decoded
@@ -41,9 +43,9 @@ class SingleFrames:
     def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """float32 [B, 3, *size] in 0–1 and labels uint8 [B, *crop]."""
         pictures, labels = [], []
-        for choice in rng.choice(len(self._clips), self._stage.batch):
+        for _ in range(self._stage.batch):
+            choice, index = self._draw(rng)
             clip = self._clips[choice]
-            index = int(rng.integers(len(clip)))
             images = clip.decoded if self._decoded else clip.images
             picture, target = crop_pair(images[index], clip.labels[index], self._stage.crop, self._size, rng)
             pictures.append(picture)

@@ -54,7 +54,8 @@ class Workshop:
 
     def footage(self, workers: int) -> None:
         """Render whatever footage is missing."""
-        for part in (self.config.stills, self.config.validation, self.config.clips):
+        parts = (self.config.stills, self.config.validation, self.config.clips, self.config.trams)
+        for part in filter(None, parts):
             footage.prepare(self.cache, part, workers, self.say)
 
     def local(self) -> None:
@@ -122,6 +123,8 @@ class Workshop:
             remote = channels_last(divided(remote, stage.split))
         clips = footage.available(self.cache, self.config.clips)
         stills = footage.available(self.cache, self.config.stills)[: stage.stills]
+        if self.config.trams is not None:
+            stills += footage.available(self.cache, self.config.trams)
         key = self.config.fingerprint('remote')
         remote.eval()
         maps = encode_clips(remote, clips, self.runs / 'maps', key, self.say)
@@ -228,8 +231,9 @@ class Workshop:
 
     def _single(self) -> list[Clip]:
         """The footage of the single-frame stages."""
-        parts = {'stills': self.config.stills, 'clips': self.config.clips}
-        return [clip for name in self.config.single for clip in footage.available(self.cache, parts[name])]
+        parts = {'stills': self.config.stills, 'clips': self.config.clips, 'trams': self.config.trams}
+        chosen = [part for name in self.config.single if (part := parts[name]) is not None]
+        return [clip for part in chosen for clip in footage.available(self.cache, part)]
 
     def _weights(self, clips: list[Clip], stage: StageConfig) -> torch.Tensor:
         return class_weights(footage.class_shares(clips, len(CITYSCAPES)), stage.class_balance)

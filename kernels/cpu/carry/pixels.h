@@ -4,6 +4,6 @@
 namespace dedelayed {
 
 // Quarter pixels to whole ones, halves away from zero.
-inline int pixels(int quarters) { return quarters >= 0 ? (quarters + 2) >> 2 : -((2 - quarters) >> 2); }
+inline int pixels(int quarters) { return (quarters + 2 - (quarters < 0)) >> 2; }
 
 }  // namespace dedelayed

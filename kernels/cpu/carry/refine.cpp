@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 #include <vector>
 
@@ -23,7 +24,6 @@ constexpr int kSteps[] = {1, 2};  // pixels
 // In quarters of a grey level of the mean difference: what keeps a block as it is, what its own vector is favoured by,
 // and what a vector of nobody else has to be better by.
 constexpr int kGood = 8, kBias = 2, kPenalty = 1;
-constexpr int kMostTried = 16;
 
 // A vector in quarter pixels, and as whole pixels.
 struct Vector {
@@ -32,109 +32,161 @@ struct Vector {
 
 struct Shift {
   int x, y;
-  bool operator==(const Shift& other) const { return x == other.x && y == other.y; }
 };
 
 inline Shift whole(Vector v) { return {pixels(v.x), pixels(v.y)}; }
 
-#ifdef __SSE2__
-// Sum of absolute differences of four rows of 8 pixels.
-inline int four_rows(const std::uint8_t* a, const std::uint8_t* b, std::ptrdiff_t stride) {
-  const auto wide = [](const std::uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); };
-  const auto half = [](const std::uint8_t* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); };
-  __m128i sum = _mm_setzero_si128();
-  for (int pair = 0; pair < 2; ++pair, a += 2 * stride, b += 2 * stride) {
-    sum = _mm_add_epi64(sum, _mm_sad_epu8(wide(a), wide(b)));
-    sum = _mm_add_epi64(sum, _mm_sad_epu8(wide(a + stride), wide(b + stride)));
-    sum = _mm_add_epi64(sum, _mm_sad_epu8(_mm_unpacklo_epi64(half(a + 16), half(a + stride + 16)),
-                                          _mm_unpacklo_epi64(half(b + 16), half(b + stride + 16))));
-  }
-  return _mm_cvtsi128_si32(sum) + _mm_extract_epi16(sum, 4);
-}
-#else
-inline int four_rows(const std::uint8_t* a, const std::uint8_t* b, std::ptrdiff_t stride) {
-  int sum = 0;
-  for (int y = 0; y < 4; ++y, a += stride, b += stride) {
-    for (int i = 0; i < 8 * kChannels; ++i) sum += std::abs(a[i] - b[i]);
-  }
-  return sum;
-}
-#endif
-
-// One block of the present, to be found in the past.
-struct Block {
-  const std::uint8_t *then, *now;
-  int height, width;  // of both pictures
-  int top, left, h, w;
-
-  int samples() const { return kChannels * h * w; }
-
-  // Whether the block's centre came from inside the frame, as a MotionField has it.
-  bool inside(Shift v) const {
-    return static_cast<unsigned>(top + h / 2 - v.y) < static_cast<unsigned>(height) &&
-           static_cast<unsigned>(left + w / 2 - v.x) < static_cast<unsigned>(width);
-  }
-
-  // Sum of absolute differences, the border repeated; from `enough` on it may be less than the true one.
-  int difference(Shift v, int enough) const {
-    const int from_top = top - v.y, from_left = left - v.x;
-    const std::ptrdiff_t stride = static_cast<std::ptrdiff_t>(kChannels) * width;
-    const std::uint8_t* a = now + top * stride + kChannels * left;
-    int sum = 0;
-    if (from_top >= 0 && from_left >= 0 && from_top + h <= height && from_left + w <= width) {
-      const std::uint8_t* b = then + from_top * stride + kChannels * from_left;
-      if (h == 8 && w == 8) {
-        sum = four_rows(a, b, stride);
-        return sum >= enough ? sum : sum + four_rows(a + 4 * stride, b + 4 * stride, stride);
-      }
-      for (int y = 0; y < h; ++y, a += stride, b += stride) {
-        for (int i = 0; i < kChannels * w; ++i) sum += std::abs(a[i] - b[i]);
-      }
-      return sum;
+// A picture whose border is repeated for `margin` pixels around it, so that a block which is half outside needs no care.
+class Bordered {
+ public:
+  Bordered(const std::uint8_t* picture, int height, int width, int margin)
+      : margin_(margin), pitch_(kChannels * static_cast<std::ptrdiff_t>(width + 2 * margin)) {
+    pixels_.resize(static_cast<std::size_t>(pitch_) * static_cast<std::size_t>(height + 2 * margin));
+    const std::size_t row = static_cast<std::size_t>(kChannels) * static_cast<std::size_t>(width);
+    for (int y = -margin; y < height + margin; ++y) {
+      const std::uint8_t* from = picture + static_cast<std::size_t>(std::clamp(y, 0, height - 1)) * row;
+      std::uint8_t* to = pixels_.data() + (y + margin) * pitch_;
+      for (int x = 0; x < margin; ++x, to += kChannels) std::memcpy(to, from, kChannels);
+      std::memcpy(to, from, row);
+      to += row;
+      for (int x = 0; x < margin; ++x, to += kChannels) std::memcpy(to, from + row - kChannels, kChannels);
     }
-    for (int y = 0; y < h; ++y, a += stride) {
-      const std::uint8_t* row = then + std::clamp(from_top + y, 0, height - 1) * stride;
-      for (int x = 0; x < w; ++x) {
-        const std::uint8_t* b = row + kChannels * std::clamp(from_left + x, 0, width - 1);
-        for (int c = 0; c < kChannels; ++c) sum += std::abs(a[kChannels * x + c] - b[c]);
-      }
+  }
+
+  std::ptrdiff_t pitch() const { return pitch_; }
+  const std::uint8_t* at(int y, int x) const {
+    return pixels_.data() + (y + margin_) * pitch_ + kChannels * static_cast<std::ptrdiff_t>(x + margin_);
+  }
+
+ private:
+  int margin_;
+  std::ptrdiff_t pitch_;
+  std::vector<std::uint8_t> pixels_;
+};
+
+#ifdef __SSE2__
+// The 24 bytes of each of the 8 rows of a block of 8 x 8 pixels, as 12 registers.
+class Packed {
+ public:
+  void take(const std::uint8_t* block, std::ptrdiff_t pitch) {
+    for (int y = 0; y < 8; ++y) part_[y] = wide(block + y * pitch);
+    for (int y = 0; y < 4; ++y) part_[8 + y] = ends(block + 2 * y * pitch, pitch);
+  }
+
+  // Sum of absolute differences to another block.
+  int difference(const std::uint8_t* block, std::ptrdiff_t pitch) const {
+    __m128i even = _mm_setzero_si128(), odd = even;
+    for (int y = 0; y < 8; y += 2, block += 2 * pitch) {
+      even = _mm_add_epi64(even, _mm_sad_epu8(part_[y], wide(block)));
+      odd = _mm_add_epi64(odd, _mm_sad_epu8(part_[y + 1], wide(block + pitch)));
+      even = _mm_add_epi64(even, _mm_sad_epu8(part_[8 + y / 2], ends(block, pitch)));
+    }
+    even = _mm_add_epi64(even, odd);
+    return _mm_cvtsi128_si32(_mm_add_epi64(even, _mm_unpackhi_epi64(even, even)));
+  }
+
+ private:
+  static __m128i wide(const std::uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+  static __m128i half(const std::uint8_t* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
+  static __m128i ends(const std::uint8_t* p, std::ptrdiff_t pitch) {
+    return _mm_unpacklo_epi64(half(p + 16), half(p + pitch + 16));
+  }
+  __m128i part_[12];
+};
+#else
+class Packed {
+ public:
+  void take(const std::uint8_t* block, std::ptrdiff_t pitch) {
+    for (int y = 0; y < 8; ++y) std::memcpy(part_ + 24 * y, block + y * pitch, 24);
+  }
+  int difference(const std::uint8_t* block, std::ptrdiff_t pitch) const {
+    int sum = 0;
+    for (int y = 0; y < 8; ++y, block += pitch) {
+      for (int i = 0; i < 24; ++i) sum += std::abs(part_[24 * y + i] - block[i]);
     }
     return sum;
   }
-};
-
-// The best vector of a block so far; a candidate that leads to the same pixels as one before is not looked at again.
-class Choice {
- public:
-  Choice(const Block& block, bool known, Vector own, int difference) : block_(block), vector_(own) {
-    if (!known) return;
-    difference_ = difference;
-    score_ = 4 * difference - kBias * block.samples();
-    tried_[count_++] = whole(own);
-  }
-
-  void attempt(Vector candidate, int penalty) {
-    const Shift shift = whole(candidate);
-    for (int i = 0; i < count_; ++i) {
-      if (tried_[i] == shift) return;
-    }
-    tried_[count_++] = shift;
-    if (!block_.inside(shift)) return;
-    const int extra = penalty * block_.samples();
-    const int enough = found() ? (score_ - extra + 3) / 4 : INT_MAX;
-    const int difference = block_.difference(shift, enough), score = 4 * difference + extra;
-    if (score < score_) vector_ = candidate, score_ = score, difference_ = difference;
-  }
-
-  bool found() const { return score_ < INT_MAX; }
-  Vector vector() const { return vector_; }
-  int difference() const { return difference_; }
 
  private:
+  std::uint8_t part_[192];
+};
+#endif
+
+// One block of the present, to be found in the past.
+class Block {
+ public:
+  Block(const Bordered& then, const std::uint8_t* now, int height, int width, int top, int left, int h, int w)
+      : then_(then), pitch_(kChannels * static_cast<std::ptrdiff_t>(width)), now_(now + top * pitch_ + kChannels * left),
+        height_(height), width_(width), top_(top), left_(left), h_(h), w_(w) {
+    if (square()) packed_.take(now_, pitch_);
+  }
+
+  int samples() const { return kChannels * h_ * w_; }
+
+  // Whether the block's centre came from inside the frame, as a MotionField has it.
+  bool inside(Shift v) const {
+    return static_cast<unsigned>(top_ + h_ / 2 - v.y) < static_cast<unsigned>(height_) &&
+           static_cast<unsigned>(left_ + w_ / 2 - v.x) < static_cast<unsigned>(width_);
+  }
+
+  // Sum of absolute differences to where the block came from, which must be inside.
+  int difference(Shift v) const {
+    const std::uint8_t *a = now_, *b = then_.at(top_ - v.y, left_ - v.x);
+    if (square()) return packed_.difference(b, then_.pitch());
+    int sum = 0;
+    for (int y = 0; y < h_; ++y, a += pitch_, b += then_.pitch()) {
+      for (int i = 0; i < kChannels * w_; ++i) sum += std::abs(a[i] - b[i]);
+    }
+    return sum;
+  }
+
+ private:
+  bool square() const { return h_ == 8 && w_ == 8; }
+
+  const Bordered& then_;
+  std::ptrdiff_t pitch_;
+  const std::uint8_t* now_;
+  int height_, width_, top_, left_, h_, w_;
+  Packed packed_;
+};
+
+// Vectors for a block with their scores, of which the first of the best is taken. All are looked at before any is
+// compared: which one wins nobody can predict, and a processor that guesses wrong loses more than a look costs.
+class Choice {
+ public:
+  explicit Choice(const Block& block) : block_(block) {}
+
+  // One whose difference is known.
+  void put(Vector vector, int difference, int penalty) {
+    vectors_[count_] = vector, differences_[count_] = difference;
+    scores_[count_++] = 4 * difference + penalty * block_.samples();
+  }
+
+  // One to look at, unless it is not `there` or leads out of the frame.
+  void attempt(Vector vector, int penalty, bool there = true) {
+    const Shift shift = whole(vector);
+    const bool can = there & block_.inside(shift);
+    put(vector, block_.difference(can ? shift : Shift{0, 0}), penalty);
+    scores_[count_ - 1] = can ? scores_[count_ - 1] : kNone;
+  }
+
+  // The best one's number; -1 where there is none.
+  int best() const {
+    std::int64_t key = static_cast<std::int64_t>(kNone) * kMost;
+    for (int i = 0; i < count_; ++i) key = std::min(key, static_cast<std::int64_t>(scores_[i]) * kMost + i);
+    return key == static_cast<std::int64_t>(kNone) * kMost ? -1 : static_cast<int>(key & (kMost - 1));
+  }
+
+  Vector vector(int number) const { return vectors_[number]; }
+  int difference(int number) const { return differences_[number]; }
+
+ private:
+  static constexpr int kNone = 1 << 30, kMost = 16;
+
   const Block& block_;
-  Vector vector_;
-  int score_ = INT_MAX, difference_ = -1, count_ = 0;
-  Shift tried_[kMostTried];
+  int count_ = 0;
+  Vector vectors_[kMost];
+  int differences_[kMost], scores_[kMost];
 };
 
 }  // namespace
@@ -149,53 +201,58 @@ DEDELAYED_EXPORT int dedelayed_refine(const std::uint8_t* then, const std::uint8
   if (!then || !now || !qpel || !valid || height < 1 || width < 1 || block < 1) return kBadArgument;
   const int rows = (height + block - 1) / block, columns = (width + block - 1) / block, count = rows * columns;
   Vector* vectors = reinterpret_cast<Vector*>(qpel);
-  std::vector<int> differences;
-  std::vector<std::uint8_t> settled;  // blocks whose vector was better than all beside it: they need not be tried again
   try {
-    differences.assign(static_cast<std::size_t>(count), -1);
-    settled.assign(static_cast<std::size_t>(count), 0);
+    const refine::Bordered past(then, height, width, (block + 1) / 2);
+    std::vector<int> differences(static_cast<std::size_t>(count), -1);
+    // Blocks whose vector was better than all beside it: they need not be tried again.
+    std::vector<std::uint8_t> settled(static_cast<std::size_t>(count), 0);
+    for (int pass = 0; pass < refine::kPasses; ++pass) {
+      // Forth and back, so that a good vector spreads over all of its object.
+      const int way = pass % 2 ? -1 : 1;
+      for (int i = 0; i < count; ++i) {
+        const int k = way > 0 ? i : count - 1 - i, row = k / columns, column = k % columns;
+        const int top = row * block, left = column * block;
+        const refine::Block here(past, now, height, width, top, left, std::min(block, height - top),
+                                 std::min(block, width - left));
+        int& own = differences[static_cast<std::size_t>(k)];
+        const bool known = valid[k] && here.inside(refine::whole(vectors[k]));
+        if (known) {
+          if (own < 0) own = here.difference(refine::whole(vectors[k]));
+          if (4 * own <= refine::kGood * here.samples()) continue;
+        }
+        refine::Choice near(here);
+        if (known) near.put(vectors[k], own, -refine::kBias);
+        const auto neighbour = [&](int y, int x) {
+          if (y < 0 || y >= rows || x < 0 || x >= columns) return;
+          near.attempt(vectors[y * columns + x], 0, valid[y * columns + x]);
+        };
+        neighbour(row, column - way);
+        neighbour(row - way, column);
+        neighbour(row - way, column + way);
+        neighbour(row - way, column - way);
+        const int nearest = near.best();
+        if (nearest < 0) continue;
+        const bool same = known && nearest == 0;
+        if (same && settled[static_cast<std::size_t>(k)]) continue;
+        refine::Choice around(here);
+        const Vector base = near.vector(nearest);
+        around.put(base, near.difference(nearest), same ? -refine::kBias : 0);
+        for (const int step : refine::kSteps) {
+          const auto moved = [&](int x, int y) {
+            around.attempt({static_cast<std::int16_t>(base.x + 4 * x), static_cast<std::int16_t>(base.y + 4 * y)},
+                           refine::kPenalty);
+          };
+          moved(step, 0), moved(-step, 0), moved(0, step), moved(0, -step);
+        }
+        const int best = around.best();
+        settled[static_cast<std::size_t>(k)] = best == 0;
+        vectors[k] = around.vector(best);
+        valid[k] = 1;
+        own = around.difference(best);
+      }
+    }
   } catch (const std::bad_alloc&) {
     return kOutOfMemory;
-  }
-  for (int pass = 0; pass < refine::kPasses; ++pass) {
-    // Forth and back, so that a good vector spreads over all of its object.
-    const int way = pass % 2 ? -1 : 1;
-    for (int i = 0; i < count; ++i) {
-      const int k = way > 0 ? i : count - 1 - i, row = k / columns, column = k % columns;
-      const int top = row * block, left = column * block;
-      const refine::Block here{then, now, height, width, top, left, std::min(block, height - top),
-                               std::min(block, width - left)};
-      int& own = differences[static_cast<std::size_t>(k)];
-      if (valid[k]) {
-        if (own < 0) own = here.difference(refine::whole(vectors[k]), INT_MAX);
-        if (4 * own <= refine::kGood * here.samples()) continue;
-      }
-      refine::Choice choice(here, valid[k], vectors[k], own);
-      const auto neighbour = [&](int y, int x) {
-        if (y < 0 || y >= rows || x < 0 || x >= columns || !valid[y * columns + x]) return;
-        choice.attempt(vectors[y * columns + x], 0);
-      };
-      neighbour(row, column - way);
-      neighbour(row - way, column);
-      neighbour(row - way, column + way);
-      neighbour(row - way, column - way);
-      if (!choice.found()) continue;
-      const Vector base = choice.vector();
-      const bool same = base.x == vectors[k].x && base.y == vectors[k].y;
-      if (same && settled[static_cast<std::size_t>(k)]) continue;
-      for (const int step : refine::kSteps) {
-        const auto moved = [&](int x, int y) {
-          choice.attempt({static_cast<std::int16_t>(base.x + 4 * x), static_cast<std::int16_t>(base.y + 4 * y)},
-                         refine::kPenalty);
-        };
-        moved(step, 0), moved(-step, 0), moved(0, step), moved(0, -step);
-      }
-      const Vector best = choice.vector();
-      settled[static_cast<std::size_t>(k)] = best.x == base.x && best.y == base.y;
-      vectors[k] = best;
-      valid[k] = 1;
-      own = choice.difference();
-    }
   }
   return kOk;
 }

@@ -1,0 +1,52 @@
+"""Which frames to train on: what few streets have is drawn more often than it is met."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dedelayed_ros.models.labels import CITYSCAPES
+from dedelayed_ros.train.footage import Clip
+
+_SEEN = 0.002  # of a frame's pixels from which on a class is there to be learnt
+_STEP = 4  # pixels between those that are counted
+
+
+class RareFrames:
+    """Draws frames of clips: each clip as likely as any other or, for a share of the draws, one that has a class which
+    was drawn first, with a probability in proportion to the inverse root of the class's share of all pixels.
+    """
+
+    def __init__(self, clips: Sequence[Clip], rare: float) -> None:
+        """``rare``: share of the draws that begin with a class, 0–1."""
+        self._lengths = [len(clip) for clip in clips]
+        self._rare = rare
+        self._frames: list[np.ndarray] = []
+        self._odds = np.zeros(0)
+        if rare == 0.0:
+            return
+        counts = [_class_counts(clip) for clip in clips]
+        where = np.array([(clip, frame) for clip, length in enumerate(self._lengths) for frame in range(length)])
+        shares = np.concatenate(counts)  # [frames of all clips, classes]
+        shares /= np.maximum(shares.sum(1, keepdims=True), 1.0)
+        there = shares >= _SEEN
+        present = np.flatnonzero(there.any(0))
+        self._frames = [where[there[:, label]] for label in present]
+        odds = shares.mean(0)[present] ** -0.5
+        self._odds = odds / odds.sum()
+
+    def __call__(self, rng: np.random.Generator) -> tuple[int, int]:
+        """Number of a clip, and of a frame in it."""
+        if self._frames and rng.random() < self._rare:
+            frames = self._frames[int(rng.choice(len(self._frames), p=self._odds))]
+            clip, frame = frames[int(rng.integers(len(frames)))]
+            return int(clip), int(frame)
+        clip = int(rng.integers(len(self._lengths)))
+        return clip, int(rng.integers(self._lengths[clip]))
+
+
+def _class_counts(clip: Clip) -> np.ndarray:
+    """Pixels of each class in each frame, float64 [N, classes], from every fourth row and column."""
+    labels = clip.labels[:, ::_STEP, ::_STEP].reshape(len(clip), -1)
+    return np.stack([np.bincount(frame, minlength=256)[: len(CITYSCAPES)] for frame in labels]).astype(np.float64)
