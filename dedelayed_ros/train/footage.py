@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -77,7 +77,7 @@ class Clip:
 
 def street_seeds(config: FootageConfig) -> list[int]:
     """The seeds of the streets of ``config``, in order."""
-    seeds = itertools.count(config.first_seed)
+    seeds: Iterator[int] = itertools.count(config.first_seed)
     if config.trams:
         from dedelayed_ros.sim.street.layout import Street
 

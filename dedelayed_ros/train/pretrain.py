@@ -46,8 +46,8 @@ class SingleFrames:
         for _ in range(self._stage.batch):
             choice, index = self._draw(rng)
             clip = self._clips[choice]
-            images = clip.decoded if self._decoded else clip.images
-            picture, target = crop_pair(images[index], clip.labels[index], self._stage.crop, self._size, rng)
+            frames = clip.decoded if self._decoded else clip.images
+            picture, target = crop_pair(frames[index], clip.labels[index], self._stage.crop, self._size, rng)
             pictures.append(picture)
             labels.append(target)
         images = photometric(torch.stack(pictures), rng)

@@ -21,6 +21,7 @@ from dedelayed_ros.models.codec import FeatureCodec
 from dedelayed_ros.models.efficientnet import EfficientNetLite0
 from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.models.remote import RemoteModel
+from dedelayed_ros.sim.street.layout import Street
 from dedelayed_ros.train import evaluate, stages
 from dedelayed_ros.train.config import (
     RECIPES,
@@ -34,7 +35,7 @@ from dedelayed_ros.train.config import (
 )
 from dedelayed_ros.train.export import export_pair
 from dedelayed_ros.train.fine import divided, refined, refined_remote
-from dedelayed_ros.train.footage import Clip, available, class_shares, prepare
+from dedelayed_ros.train.footage import Clip, available, class_shares, prepare, street_seeds
 from dedelayed_ros.train.joint import JointTask, encode_clips
 from dedelayed_ros.train.loop import fit
 from dedelayed_ros.train.pretrain import (
@@ -46,6 +47,7 @@ from dedelayed_ros.train.pretrain import (
     remote_from,
     unfolded_remote,
 )
+from dedelayed_ros.train.rare import RareFrames
 from dedelayed_ros.train.stages import Workshop
 
 SIZE = (64, 128)
@@ -330,10 +332,18 @@ def test_rates_and_bit_rates_meet_in_all_combinations() -> None:
     assert pairs[:6] == pairs[6:]
 
 
+def test_footage_of_trams_is_of_streets_where_they_go() -> None:
+    seeds = street_seeds(FootageConfig('x', 200_000, 12, 8, rates=(15.0,), trams=True))
+    assert len(set(seeds)) == 12
+    assert all(Street.of(seed).tram for seed in seeds)
+    assert not any(Street.of(seed).tram for seed in set(range(200_000, seeds[-1])) - set(seeds))
+
+
 def test_answers_for_their_arrival_are_used_then_and_not_carried(tiny_cache: Path, tmp_path: Path) -> None:
     clips = available(tiny_cache, CONFIG.clips)
     task = JointTask.__new__(JointTask)
     task._clips, task._stage = clips, dataclasses.replace(CONFIG.joint, arrival=1.0)
+    task._draw_clip = RareFrames(clips, rare=0.5)
     for seed in range(20):
         rng = np.random.default_rng(seed)
         answer = task._answer(rng)
