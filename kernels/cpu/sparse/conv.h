@@ -18,9 +18,10 @@ struct ConvJob {
   const std::int64_t* offsets;    // [segments] floats from a pixel's first tap
   const int* lengths;             // [segments] floats; their sum is the depth
   int segments, depth, channels;  // output channels
+  const std::int32_t* places;     // [pixels] where in the output each pixel's result goes; null: one after the other
 };
 
-// Compute `count` pixels: pixels[i] is the first tap of pixel i, its result goes to out + i · channels.
+// Compute `count` pixels: pixels[i] is the first tap of pixel i, its result goes to out + its place · channels.
 using Convolve = void (*)(const ConvJob&, const float* const* pixels, int count, float* out);
 void convolve_portable(const ConvJob&, const float* const* pixels, int count, float* out);
 void convolve_avx2(const ConvJob&, const float* const* pixels, int count, float* out);

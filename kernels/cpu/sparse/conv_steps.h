@@ -1,13 +1,22 @@
 // The convolution, written once over a `Vector` that the including file defines for its instruction set:
-//   Floats, kWide (floats in it), kPixels (pixels that are computed together with two blocks of kLanes),
+//   Floats, kWide (floats in it), kSums (vectors of sums that registers hold beside what they are made of),
 //   load, store, set, multiply_add(a, b, sum).
 // It is included inside an anonymous namespace, after the pragma that chooses the instruction set.
 
-// One block of kBlocks · kLanes channels of kPixels pixels.
-template <class Vector, int kPixels, int kBlocks>
+constexpr int kMostPixels = 12;  // that are computed together: each needs a register for its address
+
+// The first `count` of fewer than 2 · kPart floats, in parts that halve.
+template <int kPart>
+inline void store_some(const float* from, int count, float* to) {
+  const int skip = count & kPart;
+  if (skip) __builtin_memcpy(to, from, sizeof(float) * kPart);
+  if constexpr (kPart > 1) store_some<kPart / 2>(from + skip, count, to + skip);
+}
+
+// A block's first `channels` channels, kVectors of them, of kPixels pixels.
+template <class Vector, int kPixels, int kBlocks, int kVectors>
 inline void convolve_tile(const ConvJob& job, const float* weight, const float* bias, const float* const* pixels,
                           float* const* out, int channels) {
-  constexpr int kVectors = kBlocks * kLanes / Vector::kWide;
   using Floats = typename Vector::Floats;
   Floats sum[kPixels][kVectors];
   for (int v = 0; v < kVectors; ++v) {
@@ -27,44 +36,65 @@ inline void convolve_tile(const ConvJob& job, const float* weight, const float* 
       }
     }
   }
+  constexpr int kWhole = kVectors - 1;
+  const int left = channels - kWhole * Vector::kWide;
   for (int p = 0; p < kPixels; ++p) {
-    if (channels == kBlocks * kLanes) {
-      for (int v = 0; v < kVectors; ++v) Vector::store(out[p] + v * Vector::kWide, sum[p][v]);
+    float* to = out[p];
+    for (int v = 0; v < kWhole; ++v, to += Vector::kWide) Vector::store(to, sum[p][v]);
+    if (left == Vector::kWide) {
+      Vector::store(to, sum[p][kWhole]);
     } else {
-      float whole[kBlocks * kLanes];
-      for (int v = 0; v < kVectors; ++v) Vector::store(whole + v * Vector::kWide, sum[p][v]);
-      __builtin_memcpy(out[p], whole, sizeof(float) * static_cast<unsigned>(channels));
+      float last[Vector::kWide];
+      Vector::store(last, sum[p][kWhole]);
+      store_some<Vector::kWide / 2>(last, left, to);
     }
   }
 }
 
 // All pixels for one block: as many together as registers hold, then the rest in halves.
-template <class Vector, int kPixels, int kBlocks>
-inline int convolve_some(const ConvJob& job, const float* weight, int first, const float* const* pixels, int done,
-                         int count, float* out, int channels) {
+template <class Vector, int kPixels, int kBlocks, int kVectors>
+inline void convolve_some(const ConvJob& job, const float* weight, int first, const float* const* pixels, int done,
+                          int count, float* out, int channels) {
   for (; count - done >= kPixels; done += kPixels) {
     float* to[kPixels];
-    for (int p = 0; p < kPixels; ++p) to[p] = out + static_cast<std::int64_t>(done + p) * job.channels + first;
-    convolve_tile<Vector, kPixels, kBlocks>(job, weight, job.bias + first, pixels + done, to, channels);
+    for (int p = 0; p < kPixels; ++p) {
+      const std::int64_t place = job.places ? job.places[done + p] : done + p;
+      to[p] = out + place * job.channels + first;
+    }
+    convolve_tile<Vector, kPixels, kBlocks, kVectors>(job, weight, job.bias + first, pixels + done, to, channels);
   }
   if constexpr (kPixels > 1) {
-    return convolve_some<Vector, (kPixels > 8 ? 8 : kPixels > 4 ? 4 : kPixels > 2 ? 2 : 1), kBlocks>(
+    convolve_some<Vector, (kPixels > 8 ? 8 : kPixels > 4 ? 4 : kPixels > 2 ? 2 : 1), kBlocks, kVectors>(
         job, weight, first, pixels, done, count, out, channels);
   }
-  return done;
+}
+
+// One block: of its vectors only those that hold channels.
+template <class Vector, int kBlocks, int kVectors>
+inline void convolve_block(const ConvJob& job, const float* weight, int first, const float* const* pixels, int count,
+                           float* out, int channels) {
+  if constexpr (kVectors > 1) {
+    if (channels <= (kVectors - 1) * Vector::kWide) {
+      return convolve_block<Vector, kBlocks, kVectors - 1>(job, weight, first, pixels, count, out, channels);
+    }
+  }
+  constexpr int kFit = Vector::kSums / kVectors;
+  constexpr int kPixels = kFit < kMostPixels ? kFit : kMostPixels;
+  convolve_some<Vector, kPixels, kBlocks, kVectors>(job, weight, first, pixels, 0, count, out, channels);
 }
 
 template <class Vector>
 inline void convolve(const ConvJob& job, const float* const* pixels, int count, float* out) {
+  constexpr int kVectors = kLanes / Vector::kWide;
   const int lanes = (job.channels + kLanes - 1) / kLanes;
   const float* weight = job.weight;
   for (int lane = 0; lane < lanes;) {
     const int first = lane * kLanes, blocks = block_width(lanes - lane);
     const int left = job.channels - first, channels = left < blocks * kLanes ? left : blocks * kLanes;
     if (blocks == 2) {
-      convolve_some<Vector, Vector::kPixels, 2>(job, weight, first, pixels, 0, count, out, channels);
+      convolve_block<Vector, 2, 2 * kVectors>(job, weight, first, pixels, count, out, channels);
     } else {
-      convolve_some<Vector, Vector::kPixels, 1>(job, weight, first, pixels, 0, count, out, channels);
+      convolve_block<Vector, 1, kVectors>(job, weight, first, pixels, count, out, channels);
     }
     weight += static_cast<std::int64_t>(job.depth) * blocks * kLanes;
     lane += blocks;

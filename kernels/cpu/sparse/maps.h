@@ -22,6 +22,10 @@ class Map {
   const float* at(int y, int x) const { return origin() + (y * pitch + x) * channels; }
   float* cell(std::int32_t position) { return at(position / width, position % width); }
   const float* cell(std::int32_t position) const { return at(position / width, position % width); }
+  // How many cells a position is from the first one.
+  std::int32_t place(std::int32_t position) const {
+    return static_cast<std::int32_t>(position / width * pitch + position % width);
+  }
   std::int64_t bytes() const { return static_cast<std::int64_t>((now_.floats.size() + spare_.floats.size()) * sizeof(float)); }
   // Everything moves by one displacement: a cell's value is then found where it came from, and no value is copied as a rule.
   void shift(int rows, int cols);

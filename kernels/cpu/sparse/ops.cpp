@@ -7,12 +7,34 @@
 namespace dedelayed::sparse {
 namespace {
 
-void convolve(const Node& node, const Map& in, const Map& to, const std::int32_t* positions, int count, Workspace& work,
-              float* out) {
+// Row and column of positions that are taken in their order. Most are neighbours, which spares a division.
+class Cursor {
+ public:
+  explicit Cursor(int width) : width_(width) {}
+
+  void go(std::int32_t position) {
+    if (position == last_ + 1 && x + 1 < width_) {
+      ++x;
+    } else {
+      y = position / width_, x = position - y * width_;
+    }
+    last_ = position;
+  }
+
+  int y = 0, x = 0;
+
+ private:
+  int width_;
+  std::int32_t last_ = -2;
+};
+
+void convolve(const Node& node, const Map& in, const Map& to, const std::int32_t* positions, int count,
+              const std::int32_t* places, Workspace& work, float* out) {
   work.pixels.resize(static_cast<std::size_t>(count));
+  Cursor at(to.width);
   for (int i = 0; i < count; ++i) {
-    const int y = positions[i] / to.width, x = positions[i] % to.width;
-    work.pixels[i] = in.at(y * node.stride[0] - node.before[0], x * node.stride[1] - node.before[1]);
+    at.go(positions[i]);
+    work.pixels[i] = in.at(at.y * node.stride[0] - node.before[0], at.x * node.stride[1] - node.before[1]);
   }
   work.offsets.clear(), work.lengths.clear();
   int depth = 0;
@@ -22,45 +44,35 @@ void convolve(const Node& node, const Map& in, const Map& to, const std::int32_t
     depth += segment.length;
   }
   const ConvJob job{node.weight.data(), node.bias.data(), work.offsets.data(), work.lengths.data(),
-                    static_cast<int>(node.segments.size()), depth, node.channels};
+                    static_cast<int>(node.segments.size()), depth, node.channels, places};
   work.convolve(job, work.pixels.data(), count, out);
-}
-
-// The tap that is there of those along an axis, or -1.
-int only_tap(const Axis& axis, int position) {
-  const std::int32_t* tap = axis.taps_of(position);
-  const auto* found = std::find_if(tap, tap + axis.taps, [&](std::int32_t in) { return in != axis.in; });
-  return found == tap + axis.taps ? -1 : static_cast<int>(found - tap);
 }
 
 // A transposed convolution whose taps do not overlap: for the positions of each tap a convolution of one cell.
 void convolve_apart(const Plan& plan, const Node& node, const Map& in, const Map& to, const std::int32_t* positions,
-                    int count, Workspace& work, float* out) {
+                    int count, const std::int32_t* places, Workspace& work, float* out) {
   const Axis &rows = plan.rows(node.windows[0]), &cols = plan.cols(node.windows[0]);
-  work.taps.resize(static_cast<std::size_t>(count));
+  work.by_tap.resize(static_cast<std::size_t>(rows.taps) * cols.taps);
+  for (Workspace::Tap& tap : work.by_tap) tap.begin(static_cast<std::size_t>(count));
+  Cursor at(to.width);
   for (int i = 0; i < count; ++i) {
-    const int row = only_tap(rows, positions[i] / to.width), col = only_tap(cols, positions[i] % to.width);
-    work.taps[i] = row < 0 || col < 0 ? -1 : row * cols.taps + col;
-    if (work.taps[i] < 0) std::copy_n(node.bias.data(), node.channels, out + static_cast<std::int64_t>(i) * node.channels);
+    at.go(positions[i]);
+    const int row = rows.first_tap[at.y], col = cols.first_tap[at.x];
+    const std::int32_t place = places ? places[i] : i;
+    if (row < 0 || col < 0) {
+      std::copy_n(node.bias.data(), node.channels, out + static_cast<std::int64_t>(place) * node.channels);
+      continue;
+    }
+    Workspace::Tap& tap = work.by_tap[static_cast<std::size_t>(row) * cols.taps + col];
+    tap.places[static_cast<std::size_t>(tap.count)] = place;
+    tap.pixels[static_cast<std::size_t>(tap.count++)] = in.at(rows.taps_of(at.y)[row], cols.taps_of(at.x)[col]);
   }
   const std::int64_t offset = 0;
-  for (int tap = 0; tap < rows.taps * cols.taps; ++tap) {
-    work.members.clear(), work.pixels.clear();
-    for (int i = 0; i < count; ++i) {
-      if (work.taps[i] != tap) continue;
-      work.members.push_back(i);
-      work.pixels.push_back(in.at(rows.taps_of(positions[i] / to.width)[tap / cols.taps],
-                                  cols.taps_of(positions[i] % to.width)[tap % cols.taps]));
-    }
-    const ConvJob job{node.weight.data() + tap * node.tap_weights, node.bias.data(), &offset, &in.channels, 1,
-                      in.channels, node.channels};
-    work.line.resize(work.members.size() * static_cast<std::size_t>(node.channels));
-    work.convolve(job, work.pixels.data(), static_cast<int>(work.members.size()), work.line.data());
-    const float* from = work.line.data();
-    for (const std::int32_t i : work.members) {
-      std::copy_n(from, node.channels, out + static_cast<std::int64_t>(i) * node.channels);
-      from += node.channels;
-    }
+  const float* weight = node.weight.data();
+  for (const Workspace::Tap& tap : work.by_tap) {
+    const ConvJob job{weight, node.bias.data(), &offset, &in.channels, 1, in.channels, node.channels, tap.places.data()};
+    work.convolve(job, tap.pixels.data(), tap.count, out);
+    weight += node.tap_weights;
   }
 }
 
@@ -69,9 +81,10 @@ void convolve_taps(const Plan& plan, const Node& node, const Map& in, const Map&
                    int count, float* out) {
   const Axis &rows = plan.rows(node.windows[0]), &cols = plan.cols(node.windows[0]);
   const int inputs = in.channels / node.groups, outputs = node.channels / node.groups;
+  Cursor at(to.width);
   for (int i = 0; i < count; ++i, out += node.channels) {
-    const std::int32_t* row = rows.taps_of(positions[i] / to.width);
-    const std::int32_t* col = cols.taps_of(positions[i] % to.width);
+    at.go(positions[i]);
+    const std::int32_t *row = rows.taps_of(at.y), *col = cols.taps_of(at.x);
     std::copy_n(node.bias.data(), node.channels, out);
     for (int r = 0; r < rows.taps; ++r) {
       if (row[r] == rows.in) continue;
@@ -96,9 +109,10 @@ void convolve_depthwise(const Plan& plan, const Node& node, const Map& in, const
                         int count, float* out) {
   const Axis &rows = plan.rows(node.windows[0]), &cols = plan.cols(node.windows[0]);
   const int channels = node.channels;
+  Cursor at(to.width);
   for (int i = 0; i < count; ++i, out += channels) {
-    const std::int32_t* row = rows.taps_of(positions[i] / to.width);
-    const std::int32_t* col = cols.taps_of(positions[i] % to.width);
+    at.go(positions[i]);
+    const std::int32_t *row = rows.taps_of(at.y), *col = cols.taps_of(at.x);
     std::copy_n(node.bias.data(), channels, out);
     for (int r = 0; r < rows.taps; ++r) {
       if (row[r] == rows.in) continue;
@@ -113,11 +127,9 @@ void convolve_depthwise(const Plan& plan, const Node& node, const Map& in, const
 }
 
 template <class Combine>
-void reduce(const Plan& plan, const Node& node, const Map& in, std::int32_t position, int width, float start, float* out,
-            Combine combine) {
+void reduce(const Plan& plan, const Node& node, const Map& in, const Cursor& at, float start, float* out, Combine combine) {
   const Axis &rows = plan.rows(node.windows[0]), &cols = plan.cols(node.windows[0]);
-  const std::int32_t* row = rows.taps_of(position / width);
-  const std::int32_t* col = cols.taps_of(position % width);
+  const std::int32_t *row = rows.taps_of(at.y), *col = cols.taps_of(at.x);
   std::fill_n(out, node.channels, start);
   for (int r = 0; r < rows.taps; ++r) {
     if (row[r] == rows.in) continue;
@@ -132,16 +144,17 @@ void reduce(const Plan& plan, const Node& node, const Map& in, std::int32_t posi
 void pool(const Plan& plan, const Node& node, const Map& in, const Map& to, const std::int32_t* positions, int count,
           float* out) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  Cursor at(to.width);
   for (int i = 0; i < count; ++i, out += node.channels) {
-    const std::int32_t p = positions[i];
-    const auto run = [&](float start, auto combine) { reduce(plan, node, in, p, to.width, start, out, combine); };
+    at.go(positions[i]);
+    const auto run = [&](float start, auto combine) { reduce(plan, node, in, at, start, out, combine); };
     // What is not a number wins, as in torch.
     switch (node.pool) {
       case Pool::kMax: run(-kInfinity, [](float a, float b) { return b > a || b != b ? b : a; }); continue;
       case Pool::kMin: run(kInfinity, [](float a, float b) { return b < a || b != b ? b : a; }); continue;
       default: run(0.0f, [](float a, float b) { return a + b; });
     }
-    const float h = node.factors[0][p / to.width], w = node.factors[1][p % to.width];
+    const float h = node.factors[0][at.y], w = node.factors[1][at.x];
     if (node.pool == Pool::kMean) {
       for (int k = 0; k < node.channels; ++k) out[k] /= h * w;
     } else if (node.pool == Pool::kMeanTwice) {
@@ -156,11 +169,12 @@ void resize(const Plan& plan, const Node& node, const Map& in, const Map& to, co
   const int channels = node.channels;
   work.line.resize(static_cast<std::size_t>(channels));
   float* line = work.line.data();
+  Cursor at(to.width);
   for (int i = 0; i < count; ++i, out += channels) {
-    const int y = positions[i] / to.width, x = positions[i] % to.width;
-    const std::int32_t *row = rows.taps_of(y), *col = cols.taps_of(x);
-    const float* row_weight = node.factors[0].data() + static_cast<std::size_t>(y) * rows.taps;
-    const float* col_weight = node.factors[1].data() + static_cast<std::size_t>(x) * cols.taps;
+    at.go(positions[i]);
+    const std::int32_t *row = rows.taps_of(at.y), *col = cols.taps_of(at.x);
+    const float* row_weight = node.factors[0].data() + static_cast<std::size_t>(at.y) * rows.taps;
+    const float* col_weight = node.factors[1].data() + static_cast<std::size_t>(at.x) * cols.taps;
     std::fill_n(out, channels, 0.0f);
     for (int r = 0; r < rows.taps; ++r) {
       if (row[r] == rows.in) continue;
@@ -202,8 +216,9 @@ void move(const Plan& plan, const Node& node, const std::vector<Map>& maps, int 
     }
     return;
   }
+  Cursor at(width);
   for (int i = 0; i < count; ++i, out += node.channels) {
-    const int y = positions[i] / width, x = positions[i] % width;
+    at.go(positions[i]);
     for (const Part& part : node.parts) {
       const int n = static_cast<int>(part.input < 0 ? part.constant.size() : part.channels.size());
       float* to = out + part.first;
@@ -211,7 +226,7 @@ void move(const Plan& plan, const Node& node, const std::vector<Map>& maps, int 
         std::copy_n(part.constant.data(), n, to);
         continue;
       }
-      const float* from = cell_of(plan, node, maps, part.input, y, x);
+      const float* from = cell_of(plan, node, maps, part.input, at.y, at.x);
       if (!from) {
         std::fill_n(to, n, node.fill);
       } else if (part.straight) {
@@ -284,14 +299,16 @@ bool is_copy(const Plan& plan, const Node& node, const std::vector<Map>& maps) {
          is_whole(plan, node, maps, node.parts[0]);
 }
 
+bool takes_places(const Node& node) { return node.kind == Kind::kConv || node.tap_weights > 0; }
+
 void compute(const Plan& plan, const Node& node, const std::vector<Map>& maps, const std::int32_t* positions, int count,
-             Workspace& work, float* out) {
+             const std::int32_t* places, Workspace& work, float* out) {
   const Map& in = maps[node.inputs[0]];
   const Map& to = maps[&node - plan.nodes.data()];
   switch (node.kind) {
-    case Kind::kConv: return convolve(node, in, to, positions, count, work, out);
+    case Kind::kConv: return convolve(node, in, to, positions, count, places, work, out);
     case Kind::kTaps:
-      if (node.tap_weights > 0) return convolve_apart(plan, node, in, to, positions, count, work, out);
+      if (node.tap_weights > 0) return convolve_apart(plan, node, in, to, positions, count, places, work, out);
       return convolve_taps(plan, node, in, to, positions, count, out);
     case Kind::kDepthwise: return convolve_depthwise(plan, node, in, to, positions, count, out);
     case Kind::kPool: return pool(plan, node, in, to, positions, count, out);

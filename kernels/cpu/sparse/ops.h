@@ -18,12 +18,27 @@ struct Workspace {
   std::vector<std::int64_t> offsets;
   std::vector<int> lengths;
   std::vector<float> line;
-  std::vector<std::int32_t> taps, members;
+  // The positions that one tap makes, by their places in the list of all, and the pixels that it makes them of.
+  struct Tap {
+    int count = 0;
+    std::vector<std::int32_t> places;
+    std::vector<const float*> pixels;
+
+    void begin(std::size_t most) {
+      count = 0;
+      if (places.size() < most) places.resize(most), pixels.resize(most);
+    }
+  };
+  std::vector<Tap> by_tap;
 };
 
-// Results of `count` positions, one after the other, [count, channels], before the epilogue.
+// Results of `count` positions before the epilogue: that of position i goes to out + places[i] · channels, or without
+// places to i · channels.
 void compute(const Plan& plan, const Node& node, const std::vector<Map>& maps, const std::int32_t* positions, int count,
-             Workspace& work, float* out);
+             const std::int32_t* places, Workspace& work, float* out);
+
+// Whether a node's results can go anywhere; others only know one place after the other.
+bool takes_places(const Node& node);
 
 // Whether a node is its only input with the epilogue applied, position by position.
 bool is_copy(const Plan& plan, const Node& node, const std::vector<Map>& maps);

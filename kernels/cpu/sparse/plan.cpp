@@ -74,6 +74,11 @@ Axis read_axis(Reader& read) {
   axis.tapped = read.numbers<std::uint8_t>(axis.out, 0, 1);
   axis.base = read.numbers<std::int32_t>(axis.out, 0, axis.in - 1);
   axis.phase = read.numbers<std::int32_t>(axis.out, 0, axis.out);
+  for (int p = 0; p < axis.out; ++p) {
+    const std::int32_t* tap = axis.taps_of(p);
+    const auto* first = std::find_if(tap, tap + axis.taps, [&](std::int32_t in) { return in != axis.in; });
+    axis.first_tap.push_back(first == tap + axis.taps ? -1 : static_cast<int>(first - tap));
+  }
   axis.is_point = axis.taps == 1 && axis.in == axis.out;
   for (int p = 0; axis.is_point && p < axis.out; ++p) axis.is_point = axis.tap[p] == p;
   return axis;

@@ -21,6 +21,7 @@ struct Axis {
   std::vector<std::uint8_t> tapped;    // [out]: at least one tap reads an input
   std::vector<std::int32_t> base;      // [out]: the first input that is read
   std::vector<std::int32_t> phase;     // [out]: outputs of one phase use the same weights
+  std::vector<std::int32_t> first_tap;  // [out]: the number of the first tap that reads an input, or -1
 
   const std::int32_t* taps_of(int output) const { return tap.data() + static_cast<std::size_t>(output) * taps; }
 };

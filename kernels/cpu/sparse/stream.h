@@ -45,6 +45,7 @@ struct Spread {
 struct Bench {
   Workspace work;
   std::vector<float> fresh;
+  std::vector<std::int32_t> places;
   std::int64_t changed;
 };
 
