@@ -156,6 +156,21 @@ def decide(situation: Situation) -> Decision:
     return Decision(best.choice, f'{reason}; {left_out}' if left_out else reason, estimates, situation)
 
 
+def patience_ms(decision: Decision) -> float:
+    """How long after it was taken up a frame waits for the cloud's mask, in ms.
+
+    No longer than leaves the robot time for its own mask by the deadline; but what is expected later than that is not
+    given up before half of the time that it has left, for nobody would ask for it otherwise.
+    """
+    s = decision.situation
+    most_ms = min(s.deadline_ms, s.give_up_ms)
+    own_ms = s.local_ms if 'local' in s.possible else s.edge_ms
+    if own_ms is None or math.isnan(own_ms) or not math.isfinite(most_ms):
+        return most_ms
+    expected_ms = next((e.latency_ms for e in decision.estimates if e.choice == 'cloud' and e.possible), 0.0)
+    return min(most_ms, max(most_ms - own_ms, (expected_ms + most_ms) / 2))
+
+
 def _weigh(usable: Sequence[Estimate], situation: Situation) -> tuple[Estimate, str]:
     """Of the ways that are possible the most accurate within the deadline, and within the tolerance the fastest."""
     if len(usable) == 1:

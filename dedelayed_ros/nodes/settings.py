@@ -105,7 +105,7 @@ class PerceptionSettings(CommonSettings):
     camera_node: str = parameter('camera', _CAMERA_NODE)
     deadline_ms: float = parameter(
         250.0,
-        "in modes 'offload' and 'auto': how long a frame waits for the cloud's mask before the robot computes it (ms)",
+        "in modes 'offload' and 'auto': by when a mask is wanted, the cloud's or, begun in time, the robot's own (ms)",
         low=1.0,
         high=10_000.0,
     )

@@ -16,7 +16,7 @@ from dedelayed_ros.edge import EdgePipeline, EdgeResult, EdgeSettings
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.link import RateMeter
 from dedelayed_ros.models import zoo
-from dedelayed_ros.offload.pipeline import OffloadPipeline, OffloadSettings, Taken, described
+from dedelayed_ros.offload.pipeline import LATE, OffloadPipeline, OffloadSettings, Taken, described
 from dedelayed_ros.offload.two_steps import TwoSteps
 from dedelayed_ros.reuse import load_calibration
 
@@ -152,7 +152,7 @@ class AutoPipeline(TwoSteps[AutoTaken]):
         )  # fmt: skip
         took_ms = result.provenance.latency_ms
         self._local_ms = took_ms if not self._local_ms else self._local_ms + _WEIGHT * (took_ms - self._local_ms)
-        late = (self.offload.late,) if offload.asked else ()
+        late = (LATE,) if offload.asked else ()
         degraded = tuple(dict.fromkeys((*offload.degraded, *late, *result.provenance.degraded)))
         provenance = replace(result.provenance, degraded=degraded, **described(offload.decision))
         return replace(result, provenance=provenance)

@@ -1,8 +1,8 @@
 """One stream in offload mode: every frame a mask, computed at the edge or in the cloud, whichever is expected first.
 
-The cloud is asked and never relied on: a frame whose mask has not come at the deadline is computed at the edge, and its
-provenance says so. A frame is taken up (planned, decided, sent) and finished (its mask waited for, or computed); while
-one waits for the cloud the next ones can be taken up.
+The cloud is asked and never relied on: a frame whose mask has not come while there is time for another is computed at
+the edge, and its provenance says so. A frame is taken up (planned, decided, sent) and finished (its mask waited for, or
+computed); while one waits for the cloud the next ones can be taken up.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from dedelayed_ros import masks, scene_cut
-from dedelayed_ros.dispatch import Choice, Decision, LatencyProfile, Situation, decide
+from dedelayed_ros.dispatch import Choice, Decision, LatencyProfile, Situation, decide, patience_ms
 from dedelayed_ros.edge import EdgeResult, check_picture, check_size
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import resize
@@ -38,6 +38,8 @@ DEFAULT_BOUND = 4
 """Grey levels by which a pixel may be off on a bounded uplink (docs/dispatcher.md has the measurement)."""
 _WEIGHT = 0.2
 """Of the newest picture in the camera's period."""
+LATE = 'no mask of the cloud in time'
+"""What is said of a frame that the cloud was asked for in vain."""
 _UPLINKS = ('h264', 'lossless', 'bounded')
 
 
@@ -177,11 +179,6 @@ class OffloadPipeline(TwoSteps[Taken]):
         """How the link is doing; None without a cloud."""
         return None if self._uplink is None else self._uplink.client.status
 
-    @property
-    def late(self) -> str:
-        """What is said of a frame that the cloud was asked for in vain."""
-        return f'no mask of the cloud within {self.settings.deadline_ms:g} ms'
-
     def close(self) -> None:
         """End the link."""
         if self._uplink is not None:
@@ -253,15 +250,15 @@ class OffloadPipeline(TwoSteps[Taken]):
         return self.answered(taken) or self.computed(taken, late=taken.asked)
 
     def answered(self, taken: Taken) -> EdgeResult | None:
-        """The cloud's mask; None where it was not asked, or does not answer by the deadline."""
+        """The cloud's mask; None where it was not asked, or does not answer in time."""
         if taken.restarted:
             self._edge.reset()
         for motion in taken.motions:
             self._edge.observe(motion)
         if not taken.asked:
             return None
-        assert self._uplink is not None and taken.offer is not None
-        answer = self._uplink.client.wait(taken.sequence, taken.started_s + self.settings.deadline_ms / 1e3)
+        assert self._uplink is not None and taken.offer is not None and taken.decision is not None
+        answer = self._uplink.client.wait(taken.sequence, taken.started_s + patience_ms(taken.decision) / 1e3)
         if answer is None:
             return None
         self._uplink.learn(taken.offer.ratio, answer.recompute_ratio)
@@ -403,7 +400,7 @@ class OffloadPipeline(TwoSteps[Taken]):
             stages_ms=stages,
             latency_ms=_ms(time.monotonic() - taken.started_s),
             scene_cut=taken.scene_cut,
-            degraded=(*taken.degraded, *((self.late,) if late else ())),
+            degraded=(*taken.degraded, *((LATE,) if late else ())),
             **described(taken.decision),
         )
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dedelayed_ros.dispatch import ORDER, AccuracyTable, Choice, Situation, decide
+from dedelayed_ros.dispatch import ORDER, AccuracyTable, Choice, Situation, decide, patience_ms
 from dedelayed_ros.models import zoo
 
 # A frame of 8000 bits on 1000 kbit/s: 8 ms up, 1 ms down, 40 ms of propagation, 20 of computing: 69 ms in the cloud.
@@ -174,3 +174,27 @@ def test_the_inputs_of_a_decision_are_figures() -> None:
     assert math.isnan(inputs['edge_ms']) and inputs['edge_expected_ms'] == math.inf
     assert inputs['cloud_expected_ms'] == pytest.approx(69.0)
     assert all(isinstance(value, float) for value in inputs.values())
+
+
+@pytest.mark.parametrize(
+    ('edge_ms', 'propagation_ms', 'patience'),
+    [
+        (60.0, 20.0, 190.0),  # the robot still has the 60 that it takes
+        (200.0, 20.0, 159.5),  # expected after 69: half of the 181 that remain, and not 50
+        (240.0, 100.0, 239.5),  # expected after 229
+        (400.0, 20.0, 159.5),  # the robot cannot be in time itself
+        (None, 20.0, 250.0),
+        (math.nan, 20.0, 250.0),
+    ],
+)
+def test_the_cloud_is_waited_for_while_there_is_time(
+    edge_ms: float | None, propagation_ms: float, patience: float
+) -> None:
+    situation = replace(OFFLOAD, edge_ms=edge_ms, propagation_ms=propagation_ms, give_up_ms=250.0)
+    assert patience_ms(decide(situation)) == pytest.approx(patience)
+
+
+def test_in_auto_the_robots_own_is_the_local_model() -> None:
+    situation = replace(AUTO, edge_ms=200.0, local_ms=15.0, deadline_ms=250.0)
+    assert patience_ms(decide(situation)) == 235.0
+    assert patience_ms(decide(replace(situation, deadline_ms=math.inf))) == math.inf
