@@ -1,5 +1,6 @@
 // The convolution, written once over a `Vector` that the including file defines for its instruction set:
-//   Floats, kWide (floats in it), kSums (vectors of sums that registers hold beside what they are made of),
+//   Floats, kWide (floats in it), kSums (vectors of sums that registers hold beside what they are made of), kAbreast (of
+//   one pixel, that are computed together: fewer of them leave registers for more pixels),
 //   load, store, set, multiply_add(a, b, sum).
 // It is included inside an anonymous namespace, after the pragma that chooses the instruction set.
 
@@ -23,19 +24,23 @@ inline void convolve_tile(const ConvJob& job, const float* weight, const float* 
     const Floats start = Vector::load(bias + v * Vector::kWide);
     for (int p = 0; p < kPixels; ++p) sum[p][v] = start;
   }
-  for (int s = 0; s < job.segments; ++s) {
+  // There is a segment, and something in each: said so, the compiler leaves the sums in registers all along.
+  int s = 0;
+  do {
     const float* in[kPixels];
     for (int p = 0; p < kPixels; ++p) in[p] = pixels[p] + job.offsets[s];
     const int length = job.lengths[s];
-    for (int i = 0; i < length; ++i, weight += kBlocks * kLanes) {
+    int i = 0;
+    do {
       Floats w[kVectors];
       for (int v = 0; v < kVectors; ++v) w[v] = Vector::load(weight + v * Vector::kWide);
       for (int p = 0; p < kPixels; ++p) {
         const Floats x = Vector::set(in[p][i]);
         for (int v = 0; v < kVectors; ++v) sum[p][v] = Vector::multiply_add(x, w[v], sum[p][v]);
       }
-    }
-  }
+      weight += kBlocks * kLanes;
+    } while (++i < length);
+  } while (++s < job.segments);
   constexpr int kWhole = kVectors - 1;
   const int left = channels - kWhole * Vector::kWide;
   for (int p = 0; p < kPixels; ++p) {
@@ -69,7 +74,7 @@ inline void convolve_some(const ConvJob& job, const float* weight, int first, co
   }
 }
 
-// One block: of its vectors only those that hold channels.
+// One block: of its vectors only those that hold channels, and not more at a time than go abreast.
 template <class Vector, int kBlocks, int kVectors>
 inline void convolve_block(const ConvJob& job, const float* weight, int first, const float* const* pixels, int count,
                            float* out, int channels) {
@@ -77,6 +82,12 @@ inline void convolve_block(const ConvJob& job, const float* weight, int first, c
     if (channels <= (kVectors - 1) * Vector::kWide) {
       return convolve_block<Vector, kBlocks, kVectors - 1>(job, weight, first, pixels, count, out, channels);
     }
+  }
+  if constexpr (kVectors > Vector::kAbreast) {
+    constexpr int kHalf = (kVectors + 1) / 2, kLanesOfHalf = kHalf * Vector::kWide;
+    convolve_block<Vector, kBlocks, kHalf>(job, weight, first, pixels, count, out, kLanesOfHalf);
+    return convolve_block<Vector, kBlocks, kVectors - kHalf>(job, weight + kLanesOfHalf, first + kLanesOfHalf, pixels, count,
+                                                             out, channels - kLanesOfHalf);
   }
   constexpr int kFit = Vector::kSums / kVectors;
   constexpr int kPixels = kFit < kMostPixels ? kFit : kMostPixels;
