@@ -221,6 +221,7 @@ STREET_V5 = dataclasses.replace(
     local=dataclasses.replace(STREET_V4.local, steps=700, seed=5, rare=0.5),
     remote=dataclasses.replace(STREET_V4.remote, steps=1800, rate=1.5e-3, seed=5, rare=0.5),
     joint=dataclasses.replace(STREET_V4.joint, steps=1300, seed=5, fine=False, rare=0.4),
+    codec=CodecConfig(steps=1000, batch=12, rate=2e-3, crop=(320, 640), ema=0.99, latents=16, bits=43.0),
     single=('stills', 'clips', 'trams'),
     base='street-v4',
 )

@@ -85,7 +85,7 @@ def test_the_commands_measure_and_write(
     monkeypatch.setattr(calibrating, '_OWED', (4,))
     path, trials, figures = (tmp_path / name for name in ('calibration.json', 'trials.json', 'engine.json'))
     # A model to which blocks of random colours are still something after they moved.
-    words = ['--model', 'street-v3', '--frames', '3', '--out', str(tmp_path)]
+    words = ['--model', 'street-v1', '--frames', '3', '--out', str(tmp_path)]
     assert (
         main(
             ['calibrate', '--loss', str(loss), '--tile', str(tile), '--save', str(path), '--json', str(trials), *words]
@@ -93,7 +93,7 @@ def test_the_commands_measure_and_write(
         == 0
     )
     calibration = Calibration.load(path)
-    assert calibration.model == zoo.entry('street-v3').files['local'][1]
+    assert calibration.model == zoo.entry('street-v1').files['local'][1]
     assert calibration.thresholds and calibration.tile == tile
     found = json.loads(trials.read_text())
     assert found['relative_loss'] <= found['loss'] == loss
