@@ -165,8 +165,9 @@ def patience_ms(decision: Decision) -> float:
     s = decision.situation
     most_ms = min(s.deadline_ms, s.give_up_ms)
     own_ms = s.local_ms if 'local' in s.possible else s.edge_ms
-    if own_ms is None or math.isnan(own_ms) or not math.isfinite(most_ms):
+    if not _known(own_ms) or not math.isfinite(most_ms):
         return most_ms
+    assert own_ms is not None
     expected_ms = next((e.latency_ms for e in decision.estimates if e.choice == 'cloud' and e.possible), 0.0)
     return min(most_ms, max(most_ms - own_ms, (expected_ms + most_ms) / 2))
 

@@ -48,14 +48,14 @@ class OffloadSettings:
     """How one stream is segmented in offload mode.
 
     ``model`` of the zoo, which the cloud must serve too. ``reuse``: 'exact', or 'calibrated' where it has a
-    calibration. ``uplink``: 'h264' sends the camera's own stream; 'lossless' and 'bounded' send what differs from the
-    picture that the cloud holds, no pixel off by more than ``bound`` (grey levels of 0–255, another thing than the
-    calibration's threshold) where it is bounded. ``device`` and ``threads`` of the edge. ``deadline_ms``: how long
-    after it was taken up a frame may wait for the cloud before the edge computes it. ``edge_profile`` and
-    ``cloud_profile``: what each end takes by recompute ratio; None: learned from the frames themselves.
-    ``assumed_kbps``: of an uplink that nothing was ever known of. ``keep_up``: frames that come while the robot
-    computes one are lost, so that the edge is left out where it takes longer than from frame to frame and the cloud
-    does not. ``scene_cut_ratio`` and ``scene_cut_level`` as
+    calibration. ``uplink``: 'h264' sends the camera's own stream; 'lossless' and 'bounded' send what differs from
+    the picture that the cloud holds, no pixel off by more than ``bound`` (grey levels of 0–255, another thing than
+    the calibration's threshold) where it is bounded. ``device`` and ``threads`` of the edge. ``deadline_ms``: how
+    long after a frame was taken up its mask is wanted at the latest: where the cloud's has not come, the edge
+    begins with its own in time for that. ``edge_profile`` and ``cloud_profile``: what each end takes by recompute
+    ratio; None: learned from the frames themselves. ``assumed_kbps``: of an uplink that nothing was ever known of.
+    ``keep_up``: frames that come while the robot computes one are lost, so that the edge is left out where it takes
+    longer than from frame to frame and the cloud does not. ``scene_cut_ratio`` and ``scene_cut_level`` as
     :class:`~dedelayed_ros.edge.EdgeSettings` has them.
     """
 

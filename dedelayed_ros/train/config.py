@@ -117,12 +117,11 @@ class CodecConfig(StageConfig):
 class TrainConfig:
     """Footage and stages; the same config and footage give the same weights on the same kind of processor.
 
-    ``trams``: more stills, of what few streets have. ``single``: the footage that the single-frame stages draw from.
-    ``base``: an entry of the zoo whose weights they
-    begin from; None: from nothing, and the remote encoder from ImageNet's. ``conv``: the stage of the
-    convolution-only model at the camera's resolution, which begins from the local one; ``codec``: that of the feature
-    codec; without it features go down as they are. ``carry_split``: parts a cell that the exported pair is carried in,
-    where measurement was against those that it was trained with.
+    ``trams``: more stills, of what few streets have. ``single``: the footage that the single-frame stages draw
+    from. ``base``: an entry of the zoo whose weights they begin from; None: from nothing, and the remote encoder
+    from ImageNet's. ``conv``: the stage of the convolution-only model at the camera's resolution, which begins from
+    the local one; ``codec``: that of the feature codec; without it features go down as they are. ``carry_split``:
+    parts a cell that the exported pair is carried in, where measurement was against those that it was trained with.
     """
 
     name: str

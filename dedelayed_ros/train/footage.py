@@ -174,9 +174,15 @@ def _render(job: tuple[Path, FootageConfig, int]) -> None:
     partial.replace(folder)
 
 
+def class_counts(clip: Clip, classes: int, *, every: int = 1) -> np.ndarray:
+    """float64 [frames, classes]: pixels of each class in each ``every``-th frame, of every fourth row and column."""
+    frames = np.asarray(clip.labels[::every, ::4, ::4])
+    return np.stack([np.bincount(frame.reshape(-1), minlength=256)[:classes] for frame in frames]).astype(np.float64)
+
+
 def class_shares(clips: list[Clip], classes: int) -> np.ndarray:
     """float64 [classes]: the share of labelled pixels of each class, from every fifth frame and fourth pixel."""
-    counts = np.zeros(256)
+    counts = np.zeros(classes)
     for clip in clips:
-        counts += np.bincount(np.asarray(clip.labels[::5, ::4, ::4]).reshape(-1), minlength=256)
-    return counts[:classes] / max(1.0, counts[:classes].sum())
+        counts += class_counts(clip, classes, every=5).sum(0)
+    return counts / max(1.0, counts.sum())

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from dedelayed_ros.models.labels import CITYSCAPES
-from dedelayed_ros.train.footage import Clip
+from dedelayed_ros.train.footage import Clip, class_counts
 
 _SEEN = 0.002  # of a frame's pixels from which on a class is there to be learnt
-_STEP = 4  # pixels between those that are counted
 
 
 class RareFrames:
@@ -26,7 +25,7 @@ class RareFrames:
         self._odds = np.zeros(0)
         if rare == 0.0:
             return
-        counts = [_class_counts(clip) for clip in clips]
+        counts = [class_counts(clip, len(CITYSCAPES)) for clip in clips]
         where = np.array([(clip, frame) for clip, length in enumerate(self._lengths) for frame in range(length)])
         shares = np.concatenate(counts)  # [frames of all clips, classes]
         shares /= np.maximum(shares.sum(1, keepdims=True), 1.0)
@@ -44,9 +43,3 @@ class RareFrames:
             return int(clip), int(frame)
         clip = int(rng.integers(len(self._lengths)))
         return clip, int(rng.integers(self._lengths[clip]))
-
-
-def _class_counts(clip: Clip) -> np.ndarray:
-    """Pixels of each class in each frame, float64 [N, classes], from every fourth row and column."""
-    labels = clip.labels[:, ::_STEP, ::_STEP].reshape(len(clip), -1)
-    return np.stack([np.bincount(frame, minlength=256)[: len(CITYSCAPES)] for frame in labels]).astype(np.float64)

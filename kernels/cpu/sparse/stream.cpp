@@ -377,32 +377,17 @@ void Stream::compute_part(int n, const std::int32_t* positions, int count, Bench
   Map& map = maps_[n];
   Set& dirty = dirty_[n];
   const bool all_new = dense_ || plan_.mode == Mode::kTiles;
-  const bool in_place = all_new && takes_places(node);
-  float* results = map.at(0, 0);
-  const std::int32_t* places = nullptr;
-  if (in_place) {
-    bench.places.resize(static_cast<std::size_t>(count));
-    for (int i = 0, n; i < count; i += n) {
-      n = run_length(positions + i, count - i, map.width);
-      std::iota(bench.places.begin() + i, bench.places.begin() + i + n, map.place(positions[i]));
-    }
-    places = bench.places.data();
-  } else {
-    bench.fresh.resize(static_cast<std::size_t>(count) * node.channels);
-    results = bench.fresh.data();
-  }
-  compute(plan_, node, maps_, positions, count, places, bench.work, results);
-  if (!in_place) apply(node.epilogue, results, static_cast<std::int64_t>(count) * node.channels);
+  if (all_new && takes_places(node)) return compute_in_place(n, positions, count, bench);
+  bench.fresh.resize(static_cast<std::size_t>(count) * node.channels);
+  float* results = bench.fresh.data();
+  compute(plan_, node, maps_, positions, count, nullptr, bench.work, results);
+  apply(node.epilogue, results, static_cast<std::int64_t>(count) * node.channels);
   if (all_new) {
-    for (int i = 0, n; i < count; i += n) {
-      n = run_length(positions + i, count - i, map.width);
-      const std::int64_t floats = static_cast<std::int64_t>(n) * node.channels;
-      float* to = map.cell(positions[i]);
-      if (in_place) {
-        apply(node.epilogue, to, floats);
-      } else {
-        std::copy_n(results + static_cast<std::ptrdiff_t>(i) * node.channels, floats, to);
-      }
+    for (int i = 0; i < count;) {
+      const int together = run_length(positions + i, count - i, map.width);
+      const float* fresh = results + static_cast<std::ptrdiff_t>(i) * node.channels;
+      std::copy_n(fresh, static_cast<std::ptrdiff_t>(together) * node.channels, map.cell(positions[i]));
+      i += together;
     }
     return;
   }
@@ -416,6 +401,22 @@ void Stream::compute_part(int n, const std::int32_t* positions, int count, Bench
     // A row may be shared by two threads, which write the same.
     __atomic_store_n(&dirty.rows[positions[i] / map.width], 1, __ATOMIC_RELAXED);
     ++bench.changed;
+  }
+}
+
+// The same where nothing is kept, by an operation whose results can go straight into the map.
+void Stream::compute_in_place(int n, const std::int32_t* positions, int count, Bench& bench) {
+  const Node& node = plan_.nodes[n];
+  Map& map = maps_[n];
+  bench.places.resize(static_cast<std::size_t>(count));
+  for (int i = 0, together; i < count; i += together) {
+    together = run_length(positions + i, count - i, map.width);
+    std::iota(bench.places.begin() + i, bench.places.begin() + i + together, map.place(positions[i]));
+  }
+  compute(plan_, node, maps_, positions, count, bench.places.data(), bench.work, map.at(0, 0));
+  for (int i = 0, together; i < count; i += together) {
+    together = run_length(positions + i, count - i, map.width);
+    apply(node.epilogue, map.cell(positions[i]), static_cast<std::int64_t>(together) * node.channels);
   }
 }
 

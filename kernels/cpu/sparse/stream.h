@@ -108,6 +108,7 @@ class Stream {
   const Set& far(const Field& field, int window, int from, int grid);
   void add_compacted(const Field& field, const Node& node);
   void compute_part(int node, const std::int32_t* positions, int count, Bench& bench);
+  void compute_in_place(int node, const std::int32_t* positions, int count, Bench& bench);
   bool usable(const Node& node, std::int32_t position) const;
 };
 
