@@ -1,9 +1,10 @@
 """Carrying remote features to now: which frame they belong to, and how its content has moved since.
 
-The cloud answers for a frame that is already past. This module remembers the motion of every picture since, composes it
-from the answered frame to the current one, corrects it by the two pictures, and warps the features by it on every frame
-until a newer answer comes (FluxShard's remapping applied to DeDelayed's features). Interpolation errors do not add up:
-each frame warps the answer as it arrived, never a warped one.
+The cloud answers for a frame that is already past. This module follows the motion of every picture since, from the
+answered frame to the current one, corrects it by the two pictures, and warps the features by it on every frame until a
+newer answer comes (FluxShard's remapping applied to DeDelayed's features). Interpolation errors do not add up: each
+frame warps the answer as it arrived, never a warped one. Those of the motion do not either: what one frame corrected,
+the next goes on from.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from dedelayed_ros import native
-from dedelayed_ros.refine import refined
+from dedelayed_ros.motion_track import MotionLost, MotionTrack
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from dedelayed_ros.frames import MotionField
     from dedelayed_ros.link import FeatureRecord
 
@@ -51,16 +53,6 @@ def warp_features(
         return motion.warp(features, stride=cell, mode='bilinear')[0]
     parts, _ = motion.warp(torch.pixel_shuffle(features, split), stride=cell // split, mode='bilinear')
     return torch.pixel_unshuffle(parts, split)
-
-
-def by_parts(motion: MotionField, grid: tuple[int, int], split: int) -> MotionField:
-    """``motion`` with a vector of its own for each of the split × split parts of a cell of the features' grid (h, w).
-
-    Composed so, each part follows its own way through the blocks that it crosses from frame to frame. Motion on blocks
-    that are no larger than the parts stays as it is.
-    """
-    part = min(motion.size[0] // (grid[0] * split), motion.size[1] // (grid[1] * split))
-    return motion if part >= motion.block else motion.resized(motion.size, max(part, 1))
 
 
 def _warp_natively(library: ctypes.CDLL, features: torch.Tensor, motion: MotionField, split: int) -> torch.Tensor:
@@ -98,11 +90,11 @@ class CarriedFeatures:
 
 @dataclass(frozen=True)
 class _Step:
-    """One picture of the stream; ``motion`` leads from the picture before to this one, None where it is unknown."""
+    """One picture of the stream, and its number in the track."""
 
     sequence: int
     stamp_ns: int
-    motion: MotionField | None
+    number: int
 
 
 class FeatureCarrier:
@@ -111,14 +103,16 @@ class FeatureCarrier:
     Call :meth:`advance` for every picture of the stream in order, :meth:`offer` when an answer arrives, and
     :meth:`current` where a mask is wanted. Not thread-safe: its owner serialises the calls.
 
-    Where both the picture that the answer is of and the newest one were given to :meth:`advance`, the motion between
-    them is :func:`~dedelayed_ros.refine.refined` by them; else it is the codec's, composed. Pictures are kept for as
-    long as an answer for them may still be used.
+    The motion is that of a :class:`~dedelayed_ros.motion_track.MotionTrack`, on one block for each of the split × split
+    parts of a cell: each follows its own way. Where both the picture that the answer is of and the newest one were
+    given to :meth:`advance`, it is corrected by them; else it is the codec's, composed. Pictures are kept for as long
+    as an answer for them may still be used.
 
-    ``features_size`` is the cells (h, w) of the features' grid, ``channels`` what an answer has (None: any); ``cell``
-    and ``split`` are those of :func:`warp_features`. ``decode`` makes features [1, F, h, w] of what an answer holds,
-    once an answer; None: it holds features. ``staleness_s``: an answer older than this is dropped (seconds). Dropped
-    answers are counted by reason in ``dropped``.
+    ``features_size`` is the cells (h, w) of the features' grid, ``channels`` what an answer has (None: any), ``size``
+    the (H, W) of the pictures that they are followed by (None: ``cell`` pixels a cell); ``cell`` and ``split`` are
+    those of :func:`warp_features`. ``decode`` makes features [1, F, h, w] of what an answer holds, once an answer;
+    None: it holds features. ``staleness_s``: an answer older than this is dropped (seconds). Dropped answers are
+    counted by reason in ``dropped``.
     """
 
     # Ten seconds at 30 Hz: any staleness limit that makes sense is shorter, and the memory is a few hundred kilobytes.
@@ -129,21 +123,26 @@ class FeatureCarrier:
         features_size: tuple[int, int],
         *,
         channels: int | None = None,
+        size: tuple[int, int] | None = None,
         cell: int = CELL,
         split: int = 1,
         decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
         staleness_s: float = 0.6,
     ) -> None:
         self._grid = features_size
+        rows, columns = features_size
+        self._size = (rows * cell, columns * cell) if size is None else size
+        self._block = max(1, min(self._size[0] // (rows * split), self._size[1] // (columns * split)))
         self._channels = channels
         self._cell, self._split = cell, split
         self._decode = decode
         self._features: torch.Tensor | None = None  # of the record in use
         self._staleness_ms = staleness_s * 1e3
         self._steps: deque[_Step] = deque(maxlen=self._MEMORY)
-        self._pictures: dict[int, np.ndarray] = {}  # by stamp, oldest first
+        self._track = MotionTrack(self._MEMORY)
         self._waiting: FeatureRecord | None = None
         self._record: FeatureRecord | None = None
+        self._seen = 0  # number of the record's frame
         self._motion: MotionField | None = None  # from the record's frame to the newest step; None: the same frame
         self._fresh = False
         self.dropped: Counter[str] = Counter()
@@ -151,15 +150,14 @@ class FeatureCarrier:
     def reset(self) -> None:
         """Forget everything: the next picture starts a stream."""
         self._steps.clear()
-        self._pictures.clear()
+        self._track = MotionTrack(self._MEMORY)
         self._waiting = self._record = self._features = self._motion = None
 
     def cut(self) -> None:
         """The newest step shows another scene: nothing from before it can be carried."""
         if self._record is not None:
             self._drop('scene cut')
-        newest = self._steps.pop()
-        self._steps.append(_Step(newest.sequence, newest.stamp_ns, None))
+        self._track.cut()
 
     def advance(
         self, sequence: int, stamp_ns: int, motion: MotionField | None, picture: np.ndarray | None = None
@@ -168,17 +166,14 @@ class FeatureCarrier:
 
         ``motion`` leads from the previous picture to this one; None when it is unknown (a lost picture), which breaks
         the chain: answers for earlier frames cannot be carried across. ``picture`` uint8 [H, W, 3] is the frame itself,
-        of the motion's size or that of the features' grid in pixels; it must not change afterwards.
+        of the carrier's ``size``; it must not change afterwards.
         """
         if self._steps and sequence <= self._steps[-1].sequence:
             self.reset()  # the camera was restarted and counts anew
         if motion is not None:
-            motion = by_parts(motion, self._grid, self._split)
-        self._steps.append(_Step(sequence, stamp_ns, motion))
-        if picture is not None:
-            self._pictures[stamp_ns] = picture
-        while self._pictures and stamp_ns - next(iter(self._pictures)) > self._staleness_ms * 1e6:
-            del self._pictures[next(iter(self._pictures))]
+            motion = motion.resized(self._size, self._block)
+        self._steps.append(_Step(sequence, stamp_ns, self._track.append(stamp_ns, motion, picture)))
+        self._track.forget(stamp_ns - round(self._staleness_ms * 1e6))
         if self._record is None:
             return
         if motion is None:
@@ -211,42 +206,28 @@ class FeatureCarrier:
         if self._features is None:
             answer = torch.from_numpy(self._record.features)[None]
             self._features = answer if self._decode is None else self._decode(answer)
-        motion = self._motion
-        if motion is not None:
-            motion = self._refined(motion, self._pictures.get(self._record.stamp_ns), self._pictures.get(now.stamp_ns))
-        features = warp_features(self._features, motion, cell=self._cell, split=self._split)
+        if self._motion is not None:
+            self._motion = self._track.corrected(self._motion, self._seen, now.number)
+        features = warp_features(self._features, self._motion, cell=self._cell, split=self._split)
         fresh, self._fresh = self._fresh, False
         return CarriedFeatures(features, age_ms, self._record, fresh)
-
-    def _refined(self, motion: MotionField, then: np.ndarray | None, now: np.ndarray | None) -> MotionField:
-        if then is None or now is None:
-            return motion
-        size = (now.shape[0], now.shape[1])
-        if size != motion.size:
-            motion = motion.resized(size, self._cell // self._split)
-        return refined(motion, then, now)
 
     def _take(self, record: FeatureRecord) -> None:
         """Make ``record`` the answer in use, if the way from its frame to now is known."""
         if not self._steps or record.stamp_ns > self._steps[-1].stamp_ns:
             return  # answered before this side came to the frame: it waits
         self._waiting = None
-        since: list[_Step] = []
-        for step in reversed(self._steps):
-            if step.stamp_ns <= record.stamp_ns:
-                break
-            since.append(step)
-        if (step.sequence, step.stamp_ns) != (record.sequence, record.stamp_ns):
+        # Those of the stream before it was reset are not among the steps.
+        seen = next((step for step in reversed(self._steps) if step.stamp_ns <= record.stamp_ns), self._steps[0])
+        if (seen.sequence, seen.stamp_ns) != (record.sequence, record.stamp_ns):
             self.dropped['unknown frame'] += 1
             return
-        # Oldest first, as it would have been composed had the answer come at once: Eq. 15 samples, so order matters.
-        composed: MotionField | None = None
-        for step in reversed(since):
-            if step.motion is None:
-                self.dropped['motion lost'] += 1
-                return
-            composed = step.motion if composed is None else composed.compose(step.motion)
-        self._record, self._features, self._motion, self._fresh = record, None, composed, True
+        try:
+            motion = self._track.way(seen.number, self._steps[-1].number)
+        except MotionLost:
+            self.dropped['motion lost'] += 1
+            return
+        self._record, self._seen, self._features, self._motion, self._fresh = record, seen.number, None, motion, True
 
     def _drop(self, reason: str) -> None:
         self.dropped[reason] += 1

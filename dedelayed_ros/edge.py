@@ -116,8 +116,11 @@ class EdgePipeline:
         self._render = masks.render if settings.device == 'cpu' else _render_on_gpu(self.entry.labels.palette)
         codec = zoo.load_codec(settings.model)
         self.staleness_s = self.entry.staleness_s if settings.staleness_s is None else settings.staleness_s
+        sizes = model_sizes(size)
+        self._followed_size = size if size[0] * size[1] <= MOST_PIXELS else sizes.remote
         self._carrier = FeatureCarrier(
-            model_sizes(size).grid,
+            sizes.grid,
+            size=self._followed_size,
             channels=self.entry.link_channels,
             split=self.entry.carry_split,
             staleness_s=self.staleness_s,
@@ -163,9 +166,7 @@ class EdgePipeline:
 
     def _followed(self, image: np.ndarray) -> np.ndarray:
         """What features are followed by: the picture itself, or where it is large at the size of the cloud's input."""
-        if self.size[0] * self.size[1] <= MOST_PIXELS:
-            return image.copy()
-        return resize(image, model_sizes(self.size).remote)
+        return image.copy() if self._followed_size == self.size else resize(image, self._followed_size)
 
     def step(
         self,

@@ -43,7 +43,7 @@ def refined(motion: MotionField, then: np.ndarray, now: np.ndarray) -> MotionFie
     library = native.library()
     if library is None:
         return motion
-    qpel, valid = motion.qpel.copy(), motion.valid.astype(np.uint8)
+    qpel, valid = motion.qpel.copy(), motion.valid.copy()
     pictures = [np.ascontiguousarray(picture) for picture in (then, now)]
     status = library.dedelayed_refine(
         *(ctypes.c_void_p(picture.ctypes.data) for picture in pictures),
@@ -53,4 +53,4 @@ def refined(motion: MotionField, then: np.ndarray, now: np.ndarray) -> MotionFie
         ctypes.c_void_p(valid.ctypes.data),
     )
     native.check(status, 'dedelayed_refine')
-    return MotionField(motion.size, qpel, valid.astype(bool), motion.block)
+    return MotionField.of_checked(motion.size, qpel, valid, motion.block)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dedelayed_ros import native
-from dedelayed_ros.carry import FeatureCarrier, by_parts, warp_features
+from dedelayed_ros.carry import FeatureCarrier, warp_features
 from dedelayed_ros.frames import MotionField
 from dedelayed_ros.link import FeatureRecord
 
@@ -207,8 +207,7 @@ def test_parts_follow_their_own_ways() -> None:
     first, second = (np.zeros((1, 4, 2), np.int16) for _ in range(2))
     second[:, 2:, 0] = 4 * 8  # then the right half moves by eight pixels: of block 2, the left part came from block 1
     first[:, 1, 1] = 4  # where the step before was down by one pixel
-    steps = [by_parts(MotionField((16, 64), field), (1, 4), 2) for field in (first, second)]
-    assert [step.block for step in steps] == [8, 8]
+    steps = [MotionField((16, 64), field).resized((16, 64), 8) for field in (first, second)]
     composed = steps[0].compose(steps[1])
     assert composed.qpel[0, :, 1].tolist() == [0, 0, 4, 4, 4, 0, 0, 0]
     assert composed.qpel[0, :, 0].tolist() == [0, 0, 0, 0, 32, 32, 32, 32]
@@ -221,11 +220,6 @@ def test_parts_follow_their_own_ways() -> None:
     carried = carrier.current()
     assert carried is not None
     assert torch.equal(carried.features, warp_features(features, composed, split=2))
-
-
-@pytest.mark.parametrize(('size', 'split', 'block'), [((128, 192), 1, 16), ((128, 192), 2, 8), ((256, 384), 2, 16)])
-def test_motion_is_kept_on_blocks_no_larger_than_the_parts(size: tuple[int, int], split: int, block: int) -> None:
-    assert by_parts(MotionField.identity(size), GRID, split).block == block
 
 
 def test_answers_are_decoded_once_and_carried_decoded() -> None:
@@ -307,10 +301,9 @@ def test_pictures_are_kept_while_they_can_be_of_use() -> None:
     carrier = FeatureCarrier(GRID, staleness_s=0.1)
     for i in range(20):
         carrier.advance(i, i * PERIOD_NS, shift(0, 0), np.zeros((*SIZE, 3), np.uint8))
-        assert len(carrier._pictures) <= 5
-    assert min(carrier._pictures) == 16 * PERIOD_NS
+        assert carrier._track.pictures() == min(i + 1, 4)
     carrier.reset()
-    assert not carrier._pictures
+    assert not carrier._track.pictures()
 
 
 def _carried(carrier: FeatureCarrier, record: FeatureRecord) -> np.ndarray:

@@ -243,17 +243,18 @@ def test_skipped_pictures_count_as_motion() -> None:
     shift = np.zeros((*MotionField.identity(SIZE).valid.shape, 2), np.int16)
     shift[..., 0] = 64
     motion = MotionField(SIZE, shift)
+    pictures = [np.roll(picture(1), 16 * i, 1) for i in range(4)]
     results = []
     for skipping in (False, True):
         pipeline = EdgePipeline(EdgeSettings(), SIZE)
-        step(pipeline, 0)
+        step(pipeline, 0, image=pictures[0])
         pipeline.offer_features(answer(pipeline, 0))
         for i in (1, 2):
             if skipping:
                 pipeline.skip(stamp_ns=i * PERIOD_NS, sequence=i, motion=motion)
             else:
-                step(pipeline, i, motion=motion)
-        results.append(step(pipeline, 3, motion=motion))
+                step(pipeline, i, motion=motion, image=pictures[i])
+        results.append(step(pipeline, 3, motion=motion, image=pictures[3]))
     assert np.array_equal(results[0].confidence, results[1].confidence)
     assert results[1].provenance.source == 'fused'
 

@@ -6,6 +6,7 @@ another picture size, asked at the stride of a layer, and used to carry a tensor
 
 from __future__ import annotations
 
+import ctypes
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import zstandard
 
+from dedelayed_ros import native
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames.vectors import block_vectors, round_div
 
@@ -78,7 +80,7 @@ class MotionField:
                 raise ValueError(f'valid must be bool [{grid[0]}, {grid[1]}], got {known.dtype} {known.shape}')
             inside &= known
         # A vector beyond int16 leads out of any frame, so what the cast makes of it is never looked at.
-        self._set((height, width), vectors.astype(np.int16), inside, int(block))
+        self._set((height, width), vectors.astype(np.int16, order='C'), np.ascontiguousarray(inside), int(block))
 
     def _set(self, size: tuple[int, int], qpel: np.ndarray, valid: np.ndarray, block: int) -> None:
         qpel.setflags(write=False)
@@ -120,6 +122,15 @@ class MotionField:
         return cls(size, np.zeros((-(-size[0] // block), -(-size[1] // block), 2), np.int16), block=block)
 
     @classmethod
+    def of_checked(cls, size: tuple[int, int], qpel: np.ndarray, valid: np.ndarray, block: int) -> MotionField:
+        """A field of contiguous arrays that are known to be what a field has, which they become parts of: int16, and
+        bool where the source is inside the frame. Nothing is looked at, for kernels that did so themselves.
+        """
+        field = cls.__new__(cls)
+        field._set(size, qpel, valid, block)
+        return field
+
+    @classmethod
     def from_codec(cls, side_data: Any, size: tuple[int, int]) -> MotionField:
         """The motion of one decoded frame, from the vectors that FFmpeg exports (``flags2=+export_mvs``).
 
@@ -142,14 +153,8 @@ class MotionField:
                 f'cannot compose motion of {self.size} in blocks of {self.block} with motion of {newer.size} in blocks '
                 f'of {newer.block}: bring one to the other with resized()'
             )
-        vectors = newer.qpel.astype(np.int32)
-        row, column = _sources(vectors, self.size, self.block)
-        # Clipping touches only sources outside of the frame, and those blocks are invalid already.
-        row = np.clip(row, 0, self.size[0] - 1) // self.block
-        column = np.clip(column, 0, self.size[1] - 1) // self.block
-        valid = newer.valid & self.valid[row, column]
-        total = np.where(valid[..., None], self.qpel[row, column] + vectors, 0)
-        return MotionField(self.size, total, valid, self.block)
+        library = native.library()
+        return _composed(self, newer) if library is None else _composed_natively(library, self, newer)
 
     def resized(self, size: tuple[int, int], block: int | None = None) -> MotionField:
         """The same motion on the frame scaled to ``size`` (H, W), on blocks of ``block`` pixels (default: as now).
@@ -263,6 +268,26 @@ class MotionField:
             folded = low | high << 8
             qpel[:] = ((folded >> 1) ^ -(folded & 1)).transpose(1, 2, 0)
         return cls((height, width), qpel, bits.reshape(grid).astype(bool), block)
+
+
+def _composed(older: MotionField, newer: MotionField) -> MotionField:
+    vectors = newer.qpel.astype(np.int32)
+    row, column = _sources(vectors, older.size, older.block)
+    # Clipping touches only sources outside of the frame, and those blocks are invalid already.
+    row = np.clip(row, 0, older.size[0] - 1) // older.block
+    column = np.clip(column, 0, older.size[1] - 1) // older.block
+    valid = newer.valid & older.valid[row, column]
+    total = np.where(valid[..., None], older.qpel[row, column] + vectors, 0)
+    return MotionField(older.size, total, valid, older.block)
+
+
+def _composed_natively(library: ctypes.CDLL, older: MotionField, newer: MotionField) -> MotionField:
+    qpel, valid = np.empty_like(newer.qpel), np.empty_like(newer.valid)
+    fields = [ctypes.c_void_p(part.ctypes.data) for field in (older, newer) for part in (field.qpel, field.valid)]
+    outs = [ctypes.c_void_p(part.ctypes.data) for part in (qpel, valid)]
+    status = library.dedelayed_compose(*fields, *older.size, older.block, *outs)
+    native.check(status, 'dedelayed_compose')
+    return MotionField.of_checked(older.size, qpel, valid, older.block)
 
 
 def _centres(size: tuple[int, int], block: int) -> tuple[np.ndarray, np.ndarray]:

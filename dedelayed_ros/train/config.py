@@ -100,6 +100,15 @@ class JointConfig(StageConfig):
 
 
 @dataclass(frozen=True)
+class ConvConfig(StageConfig):
+    """The stage of the convolution-only model, which runs on the robot and on the server: ``decoded`` is the share of
+    its samples that went through the uplink's H.264, as the server's do.
+    """
+
+    decoded: float = 0.0
+
+
+@dataclass(frozen=True)
 class CodecConfig(StageConfig):
     """The codec stage: ``latents`` channels, ``bits`` a cell of the features' grid that they may take; the weight of
     the rate in the loss begins at ``first_weight`` and follows the rate with ``weight_gain``.
@@ -131,7 +140,7 @@ class TrainConfig:
     local: StageConfig
     remote: RemoteConfig
     joint: JointConfig
-    conv: StageConfig | None = None
+    conv: ConvConfig | None = None
     codec: CodecConfig | None = None
     trams: FootageConfig | None = None
     single: tuple[str, ...] = ('stills',)
@@ -182,7 +191,7 @@ STREET_V2 = TrainConfig(
     joint=JointConfig(
         steps=1200, batch=12, rate=2e-3, crop=(320, 640), class_balance=0.4, arrival=0.25, split=2, stills=120
     ),
-    conv=StageConfig(steps=2400, batch=4, rate=2e-3, crop=(320, 480), class_balance=0.4),
+    conv=ConvConfig(steps=2400, batch=4, rate=2e-3, crop=(320, 480), class_balance=0.4),
     codec=CodecConfig(steps=1000, batch=12, rate=2e-3, crop=(320, 640), ema=0.99),
     single=('stills', 'clips'),
     base='street-v1',
@@ -220,6 +229,7 @@ STREET_V5 = dataclasses.replace(
     local=dataclasses.replace(STREET_V4.local, steps=700, seed=5, rare=0.5),
     remote=dataclasses.replace(STREET_V4.remote, steps=1800, rate=1.5e-3, seed=5, rare=0.5),
     joint=dataclasses.replace(STREET_V4.joint, steps=1300, seed=5, fine=False, rare=0.4),
+    conv=ConvConfig(steps=2400, batch=4, rate=2e-3, crop=(320, 480), class_balance=0.4, rare=0.4, seed=5, decoded=0.6),
     codec=CodecConfig(steps=1000, batch=12, rate=2e-3, crop=(320, 640), ema=0.99, latents=16, bits=43.0),
     single=('stills', 'clips', 'trams'),
     base='street-v4',

@@ -17,7 +17,7 @@ import numpy as np
 
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import MotionField
-from dedelayed_ros.refine import refined
+from dedelayed_ros.motion_track import MotionTrack
 from dedelayed_ros.train.config import FootageConfig
 
 _VERSION = 2  # of the cache's files
@@ -53,24 +53,31 @@ class Clip:
         size = (self.images.shape[1], self.images.shape[2])
         return [MotionField(size, qpel, valid) for qpel, valid in zip(stored['qpel'], stored['valid'], strict=True)]
 
+    @cached_property
+    def _tracks(self) -> dict[int, MotionTrack]:
+        """By the size of blocks."""
+        return {}
+
     def __len__(self) -> int:
         return len(self.images)
 
-    def motion_between(self, earlier: int, later: int, block: int | None = None) -> MotionField | None:
-        """Motion from frame ``earlier`` to ``later`` on blocks of ``block`` pixels (default: the codec's), composed and
-        refined as on the robot; None when they are the same.
+    def motion_between(self, earlier: int, later: int, block: int) -> MotionField | None:
+        """Motion from frame ``earlier`` to ``later`` on blocks of ``block`` pixels, as the robot knows it of an answer
+        that comes then; None when they are the same.
         """
-        composed = self.composed_motion(earlier, later, block)
-        if composed is None:
-            return None
-        return refined(composed, self.images[earlier], self.images[later])
+        if block not in self._tracks:
+            self._tracks[block] = MotionTrack(len(self))
+            for number, motion in enumerate(self.motions):
+                stamp_ns = round(number / self.rate * 1e9)
+                self._tracks[block].append(stamp_ns, motion.resized(motion.size, block), self.images[number])
+        way = self._tracks[block].way(earlier, later)
+        return None if way is None else self._tracks[block].corrected(way, earlier, later)
 
-    def composed_motion(self, earlier: int, later: int, block: int | None = None) -> MotionField | None:
-        """The same as the codec alone tells it."""
+    def composed_motion(self, earlier: int, later: int, block: int) -> MotionField | None:
+        """The same as the codec alone tells it, composed frame by frame."""
         composed: MotionField | None = None
         for field in self.motions[earlier + 1 : later + 1]:
-            if block is not None:
-                field = field.resized(field.size, block)
+            field = field.resized(field.size, block)
             composed = field if composed is None else composed.compose(field)
         return composed
 

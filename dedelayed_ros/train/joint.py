@@ -104,7 +104,7 @@ class JointTask:
         self._stills, self._still_maps = stills
         size = (stage.crop[0] // 2, stage.crop[1] // 2)
         self._draw_clip, self._draw_still = RareFrames(clips[0], stage.rare), RareFrames(stills[0], stage.rare)
-        self._alone = SingleFrames(alone, stage, size, decoded=False)
+        self._alone = SingleFrames(alone, stage, size, decoded=0.0)
         self._stage = stage
         self._weights = weights
 

@@ -32,8 +32,10 @@ _FROZEN_BLOCKS = 3  # of the backbone, up to stride 4: edges and colours are the
 class SingleFrames:
     """Random augmented frames of clips."""
 
-    def __init__(self, clips: Sequence[Clip], stage: StageConfig, size: tuple[int, int], *, decoded: bool) -> None:
-        """``size``: (h, w) of the pictures to train on; ``decoded``: as the cloud gets them, not as the camera gave."""
+    def __init__(self, clips: Sequence[Clip], stage: StageConfig, size: tuple[int, int], *, decoded: float) -> None:
+        """``size``: (h, w) of the pictures to train on; ``decoded``: share of them that is as the cloud gets them from
+        the uplink's H.264, and not as the camera gave them.
+        """
         self._clips = clips
         self._draw = RareFrames(clips, stage.rare)
         self._stage = stage
@@ -46,23 +48,38 @@ class SingleFrames:
         for _ in range(self._stage.batch):
             choice, index = self._draw(rng)
             clip = self._clips[choice]
-            frames = clip.decoded if self._decoded else clip.images
+            frames = clip.decoded if self._is_decoded(rng) else clip.images
             picture, target = crop_pair(frames[index], clip.labels[index], self._stage.crop, self._size, rng)
             pictures.append(picture)
             labels.append(target)
         images = photometric(torch.stack(pictures), rng)
         return images.contiguous(memory_format=torch.channels_last), torch.stack(labels)
 
+    def _is_decoded(self, rng: np.random.Generator) -> bool:
+        if self._decoded in (0.0, 1.0):
+            return self._decoded == 1.0
+        return rng.random() < self._decoded
+
 
 class LocalTask:
-    """A local model alone: at half the camera's resolution as the robot's, or with ``reduce=1`` at all of it."""
+    """A local model alone: at half the camera's resolution as the robot's, or with ``reduce=1`` at all of it.
+
+    ``decoded``: share of the pictures that went through the uplink's H.264.
+    """
 
     def __init__(
-        self, local: LocalModel, clips: Sequence[Clip], stage: StageConfig, weights: Tensor, *, reduce: int = 2
+        self,
+        local: LocalModel,
+        clips: Sequence[Clip],
+        stage: StageConfig,
+        weights: Tensor,
+        *,
+        reduce: int = 2,
+        decoded: float = 0.0,
     ) -> None:
         local = channels_last(local)
         self.model: nn.Module = local
-        self._frames = SingleFrames(clips, stage, (stage.crop[0] // reduce, stage.crop[1] // reduce), decoded=False)
+        self._frames = SingleFrames(clips, stage, (stage.crop[0] // reduce, stage.crop[1] // reduce), decoded=decoded)
         self._weights = weights
         # The fusion sees nothing in this stage.
         for parameter in local.fusion.parameters():
@@ -86,7 +103,7 @@ class RemoteTask:
         self.model: nn.Module = remote
         self._remote = remote
         self._stage = stage
-        self._frames = SingleFrames(clips, stage, stage.crop, decoded=True)
+        self._frames = SingleFrames(clips, stage, stage.crop, decoded=1.0)
         self._weights = weights
 
     def losses(self, rng: np.random.Generator) -> dict[str, Tensor]:
@@ -188,7 +205,7 @@ def local_from(base: str, clips: Sequence[Clip], stage: StageConfig) -> LocalMod
     """The local model of a zoo entry, ready to be trained on."""
     folded = zoo.load_local(base)
     size = (stage.crop[0] // 2, stage.crop[1] // 2)
-    run = (folded(images) for images in _pictures(SingleFrames(clips, stage, size, decoded=False), stage.seed))
+    run = (folded(images) for images in _pictures(SingleFrames(clips, stage, size, decoded=0.0), stage.seed))
     # The fusion's norm-free weights come along; features would only be seen from the joint stage on.
     return restore(LocalModel(fine=folded.fine, feature_channels=folded.feature_channels), folded, run)
 
@@ -198,7 +215,7 @@ def remote_from(base: str, clips: Sequence[Clip], stage: RemoteConfig) -> Remote
     folded = zoo.load_remote(base)
 
     def run() -> Iterator[object]:
-        for images in _pictures(SingleFrames(clips, stage, stage.crop, decoded=True), stage.seed):
+        for images in _pictures(SingleFrames(clips, stage, stage.crop, decoded=1.0), stage.seed):
             encoded = folded.encode(images)
             yield folded.image_logits(encoded), folded.logits(folded.predict_still(encoded))
 

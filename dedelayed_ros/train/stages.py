@@ -83,7 +83,8 @@ class Workshop:
         if stage is None:
             raise InputError(f'recipe {self.config.name!r} has no conv stage')
         model = self._unfolded_local('local')
-        self._fit(LocalTask(model, clips, stage, self._weights(clips, stage), reduce=1), stage, 'conv')
+        weights = self._weights(clips, stage)
+        self._fit(LocalTask(model, clips, stage, weights, reduce=1, decoded=stage.decoded), stage, 'conv')
 
     def alone(self) -> None:
         """Go on with the local model by itself for as long as the joint stage does: what that stage is measured by."""

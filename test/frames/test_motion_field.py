@@ -16,8 +16,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dedelayed_ros import native
 from dedelayed_ros.errors import InputError
-from dedelayed_ros.frames import MotionField
+from dedelayed_ros.frames import MotionField, motion_field
 
 sizes = st.tuples(st.integers(1, 70), st.integers(1, 90))
 blocks = st.sampled_from([4, 8, 16])
@@ -141,6 +142,23 @@ def test_compose_is_equation_15_at_block_centres(pair):
         assert total.valid[row, column] == (expected is not None)
         if expected is not None:
             assert total.qpel[row, column].tolist() == expected
+
+
+@pytest.mark.skipif(native.library() is None, reason=native.why_missing() or 'the kernels are there')
+@settings(deadline=None)
+@given(pairs())
+def test_the_kernel_composes_as_its_definition_does(pair):
+    older, newer = pair
+    assert newer.compose(older) == motion_field._composed(newer, older)
+    assert older.compose(newer) == motion_field._composed(older, newer)
+
+
+def test_composition_does_not_depend_on_how_arrays_lie_in_memory():
+    rng = np.random.default_rng(0)
+    qpel, valid = rng.integers(-99, 99, (6, 8, 2)), rng.random((6, 8)) < 0.7
+    turned = MotionField((96, 128), np.asfortranarray(qpel), np.asfortranarray(valid))
+    straight = MotionField((96, 128), qpel, valid)
+    assert turned == straight and turned.compose(turned) == straight.compose(straight)
 
 
 @settings(deadline=None)

@@ -288,11 +288,11 @@ def test_motion_is_composed_in_the_order_of_the_frames(tmp_path: Path) -> None:
     np.savez(tmp_path / 'motion.npz', qpel=[f.qpel for f in fields], valid=[f.valid for f in fields])
     np.save(tmp_path / 'images.npy', np.zeros((4, 128, 256, 3), np.uint8))
     clip = Clip(tmp_path, 0, 20.0)
-    assert clip.composed_motion(1, 1) is None
-    assert clip.composed_motion(1, 2) == fields[2]
-    assert clip.composed_motion(0, 3) == fields[1].compose(fields[2]).compose(fields[3])
+    assert clip.composed_motion(1, 1, 16) is None
+    assert clip.composed_motion(1, 2, 16) == fields[2]
+    assert clip.composed_motion(0, 3, 16) == fields[1].compose(fields[2]).compose(fields[3])
     assert clip.composed_motion(1, 2, 8) == fields[2].resized(fields[2].size, 8)
-    assert clip.composed_motion(0, 3) != fields[3].compose(fields[2]).compose(fields[1])
+    assert clip.composed_motion(0, 3, 16) != fields[3].compose(fields[2]).compose(fields[1])
 
 
 def test_single_frame_scores_are_those_of_the_counted_pictures(tiny_cache: Path) -> None:
