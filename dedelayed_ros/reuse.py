@@ -27,9 +27,9 @@ Reuse = Literal['calibrated', 'exact', 'off']
 Device = Literal['cpu', 'cuda']
 CHOICES: tuple[Reuse, ...] = ('calibrated', 'exact', 'off')
 
-# Share of the picture that is new from which all is computed: what camera noise and sub-pixel motion leave of the exact
-# mode's reuse is less than what finding it costs.
-_DENSE_ABOVE = 0.75
+DENSE_ABOVE = 0.75
+"""Share of the picture that is new from which all is computed: what camera noise and sub-pixel motion leave of the
+exact mode's reuse is less than what finding it costs."""
 _BLOCK = 16  # pixels a side of a block of the codec
 
 # What remote features and their age may differ by, with tiles: the mean over channels that may add up in 8x8 pixels
@@ -134,7 +134,12 @@ class LocalRunner:
             example += (self._blank, torch.zeros(1))
         try:
             module = sparse.compile(
-                self._model, example, backend=self._device, calibration=calibration, threads=threads
+                self._model,
+                example,
+                backend=self._device,
+                calibration=calibration,
+                threads=threads,
+                dense_above=DENSE_ABOVE,
             )
         except InputError as error:
             if self._device == 'cuda':  # it was asked for by name: to go on without it would be another robot
@@ -158,7 +163,8 @@ class LocalRunner:
     def step(
         self, small: np.ndarray, features: Tensor | None, age_ms: float, motion: MotionField | None
     ) -> tuple[Tensor, sparse.SparseStats | None]:
-        """Logits float32 [C, h/4, w/4] of a frame, and what the engine did (None: it computed everything).
+        """Logits float32 [C, h/4, w/4] of a frame, to be read before the next step and not written to, and what the
+        engine did (None: it computed everything).
 
         small:    uint8 [h, w, 3] of the input's size.
         features: float32 [1, C, h/8, w/8] carried to this frame, or None; ``age_ms`` is theirs.
@@ -177,6 +183,6 @@ class LocalRunner:
         inputs: tuple[Tensor, ...] = (image,)
         if self._with_features:
             inputs += (self._blank if features is None else features, torch.tensor([age_ms]))
-        logits, stats = self._streams[number].step(*inputs, motion=since)
+        logits, stats = self._streams[number].step(*inputs, motion=since, copy=False)
         self._last, self._motion, self._broken = number, None, False
         return logits[0], stats

@@ -120,6 +120,18 @@ def test_what_breaks_the_stream_is_computed_densely(options: dict[str, object], 
 
 
 @needs_kernels
+@pytest.mark.parametrize(('new', 'all_at_once'), [(0.6, False), (0.9, True)])
+def test_what_is_mostly_new_is_computed_in_full_at_once(new: float, all_at_once: bool) -> None:
+    pipeline = EdgePipeline(EdgeSettings(mode='local', dtype='float32', reuse='exact'), WIDE)
+    first, image = picture(1, WIDE), picture(2, WIDE)
+    rows = round(new * WIDE[0])
+    step(pipeline, 0, image=first)
+    result = step(pipeline, 1, image=np.concatenate([image[:rows], first[rows:]]))
+    assert (result.provenance.compute_ratio == 1) == all_at_once
+    assert result.provenance.recompute_ratio == pytest.approx(new, abs=0.05)
+
+
+@needs_kernels
 def test_skipped_pictures_count_as_motion_for_reuse() -> None:
     settings = EdgeSettings(mode='local', dtype='float32', reuse='exact')
     pipeline = EdgePipeline(settings, WIDE)

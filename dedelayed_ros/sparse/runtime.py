@@ -153,20 +153,25 @@ class SparseModule:
         """Forget everything: the next step is dense."""
         self._state = self._engine.new_state()
 
-    def step(self, *inputs: Tensor | None, motion: MotionField | None = None) -> tuple[Any, SparseStats]:
+    def step(
+        self, *inputs: Tensor | None, motion: MotionField | None = None, copy: bool = True
+    ) -> tuple[Any, SparseStats]:
         """The model's output for one frame, computed as far as it changed.
 
         inputs: as the model's arguments, shaped like the example inputs. None for a map other than the frame means that
                 nothing new has arrived: the one that is there is carried on with the motion by whole cells, zeros come
                 in where nothing comes from.
         motion: from the frame of the last step to this one. None: nothing is known, everything is computed.
+        copy:   the outputs belong to the caller. False: they are the stream's own memory, to be read before the next
+                step and never written to.
 
-        Returns the outputs in the model's structure, which belong to the caller, and what it took. Raises InputError
+        Returns the outputs in the model's structure, and what it took. Raises InputError
         for wrong shapes and a motion field of another size; the memory is then as it was.
         """
         tensors = self._checked(inputs)
         results, stats = self._engine.step(self._state, tensors, motion)
-        results = [r.clone() if isinstance(r, Tensor) else r for r in results]
+        if copy:
+            results = [r.clone() if isinstance(r, Tensor) else r for r in results]
         return pytree.tree_unflatten(results, self.plan.structure), stats
 
     def recompute_set(self, name: str) -> Tensor:  # bool [h, w]
