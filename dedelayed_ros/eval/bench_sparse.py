@@ -156,6 +156,7 @@ def _settle() -> None:
 
 
 def _timed(module: sparse.SparseModule, picture: Tensor, motion: MotionField | None) -> _Measured:
+    """One step. Whoever makes the picture does so on one thread: torch's others would spin beside the engine."""
     begun, processor = time.perf_counter(), time.process_time()
     _, stats = module.step(picture, motion=motion, copy=False)
     milliseconds, cpu = (time.perf_counter() - begun) * 1e3, (time.process_time() - processor) * 1e3
@@ -196,6 +197,7 @@ def _blob_case(
     module.step(base)
 
     def run() -> _Measured:
+        torch.set_num_threads(1)
         fresh = torch.rand(base.shape, generator=generator)
         return _timed(module, torch.where(changed, fresh, base), still)
 
@@ -214,6 +216,7 @@ def _pan_case(compiled: sparse.SparseModule, name: str, base: Tensor) -> _Case:
     frames = itertools.count(1)
 
     def run() -> _Measured:
+        torch.set_num_threads(1)
         return _timed(module, base.roll(step * next(frames), 3), motion)
 
     return _Case('sparse', 1, 'float32', name, run)

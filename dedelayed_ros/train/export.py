@@ -80,9 +80,9 @@ def export_pair(
     ``staleness_s`` and ``measured``.
     """
     writer = EntryWriter(folder, name)
+    writer.add('local', local, _settings(local))
     channels = remote.feature_channels
-    width = {'feature_channels': channels} if channels != FEATURE_CHANNELS else {}
-    writer.add('local', local, width | ({'fine': 1} if local.fine else {}))
+    width = _width(channels)
     settings = width | {'arrival': int(remote.ahead is not None)}
     settings |= {'parts': remote.parts} if remote.parts > 1 else {}
     writer.add('remote', remote, settings | ({'fine': 1} if remote.fine else {}))
@@ -96,5 +96,13 @@ def export_pair(
 def export_conv(folder: Path, name: str, model: LocalModel, card: dict) -> Path:
     """Write a convolution-only model for the camera's own resolution; ``card`` adds ``measured``."""
     writer = EntryWriter(folder, name)
-    writer.add('local', model)
+    writer.add('local', model, _settings(model))
     return writer.write({'reduce': 1, **card})
+
+
+def _settings(local: LocalModel) -> dict[str, int]:
+    return _width(local.feature_channels) | ({'fine': 1} if local.fine else {})
+
+
+def _width(channels: int) -> dict[str, int]:
+    return {'feature_channels': channels} if channels != FEATURE_CHANNELS else {}

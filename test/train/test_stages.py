@@ -26,6 +26,7 @@ from dedelayed_ros.train import evaluate, stages
 from dedelayed_ros.train.config import (
     RECIPES,
     CodecConfig,
+    ConvConfig,
     FootageConfig,
     JointConfig,
     RemoteConfig,
@@ -33,7 +34,7 @@ from dedelayed_ros.train.config import (
     TrainConfig,
     recipe,
 )
-from dedelayed_ros.train.export import export_pair
+from dedelayed_ros.train.export import export_conv, export_pair
 from dedelayed_ros.train.fine import divided, refined, refined_remote
 from dedelayed_ros.train.footage import Clip, available, class_shares, prepare, street_seeds
 from dedelayed_ros.train.joint import JointTask, encode_clips
@@ -66,7 +67,7 @@ CONFIG = TrainConfig(
     StageConfig(**STAGE),
     RemoteConfig(**STAGE, through_features=0.5),
     JointConfig(**STAGE, windows=2, longest_delay_ms=200.0, gate=-1.0, arrival=0.5, split=2, fine=True),
-    conv=StageConfig(**STAGE),
+    conv=ConvConfig(**STAGE, decoded=0.5),
     codec=CodecConfig(**STAGE, latents=4, bits=20.0),
     single=('stills', 'clips'),
     delays_ms=(0.0, 100.0, 200.0),
@@ -246,6 +247,15 @@ def test_a_fine_pair_is_loaded_as_it_was_exported(channels: int, tmp_path: Path)
         half = torch.rand(1, 3, 32, 64)
         assert torch.allclose(zoo.load_local(path)(half, again), local(half, again), atol=2e-2)
     assert zoo.entry(path).link_channels == 3
+
+
+@pytest.mark.parametrize('fine', [False, True])
+def test_a_convolutional_model_is_loaded_as_it_was_exported(fine: bool, tmp_path: Path) -> None:
+    model = LocalModel(fine=fine, feature_channels=48).eval()
+    again = zoo.load_local(str(export_conv(tmp_path, 'conv', model, {'measured': {}})))
+    picture = torch.rand(1, 3, 64, 128)
+    with torch.inference_mode():
+        assert torch.allclose(again(picture), model(picture), atol=2e-2)
 
 
 def test_joint_training_reaches_every_part_but_the_encoder(tiny_cache: Path, tmp_path: Path) -> None:

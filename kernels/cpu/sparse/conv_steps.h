@@ -56,21 +56,32 @@ inline void convolve_tile(const ConvJob& job, const float* weight, const float* 
   }
 }
 
-// All pixels for one block: as many together as registers hold, then the rest in halves.
+// kPixels of a block's pixels or, for what is left of them at the end, just as many.
 template <class Vector, int kPixels, int kBlocks, int kVectors>
 inline void convolve_some(const ConvJob& job, const float* weight, int first, const float* const* pixels, int done,
                           int count, float* out, int channels) {
-  for (; count - done >= kPixels; done += kPixels) {
-    float* to[kPixels];
-    for (int p = 0; p < kPixels; ++p) {
-      const std::int64_t place = job.places ? job.places[done + p] : done + p;
-      to[p] = out + place * job.channels + first;
-    }
-    convolve_tile<Vector, kPixels, kBlocks, kVectors>(job, weight, job.bias + first, pixels + done, to, channels);
-  }
   if constexpr (kPixels > 1) {
-    convolve_some<Vector, (kPixels > 8 ? 8 : kPixels > 4 ? 4 : kPixels > 2 ? 2 : 1), kBlocks, kVectors>(
-        job, weight, first, pixels, done, count, out, channels);
+    if (count < kPixels) {
+      return convolve_some<Vector, kPixels - 1, kBlocks, kVectors>(job, weight, first, pixels, done, count, out, channels);
+    }
+  }
+  float* to[kPixels];
+  for (int p = 0; p < kPixels; ++p) {
+    const std::int64_t place = job.places ? job.places[done + p] : done + p;
+    to[p] = out + place * job.channels + first;
+  }
+  convolve_tile<Vector, kPixels, kBlocks, kVectors>(job, weight, job.bias + first, pixels + done, to, channels);
+}
+
+// All pixels for one block: as many together as registers hold. Each time all of the block's weights are read, so what
+// is left is taken at once or, where that is little, shared with the time before.
+template <class Vector, int kPixels, int kBlocks, int kVectors>
+inline void convolve_all(const ConvJob& job, const float* weight, int first, const float* const* pixels, int count,
+                         float* out, int channels) {
+  for (int done = 0, take; done < count; done += take) {
+    const int left = count - done;
+    take = left >= 2 * kPixels || left <= kPixels ? (left < kPixels ? left : kPixels) : (left + 1) / 2;
+    convolve_some<Vector, kPixels, kBlocks, kVectors>(job, weight, first, pixels, done, take, out, channels);
   }
 }
 
@@ -91,7 +102,7 @@ inline void convolve_block(const ConvJob& job, const float* weight, int first, c
   }
   constexpr int kFit = Vector::kSums / kVectors;
   constexpr int kPixels = kFit < kMostPixels ? kFit : kMostPixels;
-  convolve_some<Vector, kPixels, kBlocks, kVectors>(job, weight, first, pixels, 0, count, out, channels);
+  convolve_all<Vector, kPixels, kBlocks, kVectors>(job, weight, first, pixels, count, out, channels);
 }
 
 template <class Vector>

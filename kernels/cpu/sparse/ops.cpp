@@ -163,6 +163,7 @@ void pool(const Plan& plan, const Node& node, const Map& in, const Map& to, cons
   }
 }
 
+// Bilinear: four cells, of which those outside of the map are left out; the weights of each axis one after the other.
 void resize(const Plan& plan, const Node& node, const Map& in, const Map& to, const std::int32_t* positions, int count,
             Workspace& work, float* out) {
   const Axis &rows = plan.rows(node.windows[0]), &cols = plan.cols(node.windows[0]);
@@ -175,6 +176,15 @@ void resize(const Plan& plan, const Node& node, const Map& in, const Map& to, co
     const std::int32_t *row = rows.taps_of(at.y), *col = cols.taps_of(at.x);
     const float* row_weight = node.factors[0].data() + static_cast<std::size_t>(at.y) * rows.taps;
     const float* col_weight = node.factors[1].data() + static_cast<std::size_t>(at.x) * cols.taps;
+    if (rows.taps == 2 && cols.taps == 2 && row[0] != rows.in && row[1] != rows.in && col[0] != cols.in && col[1] != cols.in) {
+      const float *a = in.at(row[0], col[0]), *b = in.at(row[0], col[1]), *c = in.at(row[1], col[0]), *d = in.at(row[1], col[1]);
+      const float left = col_weight[0], right = col_weight[1], up = row_weight[0], down = row_weight[1];
+      for (int k = 0; k < channels; ++k) {
+        const float above = 0.0f + left * a[k] + right * b[k], below = 0.0f + left * c[k] + right * d[k];
+        out[k] = 0.0f + up * above + down * below;
+      }
+      continue;
+    }
     std::fill_n(out, channels, 0.0f);
     for (int r = 0; r < rows.taps; ++r) {
       if (row[r] == rows.in) continue;
