@@ -38,6 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='SHARE',
         help="with --tile 0: part of it for the input's threshold (default: 2/3)",
     )
+    parser.add_argument(
+        '--uplink',
+        type=int,
+        default=0,
+        metavar='KBPS',
+        help="calibrate on what an H.264 uplink of so many kbit/s delivers, for offloading (default: the camera's own "
+        'pictures)',
+    )
     add_footage(parser)
     parser.add_argument('--save', type=Path, metavar='FILE', help='write the calibration there, not beside the weights')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write every trial there')
@@ -65,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         tile=args.tile,
         clips=args.clips,
         count=args.count,
+        uplink_kbps=args.uplink,
     )
     calibration, found = calibrate(settings, lambda text: print(text, flush=True))
     print(

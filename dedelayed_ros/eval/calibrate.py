@@ -12,6 +12,7 @@ import torch
 
 from dedelayed_ros import sparse
 from dedelayed_ros.errors import InputError
+from dedelayed_ros.eval.reuse_record import Policy, coded
 from dedelayed_ros.eval.sequences import Judged, Sequences, judge, recorded, rendered, streets
 from dedelayed_ros.models import zoo
 from dedelayed_ros.sparse.calibration import Calibration, Search, Trial, search, search_tiles, stable_names
@@ -23,9 +24,8 @@ _GREY = (2, 4, 8, 12, 16, 24)  # of the input's threshold, in grey levels of 0â€
 _TOLERANCES = ((0.25, 0.25), (0.5, 1.0))
 _OWED = (4, 6, 9, 12, 16, 20, 25, 32, 40, 50)  # of the input's threshold with tiles, in grey levels of 0â€“255
 
-_MARGIN = (
-    0.75  # of the budget that tiles may use: what is lost on streets that were not looked at is never quite the same
-)
+# Of the budget that tiles may use: what is lost on streets that were not looked at is never quite the same.
+_MARGIN = 0.75
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class CalibrateSettings:
     ``camera`` (H, W) of the streets; ``frames`` of each clip; ``loss``: accuracy to give up, relative; ``share``: part
     of it for the input's threshold; ``cache`` of rendered clips; ``tile``: side of a tile in input pixels, 0: the
     mode 'calibrated'; ``clips``: a folder of rendered clips of which ``count`` are taken, not ``seeds``.
+    ``uplink_kbps``: with tiles, pictures are those that an H.264 uplink of that bit rate delivers, and what they lose
+    against the camera's counts; 0: the camera's own.
     """
 
     model: str
@@ -48,6 +50,7 @@ class CalibrateSettings:
     tile: int = 32
     clips: Path | None = None
     count: int = 24
+    uplink_kbps: int = 0
 
 
 def profiled(plan: Plan) -> list[str]:
@@ -76,6 +79,8 @@ def calibrate(settings: CalibrateSettings, say: Callable[[str], None] = print) -
 
     Raises InputError for a model or footage that cannot be used.
     """
+    if settings.uplink_kbps and not settings.tile:
+        raise InputError('--uplink goes with tiles: leave out --tile 0')
     entry = zoo.entry(settings.model)
     model = zoo.load_local(settings.model, torch.float32)
     camera = settings.camera
@@ -133,10 +138,14 @@ def _tiles(
 ) -> tuple[Trial, Trial, list[Trial]]:
     """The exact model's trial, the one to use, and all. Each half of the clips has to stay well within the budget."""
     halves = footage.halves()
+    delivered = halves
+    if settings.uplink_kbps:
+        policy = Policy('', 'h264', 'codec', settings.uplink_kbps)
+        delivered = coded(halves[0], policy), coded(halves[1], policy)
 
     def run(calibration: Calibration) -> tuple[Trial, list[Judged]]:
         tried = module.with_tolerance(calibration.alignment, calibration.on(module.plan))
-        found = [judge(tried, half, quick=True) for half in halves]
+        found = [judge(tried, half, quick=True) for half in (delivered if calibration.thresholds else halves)]
         means = [
             float(np.mean([getattr(f, key) for f in found])) for key in ('miou', 'compute_ratio', 'recompute_ratio')
         ]
@@ -189,6 +198,7 @@ def _found(
         entry.files['local'][1],
         measured,
         chosen.tile,
+        settings.uplink_kbps,
     )
     rows = [
         {

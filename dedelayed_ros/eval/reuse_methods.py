@@ -26,7 +26,7 @@ METHODS = (
 )  # fmt: skip
 EXTRA = ('ours_bounded',)
 """'ours' sends the camera's own H.264 stream, as the offload mode does by default; this one is its uplink 'bounded'."""
-_STREAM_KBPS = 4000  # the camera's default
+_STREAM_KBPS = 4000  # the camera's default, where no calibration says another
 TOLERANT = Alignment('calibrated', remainder=0.5, spread=1.0)
 
 
@@ -132,8 +132,8 @@ class Library:
 
     @property
     def stream(self) -> tuple[Coding, int]:
-        """How 'ours' codes frames: the camera's H.264 at its default bit rate in kbit/s."""
-        return 'h264', _STREAM_KBPS
+        """How 'ours' codes frames: the camera's H.264, at the bit rate in kbit/s that the calibration is for."""
+        return 'h264', _STREAM_KBPS if self.calibration is None else self.calibration.uplink_kbps or _STREAM_KBPS
 
     def tune(
         self,
@@ -185,14 +185,14 @@ class Library:
         streamed = name != 'ours_bounded'
         if self.calibration is None or not chosen.footage.labelled:
             if streamed:
-                return self.tune(chosen, name, TOLERANT, coding='h264', level=_STREAM_KBPS)
+                return self.tune(chosen, name, TOLERANT, coding='h264', level=self.stream[1])
             return self.tune(chosen, name, TOLERANT, coding='shard')
         key = _kind(chosen), name
         if key not in self._tuned:
             tuner, alignment = self._tuner(chosen), self.calibration.alignment
             thresholds = self.calibration.on(self._module(chosen.size).plan)
             if streamed:
-                self._tuned[key] = tuner.judged(alignment, 'codec', thresholds, coding='h264', level=_STREAM_KBPS)
+                self._tuned[key] = tuner.judged(alignment, 'codec', thresholds, coding='h264', level=self.stream[1])
             else:
                 self._tuned[key] = tuner.bounded(alignment, thresholds, budget=self.settings.budget)
         return self._tuned[key]

@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -33,7 +33,7 @@ from dedelayed_ros.eval.reuse_coding import (
     similarity,
 )
 from dedelayed_ros.eval.reuse_footage import at_rest, one_homography
-from dedelayed_ros.eval.sequences import Step
+from dedelayed_ros.eval.sequences import Sequences, Step
 from dedelayed_ros.frames import MotionField
 from dedelayed_ros.link import pack_dense, pack_shard, predict
 from dedelayed_ros.sparse import Alignment, SparseModule
@@ -346,3 +346,17 @@ def pixels(image: torch.Tensor) -> np.ndarray:
 def tensor_of(image: np.ndarray) -> torch.Tensor:
     """float32 [1, 3, H, W] in 0–1 of uint8 [H, W, 3]."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+
+
+def coded(footage: Sequences, policy: Policy) -> Sequences:
+    """The same clips as they come out at the other end of the uplink, with the motion that is known there."""
+    clips = []
+    for clip in footage.clips:
+        image = pixels_of(clip[0])
+        coder, steps = Coder(policy, (image.shape[0], image.shape[1])), []
+        for step in clip:
+            seen = coder.take(step)
+            motion = None if step.motion is None else coder.motion(step)
+            steps.append(replace(step, image=coder.sent(seen, motion), motion=motion))
+        clips.append(steps)
+    return replace(footage, clips=clips)

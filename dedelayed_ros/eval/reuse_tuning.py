@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import torch
 from dedelayed_ros.dispatch import LatencyProfile
 from dedelayed_ros.eval.calibrate import profiled
 from dedelayed_ros.eval.reuse_footage import at_rest, one_homography, with_motion
-from dedelayed_ros.eval.reuse_record import Coder, Coding, Policy, Told, pixels_of
+from dedelayed_ros.eval.reuse_record import Coding, Policy, Told, coded
 from dedelayed_ros.eval.sequences import Sequences
 from dedelayed_ros.sparse import Alignment, SparseModule
 from dedelayed_ros.sparse.calibration import stable_names
@@ -177,20 +177,6 @@ class Tuner:
             for name in self._layers:
                 found[name].append(float(module.held(name).std()))
         return {name: float(np.mean(values)) for name, values in found.items()}
-
-
-def coded(footage: Sequences, policy: Policy) -> Sequences:
-    """The same clips as they come out at the other end of the uplink, with the motion that is known there."""
-    clips = []
-    for clip in footage.clips:
-        image = pixels_of(clip[0])
-        coder, steps = Coder(policy, (image.shape[0], image.shape[1])), []
-        for step in clip:
-            seen = coder.take(step)
-            motion = None if step.motion is None else coder.motion(step)
-            steps.append(replace(step, image=coder.sent(seen, motion), motion=motion))
-        clips.append(steps)
-    return replace(footage, clips=clips)
 
 
 def expected_of(pairs: Sequence[tuple[float, float]], bins: int = 6) -> LatencyProfile:

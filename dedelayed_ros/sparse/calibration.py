@@ -33,6 +33,7 @@ class Calibration:
     model:             checksum of the weights that it was found for.
     measured:          what the search found: accuracies, ratios, footage.
     tile:              side of a tile for the mode 'tiles', in frame pixels; 0: the mode 'calibrated'.
+    uplink_kbps:       bit rate of the H.264 uplink whose pictures it was found on; 0: the camera's own.
     """
 
     remainder: float = 0.0
@@ -41,6 +42,7 @@ class Calibration:
     model: str = ''
     measured: Mapping[str, Any] = field(default_factory=dict)
     tile: int = 0
+    uplink_kbps: int = 0
 
     @property
     def alignment(self) -> Alignment:
