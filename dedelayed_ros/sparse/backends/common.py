@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,12 +45,10 @@ def results_of(plan: Plan, values: Sequence[Tensor]) -> list[Tensor]:
 
 
 def statistics(
-    plan: Plan, layers: Sequence[LayerStats], computed: Iterable[float], dense: bool, milliseconds: float
+    plan: Plan, layers: Sequence[LayerStats], computed: Sequence[float] | np.ndarray, dense: bool, milliseconds: float
 ) -> SparseStats:
     """A step's statistics from those of every node; ``computed``: their compute ratios."""
-    work = 0.0
-    for ratio, whole in zip(computed, plan.work, strict=True):
-        work += ratio * whole
+    work = float(np.dot(computed, plan.work))
     first = layers[plan.inputs[0]].recompute_ratio
     return SparseStats(first, work / plan.all_work if plan.all_work else first, dense, layers, milliseconds)
 

@@ -88,6 +88,8 @@ class CpuEngine:
         self.number = {index: k for k, index in enumerate(self.native)}
         # Number in the reports, None for what is computed before, and positions, by node.
         self._counted = [(None if n.index in self.before else self.number[n.index], n.grid.cells) for n in plan.nodes]
+        self._rows = np.array([k or 0 for k, _ in self._counted])
+        self._cells = np.array([cells for _, cells in self._counted], np.float64)
         self._from_outside = [
             (k, index) for k, index in enumerate(self.native) if index in self.before or index in plan.inputs
         ]
@@ -124,12 +126,10 @@ class CpuEngine:
         self._run(state, table, motion, reports)
         state.small, state.small_dirty = small.values, small.dirty
         results = results_of(self.plan, state.values)
-        counted = reports.tolist()
-        layers = PerNode(len(self.plan.nodes), lambda index: self._layer(index, counted, small))
-        computed = [
-            counted[k][0] / cells if k is not None else small.ratios[index][1]
-            for index, (k, cells) in enumerate(self._counted)
-        ]
+        computed = reports[self._rows, 0] / self._cells
+        for index in self.before:
+            computed[index] = small.ratios[index][1]
+        layers = PerNode(len(self.plan.nodes), lambda index: self._layer(index, reports, small))
         return results, statistics(self.plan, layers, computed, dense, (time.perf_counter() - start) * 1e3)
 
     def _run(self, state: CpuState, table: np.ndarray, motion: MotionField | None, reports: np.ndarray) -> None:
@@ -155,11 +155,11 @@ class CpuEngine:
         native.check(status, 'dedelayed_sparse_step')
         state.ready = True
 
-    def _layer(self, index: int, counted: list[list[int]], small: Vectors) -> LayerStats:
+    def _layer(self, index: int, reports: np.ndarray, small: Vectors) -> LayerStats:
         name, (k, cells) = self.plan.nodes[index].name, self._counted[index]
         if k is None:
             return LayerStats(name, *small.ratios[index])
-        computed, dirty, *nanoseconds = counted[k]
+        computed, dirty, *nanoseconds = reports[k].tolist()
         return LayerStats(name, dirty / cells, computed / cells, *(n / 1e6 for n in nanoseconds))
 
 
