@@ -48,7 +48,7 @@ def warp_features(
     if features.dtype is torch.float32 and features.shape[-3] % split**2 == 0 and not features.requires_grad:
         library = native.library()
         if library is not None:
-            return _warp_natively(library, features.contiguous(), motion, split)
+            return _warp_natively(library, features, motion, split)
     if split == 1:
         return motion.warp(features, stride=cell, mode='bilinear')[0]
     parts, _ = motion.warp(torch.pixel_shuffle(features, split), stride=cell // split, mode='bilinear')
@@ -56,22 +56,24 @@ def warp_features(
 
 
 def _warp_natively(library: ctypes.CDLL, features: torch.Tensor, motion: MotionField, split: int) -> torch.Tensor:
-    """The same on the CPU kernels, for one motion vector a part."""
-    out = torch.empty_like(features)
-    h, w = features.shape[-2:]
-    status = library.dedelayed_carry(
-        ctypes.c_void_p(features.data_ptr()),
-        features.numel() // (h * w * split * split),
-        h,
-        w,
-        split,
-        motion.block * split,
-        ctypes.c_void_p(motion.qpel.ctypes.data),
-        ctypes.c_void_p(motion.valid.ctypes.data),
-        ctypes.c_void_p(out.data_ptr()),
-    )
-    native.check(status, 'dedelayed_carry')
-    return out
+    """The same on the CPU kernels, for one motion vector a part. They read and write cell by cell."""
+    channels, h, w = features.shape[-3:]
+    cells = features.reshape(-1, channels, h, w).contiguous(memory_format=torch.channels_last)
+    out = torch.empty_like(cells)
+    for before, after in zip(cells, out, strict=True):
+        status = library.dedelayed_carry(
+            ctypes.c_void_p(before.data_ptr()),
+            channels // split**2,
+            h,
+            w,
+            split,
+            motion.block * split,
+            ctypes.c_void_p(motion.qpel.ctypes.data),
+            ctypes.c_void_p(motion.valid.ctypes.data),
+            ctypes.c_void_p(after.data_ptr()),
+        )
+        native.check(status, 'dedelayed_carry')
+    return out.reshape(features.shape)
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,8 @@ class FeatureCarrier:
             return None
         if self._features is None:
             answer = torch.from_numpy(self._record.features)[None]
-            self._features = answer if self._decode is None else self._decode(answer)
+            decoded = answer if self._decode is None else self._decode(answer)
+            self._features = decoded.contiguous(memory_format=torch.channels_last)
         if self._motion is not None:
             self._motion = self._track.corrected(self._motion, self._seen, now.number)
         features = warp_features(self._features, self._motion, cell=self._cell, split=self._split)

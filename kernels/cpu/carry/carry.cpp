@@ -10,31 +10,6 @@
 namespace dedelayed::carry {
 namespace {
 
-// Where the parts of cells lie in features that are stored cell by cell, as pixel_unshuffle leaves them.
-class Layout {
- public:
-  Layout(int height, int width, int split) {
-    const std::int64_t cells = static_cast<std::int64_t>(height) * width;
-    rows_ = offsets(height, split, cells * split, width), columns_ = offsets(width, split, cells, 1);
-  }
-
-  int rows() const { return static_cast<int>(rows_.size()); }
-  int columns() const { return static_cast<int>(columns_.size()); }
-  std::int64_t parts() const { return static_cast<std::int64_t>(rows()) * columns(); }
-  std::int64_t offset(int row, int column) const { return rows_[row] + columns_[column]; }
-
- private:
-  std::vector<std::int64_t> rows_, columns_;
-
-  static std::vector<std::int64_t> offsets(int cells, int split, std::int64_t to_next_part, std::int64_t to_next_cell) {
-    std::vector<std::int64_t> result;
-    for (int cell = 0; cell < cells; ++cell) {
-      for (int part = 0; part < split; ++part) result.push_back(part * to_next_part + cell * to_next_cell);
-    }
-    return result;
-  }
-};
-
 // Between which two of `length` positions `at` units lie, repeating the border, and how far from the first.
 struct Between {
   int low, high;
@@ -58,14 +33,26 @@ struct Mix {
   float operator()(float low, float high) const { return (near_low ? low : high) + weight * (high - low); }
 };
 
+// Features cell by cell, as pixel_unshuffle leaves their channels, as they lie in memory: the maps of a cell's parts in turn.
+struct Cells {
+  int width, maps, split;
+
+  // Of the first map of a part; the next map's lies `split²` further on.
+  std::int64_t of_part(int row, int column) const {
+    const std::int64_t cell = static_cast<std::int64_t>(row / split) * width + column / split;
+    return cell * maps * split * split + row % split * split + column % split;
+  }
+};
+
 // All maps of one part after the other, part by part.
-std::vector<float> by_part(const float* features, int maps, const Layout& layout) {
-  std::vector<float> parts(static_cast<std::size_t>(layout.parts() * maps));
+std::vector<float> by_part(const float* features, const Cells& cells, int rows, int columns) {
+  std::vector<float> parts(static_cast<std::size_t>(rows) * columns * cells.maps);
+  const int step = cells.split * cells.split;
   float* to = parts.data();
-  for (int row = 0; row < layout.rows(); ++row) {
-    for (int column = 0; column < layout.columns(); ++column, to += maps) {
-      const float* from = features + layout.offset(row, column);
-      for (int k = 0; k < maps; ++k) to[k] = from[k * layout.parts()];
+  for (int row = 0; row < rows; ++row) {
+    for (int column = 0; column < columns; ++column, to += cells.maps) {
+      const float* from = features + cells.of_part(row, column);
+      for (int k = 0; k < cells.maps; ++k) to[k] = from[k * step];
     }
   }
   return parts;
@@ -74,7 +61,7 @@ std::vector<float> by_part(const float* features, int maps, const Layout& layout
 }  // namespace
 }  // namespace dedelayed::carry
 
-// features and out [maps · split², height, width], cells of `cell` pixels; qpel int16 [height · split, width · split, 2]
+// features and out [height, width, maps · split²], cells of `cell` pixels; qpel int16 [height · split, width · split, 2]
 // and valid [height · split, width · split]: one vector a part of a cell. What has no source becomes 0.
 DEDELAYED_EXPORT int dedelayed_carry(const float* features, int maps, int height, int width, int split, int cell,
                                      const std::int16_t* qpel, const std::uint8_t* valid, float* out) {
@@ -85,15 +72,14 @@ DEDELAYED_EXPORT int dedelayed_carry(const float* features, int maps, int height
   }
   const int unit = 4 * cell / split, half = unit / 2;
   try {
-    const carry::Layout layout(height, width, split);
-    const int rows = layout.rows(), columns = layout.columns();
-    const std::int64_t map = layout.parts();
-    const std::vector<float> parts = carry::by_part(features, maps, layout);
+    const carry::Cells cells{width, maps, split};
+    const int rows = height * split, columns = width * split, step = split * split;
+    const std::vector<float> parts = carry::by_part(features, cells, rows, columns);
     std::vector<float> carried(static_cast<std::size_t>(maps));
     const auto at = [&](int row, int column) {
       return parts.data() + (static_cast<std::int64_t>(row) * columns + column) * maps;
     };
-    std::memset(out, 0, sizeof(float) * static_cast<std::size_t>(map) * maps);
+    std::memset(out, 0, sizeof(float) * parts.size());
     for (int row = 0; row < rows; ++row) {
       for (int column = 0; column < columns; ++column) {
         const std::int64_t block = static_cast<std::int64_t>(row) * columns + column;
@@ -107,8 +93,8 @@ DEDELAYED_EXPORT int dedelayed_carry(const float* features, int maps, int height
         for (int k = 0; k < maps; ++k) {
           carried[k] = along(across(top_left[k], top_right[k]), across(bottom_left[k], bottom_right[k]));
         }
-        float* to = out + layout.offset(row, column);
-        for (int k = 0; k < maps; ++k) to[k * map] = carried[k];
+        float* to = out + cells.of_part(row, column);
+        for (int k = 0; k < maps; ++k) to[k * step] = carried[k];
       }
     }
   } catch (const std::bad_alloc&) {
