@@ -10,13 +10,13 @@
 namespace dedelayed::carry {
 namespace {
 
-// Between which two of `length` positions `at` units lie, repeating the border, and how far from the first.
+// Between which two of `length` positions `at` units lie, at least −1, repeating the border, and how far from the first.
 struct Between {
   int low, high;
   float part;
 
   Between(int at, int unit, int length) {
-    const int floor = at >= 0 ? at / unit : -((-at + unit - 1) / unit);
+    const int floor = (at + unit) / unit - 1;
     part = static_cast<float>(at - floor * unit) / static_cast<float>(unit);
     low = std::clamp(floor, 0, length - 1);
     high = std::clamp(floor + 1, 0, length - 1);
@@ -30,8 +30,27 @@ struct Mix {
   float weight;
 
   explicit Mix(float part) : near_low(part < 0.5f), weight(near_low ? part : -(1.0f - part)) {}
-  float operator()(float low, float high) const { return (near_low ? low : high) + weight * (high - low); }
+  template <class T>
+  T nearer(T low, T high) const { return near_low ? low : high; }
 };
+
+// Four parts' maps into one's: across, and then down.
+inline void blend(const float* const (&top)[2], const float* const (&bottom)[2], Mix across, Mix down, int maps,
+                  float* __restrict out) {
+  const float *above = across.nearer(top[0], top[1]), *below = across.nearer(bottom[0], bottom[1]);
+  const auto run = [&](auto nearer) {
+    for (int k = 0; k < maps; ++k) {
+      const float high = above[k] + across.weight * (top[1][k] - top[0][k]);
+      const float low = below[k] + across.weight * (bottom[1][k] - bottom[0][k]);
+      out[k] = nearer(high, low) + down.weight * (low - high);
+    }
+  };
+  if (down.near_low) {
+    run([](float high, float) { return high; });
+  } else {
+    run([](float, float low) { return low; });
+  }
+}
 
 // Features cell by cell, as pixel_unshuffle leaves their channels, as they lie in memory: the maps of a cell's parts in turn.
 struct Cells {
@@ -87,12 +106,9 @@ DEDELAYED_EXPORT int dedelayed_carry(const float* features, int maps, int height
         const int x = column * unit - qpel[2 * block], y = row * unit - qpel[2 * block + 1];
         if (y < -half || y >= rows * unit - half || x < -half || x >= columns * unit - half) continue;
         const carry::Between down(y, unit, rows), right(x, unit, columns);
-        const float *top_left = at(down.low, right.low), *top_right = at(down.low, right.high);
-        const float *bottom_left = at(down.high, right.low), *bottom_right = at(down.high, right.high);
-        const carry::Mix across(right.part), along(down.part);
-        for (int k = 0; k < maps; ++k) {
-          carried[k] = along(across(top_left[k], top_right[k]), across(bottom_left[k], bottom_right[k]));
-        }
+        const float* const top[2] = {at(down.low, right.low), at(down.low, right.high)};
+        const float* const bottom[2] = {at(down.high, right.low), at(down.high, right.high)};
+        carry::blend(top, bottom, carry::Mix(right.part), carry::Mix(down.part), maps, carried.data());
         float* to = out + cells.of_part(row, column);
         for (int k = 0; k < maps; ++k) to[k * step] = carried[k];
       }
