@@ -208,7 +208,7 @@ class Recorder:
             seen = coder.sent(seen, told)
             begun = time.process_time()
             if not reused or answer is None:
-                logits, stats = module.step(seen, motion=told if policy.sparse else None)
+                logits, stats = module.step(seen, motion=told if policy.sparse else None, copy=False)
                 answer = logits[0], stats.recompute_ratio, stats.compute_ratio
                 self.steps += 1
             engine_ms = (time.process_time() - begun) * 1e3
@@ -225,7 +225,7 @@ class Recorder:
             dense_ms = math.nan
             if gap == 1 and policy.sparse and number % _COMPARED == 1:
                 begun = time.process_time()
-                dense.step(seen)
+                dense.step(seen, copy=False)
                 dense_ms = (time.process_time() - begun) * 1e3
             mask = logits0.argmax(0).to(torch.uint8).numpy()
             confusion = Confusion(self._classes)

@@ -81,11 +81,12 @@ class Endpoint:
     def infer(self, picture: np.ndarray) -> tuple[Tensor, sparse.SparseStats]:
         """Logits float32 [C, h, w] of the newest frame, uint8 [H, W, 3], and what they took.
 
-        The frame is remembered. Raises InputError for another size; what was remembered is then as it was.
+        The logits are to be read before the next frame, and not written to. The frame is remembered. Raises InputError
+        for another size; what was remembered is then as it was.
         """
         image = torch.from_numpy(picture).permute(2, 0, 1)[None].to(torch.float32) / 255
         motion = self._since.field(self._size) if self._picture is not None and self._since.known else None
-        logits, stats = self._module.step(image, motion=motion)
+        logits, stats = self._module.step(image, motion=motion, copy=False)
         self._picture = picture
         self._since.begin()
         return logits[0], stats
