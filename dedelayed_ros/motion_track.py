@@ -49,7 +49,7 @@ class MotionTrack:
         if picture is not None:
             self._pictures[number] = stamp_ns, picture
             if self._anchor is None or stamp_ns - self._anchor[1] >= _SPAN_NS or stamp_ns < self._anchor[1]:
-                if self._anchor is not None:
+                if self._anchor is not None and self._anchor[0] in self._pictures:
                     self._next[self._anchor[0]] = number
                 self._anchor = number, stamp_ns
         return number

@@ -127,6 +127,17 @@ def test_forgotten_pictures_correct_nothing() -> None:
     assert track.corrected(way, 0, 15) is way
 
 
+@pytest.mark.parametrize('kept_ns', [3 * PERIOD_NS, 20 * PERIOD_NS])
+def test_a_long_stream_keeps_no_more_than_a_short_one(kept_ns: int) -> None:
+    track, picture = MotionTrack(memory=30), pan(1)[0]
+    for i in range(200):
+        number = track.append(i * PERIOD_NS, uniform(SAID), picture)
+        track.forget(i * PERIOD_NS - kept_ns)
+        track.way(max(0, number - 20), number)
+    assert track.pictures() == kept_ns // PERIOD_NS + 1
+    assert len(track._next) + len(track._spans) <= 2 * 4 and len(track._motions) == 30
+
+
 @needs_kernels
 def test_clocks_that_are_set_back_begin_another_span() -> None:
     track = MotionTrack()
