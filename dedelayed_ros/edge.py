@@ -16,9 +16,9 @@ import torch
 from dedelayed_ros import masks, scene_cut
 from dedelayed_ros.carry import FeatureCarrier
 from dedelayed_ros.errors import InputError
-from dedelayed_ros.frames import resize
 from dedelayed_ros.models import model_sizes, zoo
 from dedelayed_ros.models.dtypes import resolve_dtype
+from dedelayed_ros.models.pictures import scaled
 from dedelayed_ros.models.sizes import MOST_PIXELS
 from dedelayed_ros.provenance import Provenance
 from dedelayed_ros.reuse import Device, LocalRunner, Reuse
@@ -166,7 +166,7 @@ class EdgePipeline:
 
     def _followed(self, image: np.ndarray) -> np.ndarray:
         """What features are followed by: the picture itself, or where it is large at the size of the cloud's input."""
-        return image.copy() if self._followed_size == self.size else resize(image, self._followed_size)
+        return image.copy() if self._followed_size == self.size else scaled(image, self._followed_size)
 
     def step(
         self,
@@ -199,7 +199,7 @@ class EdgePipeline:
         stages: dict[str, float] = {}
 
         with _timed(stages, 'resize'):
-            small = resize(image, self._input_size)
+            small = scaled(image, self._input_size)
             cut = self._cuts.is_cut(small, intra_ratio, keyframe)
         with _timed(stages, 'carry'), self._lock:
             fused = self.settings.mode == 'fused'

@@ -15,6 +15,7 @@ from dedelayed_ros.frames import MotionField, resize
 from dedelayed_ros.greeting import link_shape
 from dedelayed_ros.link import FeatureRecord
 from dedelayed_ros.models import model_sizes, zoo
+from dedelayed_ros.models.pictures import scaled
 from dedelayed_ros.reuse import Reuse
 
 SIZE = (120, 200)
@@ -55,7 +56,7 @@ def test_without_features_the_mask_is_the_local_models(dtype: str) -> None:
     image = picture(3)
     result = step(fused, 0, image=image)
     model = zoo.load_local(zoo.DEFAULT, dtype=getattr(torch, dtype))
-    small = torch.from_numpy(resize(image, model_sizes(SIZE).local)).permute(2, 0, 1)[None]
+    small = torch.from_numpy(scaled(image, model_sizes(SIZE).local)).permute(2, 0, 1)[None]
     with torch.inference_mode():
         logits = model(small.to(getattr(torch, dtype)) / 255)
     mask, confidence = masks.render(logits[0].float(), SIZE)

@@ -9,8 +9,9 @@ import numpy as np
 from dedelayed_ros.cloud.inbox import Wires
 from dedelayed_ros.cloud.intake import Intake
 from dedelayed_ros.cloud.offload_stream import OffloadJob, OffloadStream
-from dedelayed_ros.frames import DecodedPicture, H264Decoder, resize
+from dedelayed_ros.frames import DecodedPicture, H264Decoder
 from dedelayed_ros.link import FrameUp, OffloadHello
+from dedelayed_ros.models.pictures import scaled
 from dedelayed_ros.scene_cut import SceneCuts
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class PictureStream(OffloadStream):
         decoded = self._intake.take(record)
         if decoded is None:
             return True
-        small = resize(decoded.image, self.hello.input_size)
+        small = scaled(decoded.image, self.hello.input_size)
         self._observe(None if self._cuts.is_cut(small, decoded.intra_ratio, decoded.keyframe) else decoded.motion)
         if record.answer:
             motion, self._motion, self._known = self._motion, None, True

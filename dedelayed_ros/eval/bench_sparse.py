@@ -14,8 +14,9 @@ from torch import Tensor
 
 from dedelayed_ros import sparse
 from dedelayed_ros.eval.engines import DenseEngine, dense_engines
-from dedelayed_ros.frames import EncoderSettings, H264Encoder, MotionField, open_source, resize
+from dedelayed_ros.frames import EncoderSettings, H264Encoder, MotionField, open_source
 from dedelayed_ros.models import model_sizes, zoo
+from dedelayed_ros.models.pictures import scaled
 from dedelayed_ros.reuse import DENSE_ABOVE, load_calibration
 
 DIRTY = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
@@ -238,7 +239,7 @@ def _encoded(clip: str, size: tuple[int, int], count: int) -> Iterable[tuple[Ten
     with open_source(clip, loop=True, pace='fast') as source:
         encoder = H264Encoder(EncoderSettings(size=size, rate=source.rate))
         for frame, _ in zip(source, range(count), strict=False):
-            small = resize(frame.image, size)
+            small = scaled(frame.image, size)
             picture = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255
             yield picture, encoder.encode(small).motion
         encoder.close()

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from dedelayed_ros.errors import InputError
-from dedelayed_ros.frames import EncoderSettings, H264Encoder, MotionField, open_source, resize
+from dedelayed_ros.frames import EncoderSettings, H264Encoder, MotionField, open_source
 from dedelayed_ros.models.labels import CITYSCAPES
+from dedelayed_ros.models.pictures import scaled
 from dedelayed_ros.reuse import at_input
 from dedelayed_ros.sparse import SparseModule
 from dedelayed_ros.train import footage
@@ -84,7 +85,7 @@ def streets(
     config = FootageConfig('validation', seeds.start, len(seeds), longest, (RATE,))
     clips = []
     for clip in footage.prepare(cache, config, 1, say):
-        pictures = [resize(np.array(clip.images[i]), size) for i in range(frames)]
+        pictures = [scaled(np.array(clip.images[i]), size) for i in range(frames)]
         labels = [np.asarray(clip.labels[i]) for i in range(frames)]
         clips.append(_steps(model, pictures, clip.motions[:frames], labels, size))
     return Sequences('street', clips, True)
@@ -101,7 +102,7 @@ def rendered(model: nn.Module, size: tuple[int, int], folder: Path, count: int, 
     clips = []
     for number in range(min(count, len(found))):
         clip = footage.open_clip(found[number * len(found) // min(count, len(found))])
-        pictures = [resize(np.array(image), size) for image in clip.images[:frames]]
+        pictures = [scaled(np.array(image), size) for image in clip.images[:frames]]
         labels = [np.asarray(label) for label in clip.labels[:frames]]
         clips.append(_steps(model, pictures, clip.motions[:frames], labels, size))
     return Sequences(folder.name, clips, True)
@@ -116,7 +117,7 @@ def recorded(model: nn.Module, size: tuple[int, int], uri: str, frames: int) -> 
             picture = encoder.encode(frame.image)
             if not clips or picture.intra_ratio >= 0.45:
                 clips.append(([], []))
-            clips[-1][0].append(resize(frame.image, size))
+            clips[-1][0].append(scaled(frame.image, size))
             clips[-1][1].append(picture.motion)
         encoder.close()
     long_enough = [_steps(model, pictures, motions, None, size) for pictures, motions in clips if len(pictures) > 1]

@@ -19,10 +19,10 @@ from dedelayed_ros import masks, scene_cut
 from dedelayed_ros.dispatch import Choice, Decision, LatencyProfile, Situation, decide, patience_ms
 from dedelayed_ros.edge import EdgeResult, check_picture, check_size
 from dedelayed_ros.errors import InputError
-from dedelayed_ros.frames import resize
 from dedelayed_ros.link import LinkSettings, LinkStatus, MaskRecord, OffloadHello, PictureClient, ShardClient
 from dedelayed_ros.link.shard import MAX_BOUND
 from dedelayed_ros.models import zoo
+from dedelayed_ros.models.pictures import scaled
 from dedelayed_ros.offload.ends import End, Ends
 from dedelayed_ros.offload.model import OffloadModel, load_model
 from dedelayed_ros.offload.novelty import Novelty
@@ -228,7 +228,7 @@ class OffloadPipeline(TwoSteps[Taken]):
         check_picture(image, self.size)
         started_s = time.monotonic()
         first = self._stream.previous is None
-        picture = np.ascontiguousarray(resize(image, self._input_size))
+        picture = np.ascontiguousarray(scaled(image, self._input_size))
         cut = self._cuts.is_cut(picture, intra_ratio, keyframe)
         self._observe(sequence, stamp_ns, None if cut else motion)
         degraded = [] if motion is not None or first else ['no motion']

@@ -13,9 +13,10 @@ from dedelayed_ros.cloud import CloudServer, CloudSettings, ServedModel
 from dedelayed_ros.dispatch import Decision, LatencyProfile, Situation, decide
 from dedelayed_ros.edge import EdgeResult
 from dedelayed_ros.errors import InputError
-from dedelayed_ros.frames import Frame, H264Decoder, MotionField, resize
+from dedelayed_ros.frames import Frame, H264Decoder, MotionField
 from dedelayed_ros.link import LinkSettings
 from dedelayed_ros.models import zoo
+from dedelayed_ros.models.pictures import scaled
 from dedelayed_ros.offload import load_model
 from dedelayed_ros.offload.pipeline import OffloadPipeline, OffloadSettings
 from dedelayed_ros.robot import Robot, RobotSettings
@@ -206,7 +207,7 @@ def test_h264_goes_up_frame_by_frame_and_masks_are_those_of_what_the_cloud_decod
             sources.append(result.provenance.source)
             end, picture = (decoded_end, seen) if sources[-1] == 'cloud' else (camera_end, moved.picture)
             end.reset()
-            expected, _ = masks.render(end.infer(np.ascontiguousarray(resize(picture, size)))[0], SIZE)
+            expected, _ = masks.render(end.infer(scaled(picture, size))[0], SIZE)
             assert np.array_equal(result.mask, expected), sequence
         counts = server.streams['robot', 'camera', 'offload'].counts
         wait_until(lambda: counts['frames'] == frames + 30)
@@ -339,7 +340,7 @@ def test_the_uplinks_bound_is_its_own_whatever_the_calibration_puts_up_with(
             step(robot, sequence, moved)
             held = server.streams['robot', 'camera', 'offload']._receiver._held
             if held is not None and held[0] == sequence:
-                sent = resize(moved.picture, held[2].shape[:2])
+                sent = scaled(moved.picture, held[2].shape[:2])
                 worst = max(worst, int(np.abs(held[2].astype(int) - sent).max()))
     assert worst == bound
 

@@ -1,0 +1,23 @@
+"""Pictures at the size that a model takes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+
+def scaled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scale uint8 [H, W, 3] to ``size`` (h, w), the sides independently, as the models were trained to see pictures.
+
+    Each new pixel is a mean over a triangle of twice its width where the picture shrinks, and lies between its
+    neighbours where it grows (torch's antialiased bilinear interpolation, in whole numbers). Of ``size`` already: the
+    picture itself.
+    """
+    if image.shape[:2] == tuple(size):
+        return image
+    # torch takes no array that must not be written to, which ROS images are.
+    pixels = np.require(image, requirements=['C', 'W'])
+    picture = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    small = F.interpolate(picture, size=tuple(size), mode='bilinear', antialias=True)
+    return small[0].permute(1, 2, 0).contiguous().numpy()
