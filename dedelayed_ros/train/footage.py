@@ -9,6 +9,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -100,7 +102,11 @@ def clip_folder(cache: Path, config: FootageConfig, seed: int) -> Path:
 
 
 def prepare(cache: Path, config: FootageConfig, workers: int, say: Callable[[str], None] = print) -> list[Clip]:
-    """The clips of ``config``, rendered by ``workers`` processes where the cache lacks them."""
+    """The clips of ``config``, rendered by ``workers`` processes where the cache lacks them.
+
+    Raises:
+        InputError: a process ended before its clip was there.
+    """
     seeds = street_seeds(config)
     folders = [clip_folder(cache, config, seed) for seed in seeds]
     missing = [
@@ -110,14 +116,24 @@ def prepare(cache: Path, config: FootageConfig, workers: int, say: Callable[[str
     ]
     if missing:
         begun = time.monotonic()
-        context = multiprocessing.get_context('spawn')
-        with context.Pool(workers) as pool:
-            for done, _ in enumerate(pool.imap_unordered(_render, missing), 1):
+        with ProcessPoolExecutor(workers, multiprocessing.get_context('spawn')) as pool:
+            for done, clip in enumerate(as_completed([pool.submit(_render, job) for job in missing]), 1):
+                _check_rendered(clip)
                 if done % 10 == 0 or done == len(missing):
                     elapsed = time.monotonic() - begun
                     left = elapsed / done * (len(missing) - done)
                     say(f'{config.name}: {done}/{len(missing)} clips rendered, {elapsed:.0f} s, {left:.0f} s left')
     return [open_clip(folder) for folder in folders]
+
+
+def _check_rendered(clip: Future[None]) -> None:
+    try:
+        clip.result()
+    except BrokenProcessPool as error:
+        raise InputError(
+            'a process that renders clips has ended by itself: see above for what it said. It is a fresh Python that '
+            "imports the script which wants the clips: that needs its `if __name__ == '__main__'`"
+        ) from error
 
 
 def available(cache: Path, config: FootageConfig) -> list[Clip]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -318,6 +320,20 @@ def test_footage_that_exists_is_not_rendered_again(tiny_cache: Path) -> None:
     shares = class_shares(clips, 19)
     assert shares.sum() == pytest.approx(1.0)
     assert set(np.flatnonzero(shares)) == {0, 10, 13}
+
+
+def test_a_rendering_process_that_ends_is_noticed(tmp_path: Path) -> None:
+    """A script that is not guarded starts itself again in its own child, which Python refuses."""
+    script = tmp_path / 'script.py'
+    script.write_text(
+        'from pathlib import Path\n'
+        'from dedelayed_ros.train.config import FootageConfig\n'
+        'from dedelayed_ros.train.footage import prepare\n'
+        "prepare(Path('cache'), FootageConfig('a', 0, 1, 2, (20.0,), (64, 128)), 1)\n"
+    )
+    run = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert run.returncode != 0
+    assert "needs its `if __name__ == '__main__'`" in run.stderr
 
 
 def test_missing_footage_and_unknown_recipes_are_named(tmp_path: Path) -> None:
