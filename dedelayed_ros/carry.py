@@ -117,7 +117,7 @@ class FeatureCarrier:
     counted by reason in ``dropped``.
     """
 
-    # Ten seconds at 30 Hz: any staleness limit that makes sense is shorter, and the memory is a few hundred kilobytes.
+    # Ten seconds at 30 Hz: any staleness limit that makes sense is shorter, and it is five megabytes.
     _MEMORY = 300
 
     def __init__(
