@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -19,5 +22,20 @@ def scaled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     # torch takes no array that must not be written to, which ROS images are.
     pixels = np.require(image, requirements=['C', 'W'])
     picture = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-    small = F.interpolate(picture, size=tuple(size), mode='bilinear', antialias=True)
-    return small[0].permute(1, 2, 0).contiguous().numpy()
+    with _one_thread():
+        small = F.interpolate(picture, size=tuple(size), mode='bilinear', antialias=True)
+        return small[0].permute(1, 2, 0).contiguous().numpy()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """For this thread's calls of torch: to wake its helpers takes longer than a picture, and they spin afterwards."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

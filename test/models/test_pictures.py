@@ -44,3 +44,14 @@ def test_pictures_that_must_not_be_written_to_and_turned_ones() -> None:
 @pytest.mark.parametrize('value', [0, 7, 255])
 def test_what_is_even_stays_even(value: int) -> None:
     assert (scaled(np.full((97, 131, 3), value, np.uint8), (40, 50)) == value).all()
+
+
+@pytest.mark.parametrize('threads', [1, 2])
+def test_scaling_leaves_the_number_of_threads_as_it_was(threads: int) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        scaled(smooth((64, 96)), (32, 48))
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
