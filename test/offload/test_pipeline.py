@@ -143,6 +143,12 @@ def test_a_mask_that_does_not_come_in_time_is_the_edges(cloud, relayed, footage)
 
 def test_the_robot_begins_with_its_own_mask_before_the_deadline(cloud, relayed, footage) -> None:
     _, port = cloud
+    # The server has its model then: making it, in this very process, would keep the robot's threads from waking.
+    with OffloadPipeline(
+        OffloadSettings(deadline_ms=20_000, uplink='lossless'), SIZE, 25.0, relayed(port, 10), decide=choose('cloud')
+    ) as first:
+        until_connected(first)
+        assert step(first, 0, footage[0]).provenance.source == 'cloud'
     slow = LatencyProfile(np.array([0.0, 1.0]), np.array([200.0, 200.0]))  # as is believed of the edge
     settings = OffloadSettings(deadline_ms=380, uplink='lossless', edge_profile=slow)
     with OffloadPipeline(settings, SIZE, 25.0, relayed(port, 400), decide=choose('cloud')) as pipeline:

@@ -288,7 +288,7 @@ def test_a_joint_stage_carries_by_the_motion_that_its_recipe_names(
     stage = dataclasses.replace(CONFIG.joint, refined=corrected, arrival=0.0)
     task = JointTask(refined(LocalModel(), 32), remote, (clips, maps), (clips, maps), clips, stage, torch.ones(19))
     asked = []
-    monkeypatch.setattr('dedelayed_ros.train.footage.refined', lambda motion, *_: asked.append(1) or motion)
+    monkeypatch.setattr('dedelayed_ros.motion_track.refined', lambda motion, *_: asked.append(1) or motion)
     for step in range(4):
         task.losses(np.random.default_rng(step))
     assert bool(asked) == corrected
