@@ -212,7 +212,8 @@ def test_of_what_waits_for_the_model_to_be_made_only_the_newest_is_computed(star
     one = robot('one').meet()
     for _ in range(4):
         one.send(0.0)
-    assert one.client.overdue_ms(5000.0) == 0
+    # Once they are acknowledged, which a busy machine may do late, and long before the model is made.
+    wait_until(lambda: one.client.overdue_ms(5000.0) == 0, 0.5)
     answer = one.client.wait(4, time.monotonic() + 5)
     assert answer is not None and one.is_right(answer)
     assert answer.recompute_ratio == 1.0
