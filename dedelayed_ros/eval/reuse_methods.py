@@ -183,16 +183,17 @@ class Library:
         What the coding may lose is found either way.
         """
         streamed = name != 'ours_bounded'
+        coding, kbps = self.stream
         if self.calibration is None or not chosen.footage.labelled:
             if streamed:
-                return self.tune(chosen, name, TOLERANT, coding='h264', level=self.stream[1])
+                return self.tune(chosen, name, TOLERANT, coding=coding, level=kbps)
             return self.tune(chosen, name, TOLERANT, coding='shard')
         key = _kind(chosen), name
         if key not in self._tuned:
             tuner, alignment = self._tuner(chosen), self.calibration.alignment
             thresholds = self.calibration.on(self._module(chosen.size).plan)
             if streamed:
-                self._tuned[key] = tuner.judged(alignment, 'codec', thresholds, coding='h264', level=self.stream[1])
+                self._tuned[key] = tuner.judged(alignment, 'codec', thresholds, coding=coding, level=kbps)
             else:
                 self._tuned[key] = tuner.bounded(alignment, thresholds, budget=self.settings.budget)
         return self._tuned[key]
