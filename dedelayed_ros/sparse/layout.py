@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 ONE, ROWS, COLS, CELLS = '1', 'h', 'w', 'hw'  # a dimension of size 1; rows; columns; rows and columns flattened
+_PLAIN = (ONE, 0, ROWS, COLS)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Layout:
 
     def to_raw(self, canonical: Tensor) -> Tensor:
         """The traced tensor, from [1, C, h, w]."""
+        if self.dims == _PLAIN and len(self.factors) == 1:
+            return canonical
         size = (canonical.shape[-2], canonical.shape[-1])
         axes = self._axes()
         split = canonical.reshape(*self.factors, *size)
@@ -70,7 +73,7 @@ class Layout:
 
 def image(channels: int, size: tuple[int, int]) -> Layout:
     """[1, C, h, w]."""
-    return Layout((ONE, 0, ROWS, COLS), (channels,)).normalised(size)
+    return Layout(_PLAIN, (channels,)).normalised(size)
 
 
 def viewed(layout: Layout, size: tuple[int, int], shape: Sequence[int]) -> Layout | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
@@ -105,14 +106,13 @@ class Plan:
         return sum(node.macs * node.grid.cells for node in self.nodes)
 
     @cached_property
-    def work(self) -> tuple[float, ...]:
+    def work(self) -> np.ndarray:
         """Multiply-accumulates of each node in a dense pass, 0 for inputs; of a network that has none, positions."""
         unit = 0.0 if self.macs else 1.0
-        return tuple(
-            0.0 if isinstance(node.op, Input) else (node.macs or unit) * node.grid.cells for node in self.nodes
-        )
+        cells = [0.0 if isinstance(node.op, Input) else (node.macs or unit) * node.grid.cells for node in self.nodes]
+        return np.array(cells)
 
     @cached_property
     def all_work(self) -> float:
         """The sum of ``work``."""
-        return sum(self.work)
+        return float(self.work.sum())

@@ -82,8 +82,9 @@ class JointConfig(StageConfig):
     then without being carried; the others belong to the frame that was seen, and are carried in ``split`` × ``split``
     parts a cell; ``refined``: by motion that the pictures have corrected, as it is on the robot, and not by the codec's
     alone. ``fine``: the local model becomes a fine one, and the features' channels are divided among those
-    parts, both learned anew. ``stills``: how many of the clips of single frames take part; None: all. ``gate`` is the
-    mIoU by which the single-frame remote model must beat the local one before this stage begins.
+    parts, both learned anew. ``stills``: how many of the clips of single frames are fused too, from the
+    ``first_still``-th on; None: all. ``gate`` is the mIoU by which the single-frame remote model must beat the local
+    one before this stage begins.
     """
 
     longest_delay_ms: float = 600.0
@@ -95,6 +96,7 @@ class JointConfig(StageConfig):
     split: int = 1
     refined: bool = False
     fine: bool = False
+    first_still: int = 0
     stills: int | None = None
     gate: float = 0.08
 

@@ -123,7 +123,7 @@ class Workshop:
             local = refined(local, remote.feature_channels)
             remote = channels_last(divided(remote, stage.split))
         clips = footage.available(self.cache, self.config.clips)
-        stills = footage.available(self.cache, self.config.stills)[: stage.stills]
+        stills = footage.available(self.cache, self.config.stills)[stage.first_still :][: stage.stills]
         if self.config.trams is not None:
             stills += footage.available(self.cache, self.config.trams)
         key = self.config.fingerprint('remote')

@@ -106,7 +106,6 @@ class CpuEngine:
     def new_state(self) -> CpuState:
         return CpuState(self)
 
-    @torch.no_grad()
     def step(
         self, state: CpuState, inputs: Sequence[Tensor | None], motion: MotionField | None
     ) -> tuple[list[Tensor], SparseStats]:
@@ -115,8 +114,10 @@ class CpuEngine:
         dense = not state.ready or motion is None
         given = dict(zip(self.plan.inputs, inputs, strict=True))
         small = Vectors(self.plan, self.thresholds, state.small, dense)
-        for index in self.before:
-            small.run(self.plan.nodes[index], given)
+        if self.before:
+            with torch.no_grad():
+                for index in self.before:
+                    small.run(self.plan.nodes[index], given)
         table = np.zeros((len(self.native), 5), np.int64)
         for k, index in self._from_outside:
             item = small.values.get(index, given.get(index))

@@ -1,5 +1,7 @@
 #include "conv.h"
 
+#include <algorithm>
+
 #include "../library.h"
 
 namespace dedelayed::sparse {
@@ -14,21 +16,30 @@ Convolve convolve_variant(int instruction_set) {
   }
 }
 
-std::vector<float> packed(const float* weight, int depth, int channels) {
-  const int lanes = (channels + kLanes - 1) / kLanes;
-  std::vector<float> result(static_cast<std::size_t>(lanes) * kLanes * depth, 0.0f);
-  float* to = result.data();
-  for (int lane = 0; lane < lanes; lane += block_width(lanes - lane)) {
-    const int first = lane * kLanes, width = block_width(lanes - lane) * kLanes;
-    for (int d = 0; d < depth; ++d, to += width) {
-      for (int c = 0; c < width && first + c < channels; ++c) {
-        to[c] = weight[static_cast<std::size_t>(d) * channels + first + c];
-      }
+Blocks blocks_of(int instruction_set) {
+  const Convolve variant = convolve_variant(instruction_set);
+#if defined(DEDELAYED_X86)
+  if (variant == convolve_avx512) return kBlocksAvx512;
+  if (variant == convolve_avx2) return kBlocksAvx2;
+#endif
+  return kBlocksPortable;
+}
+
+std::vector<float> packed(const float* weight, int depth, int channels, Blocks blocks) {
+  std::vector<float> result;
+  for (int first = 0; first < channels; first += blocks.block) {
+    const int used = std::min(blocks.block, channels - first), lanes = (used + blocks.wide - 1) / blocks.wide * blocks.wide;
+    std::size_t to = result.size();
+    result.resize(to + static_cast<std::size_t>(depth) * lanes, 0.0f);
+    for (int d = 0; d < depth; ++d, to += lanes) {
+      std::copy_n(weight + static_cast<std::size_t>(d) * channels + first, used, result.begin() + to);
     }
   }
   return result;
 }
 
-void pad_bias(std::vector<float>& bias) { bias.resize((bias.size() + kLanes - 1) / kLanes * kLanes, 0.0f); }
+void pad_bias(std::vector<float>& bias, Blocks blocks) {
+  bias.resize((bias.size() + blocks.wide - 1) / blocks.wide * blocks.wide, 0.0f);
+}
 
 }  // namespace dedelayed::sparse

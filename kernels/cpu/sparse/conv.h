@@ -8,13 +8,18 @@
 
 namespace dedelayed::sparse {
 
-constexpr int kLanes = 16;  // output channels are computed in blocks of this many, in every variant
+// Output channels that each variant computes together, and one vector of them.
+struct Blocks {
+  int block, wide;
+};
+constexpr Blocks kBlocksPortable{16, 4}, kBlocksAvx2{16, 8}, kBlocksAvx512{32, 16};
+Blocks blocks_of(int instruction_set);
 
 // One node's convolution. Each pixel is computed by itself, in the order of the weights, whatever it is computed
 // together with: a recomputed pixel has the bits that a dense pass gives it.
 struct ConvJob {
-  const float* weight;            // [blocks, depth, kLanes · width of the block]
-  const float* bias;              // [channels rounded up to kLanes]
+  const float* weight;            // packed for the variant
+  const float* bias;              // alike
   const std::int64_t* offsets;    // [segments] floats from a pixel's first tap
   const int* lengths;             // [segments] floats; their sum is the depth
   int segments, depth, channels;  // output channels
@@ -29,11 +34,9 @@ void convolve_avx512(const ConvJob&, const float* const* pixels, int count, floa
 
 Convolve convolve_variant(int instruction_set);
 
-// Blocks of a packed weight, widest first: two of kLanes side by side while there are as many, then one.
-constexpr int block_width(int lanes_left) { return lanes_left > 1 ? 2 : 1; }
-
-// weight [depth, channels] in the form that the kernels read, and a bias padded alike.
-std::vector<float> packed(const float* weight, int depth, int channels);
-void pad_bias(std::vector<float>& bias);
+// weight [depth, channels] in the form that the variant's kernel reads: block by block [depth, lanes], of the last block as
+// many vectors as hold channels. A bias is padded alike.
+std::vector<float> packed(const float* weight, int depth, int channels, Blocks blocks);
+void pad_bias(std::vector<float>& bias, Blocks blocks);
 
 }  // namespace dedelayed::sparse

@@ -6,7 +6,7 @@ namespace {
 // Four floats: SSE2 and NEON registers alike. Products are rounded before they are added.
 struct Vector {
   typedef float Floats __attribute__((vector_size(16)));
-  static constexpr int kWide = 4, kSums = 16, kAbreast = 8;
+  static constexpr int kWide = kBlocksPortable.wide, kBlock = kBlocksPortable.block, kSums = 16;
   static Floats load(const float* p) {
     Floats a;
     __builtin_memcpy(&a, p, sizeof a);

@@ -113,14 +113,15 @@ void read_convolution(Reader& read, Plan& plan, Node& node) {
   const std::vector<float> weight = read.reals(static_cast<std::int64_t>(taps) * (in / node.groups) * out);
   node.bias = read.reals(out);
   node.tap_weights = 0;
+  const Blocks blocks = blocks_of(plan.instruction_set);
   if (node.kind == Kind::kTaps && node.groups == 1 && is_apart(plan.rows(node.windows[0])) &&
       is_apart(plan.cols(node.windows[0]))) {
     for (int tap = 0; tap < taps; ++tap) {
-      const std::vector<float> own = packed(weight.data() + static_cast<std::size_t>(tap) * in * out, in, out);
+      const std::vector<float> own = packed(weight.data() + static_cast<std::size_t>(tap) * in * out, in, out, blocks);
       node.weight.insert(node.weight.end(), own.begin(), own.end());
       node.tap_weights = own.size();
     }
-    pad_bias(node.bias);
+    pad_bias(node.bias, blocks);
     return;
   }
   if (node.kind != Kind::kConv) {
@@ -128,8 +129,8 @@ void read_convolution(Reader& read, Plan& plan, Node& node) {
     return;
   }
   Reader::require(node.groups == 1);
-  node.weight = packed(weight.data(), taps * in, out);
-  pad_bias(node.bias);
+  node.weight = packed(weight.data(), taps * in, out, blocks);
+  pad_bias(node.bias, blocks);
   const bool joined = node.dilation[1] == 1 || node.kernel[1] == 1;  // the taps of a row lie side by side
   for (int r = 0; r < node.kernel[0]; ++r) {
     for (int c = 0; c < (joined ? 1 : node.kernel[1]); ++c) {

@@ -77,18 +77,11 @@ void add_dilated(Set& set, const Set& in, const Axis& rows, const Axis& cols, st
 
 void list(const Set& set, std::vector<std::int32_t>& positions) {
   positions.clear();
-  for (int y = 0; y < set.height; ++y) {
-    if (!set.rows[y]) continue;
-    const std::uint8_t *p = set.row(y), *end = p + set.width;
-    const int first = y * set.width;
-    for (const std::uint8_t* on = p; on != end && (on = find(on, end, 1)) != end;) {
-      const std::uint8_t* off = find(on, end, 0);
-      const std::size_t before = positions.size();
-      positions.resize(before + static_cast<std::size_t>(off - on));
-      std::iota(positions.begin() + static_cast<std::ptrdiff_t>(before), positions.end(), first + static_cast<int>(on - p));
-      on = off;
-    }
-  }
+  each_run(set, [&](int first, int length) {
+    const std::size_t before = positions.size();
+    positions.resize(before + static_cast<std::size_t>(length));
+    std::iota(positions.begin() + static_cast<std::ptrdiff_t>(before), positions.end(), first);
+  });
 }
 
 }  // namespace dedelayed::sparse

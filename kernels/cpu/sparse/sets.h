@@ -36,6 +36,20 @@ inline const std::uint8_t* find(const std::uint8_t* start, const std::uint8_t* e
   return found ? static_cast<const std::uint8_t*>(found) : end;
 }
 
+// Call use(position, length) for each run of positions in a row, row by row.
+template <class Use>
+inline void each_run(const Set& set, Use use) {
+  for (int y = 0; y < set.height; ++y) {
+    if (!set.rows[y]) continue;
+    const std::uint8_t *p = set.row(y), *end = p + set.width;
+    for (const std::uint8_t* on = p; on != end && (on = find(on, end, 1)) != end;) {
+      const std::uint8_t* off = find(on, end, 0);
+      use(y * set.width + static_cast<int>(on - p), static_cast<int>(off - on));
+      on = off;
+    }
+  }
+}
+
 // Numbers of the positions, row by row.
 void list(const Set& set, std::vector<std::int32_t>& positions);
 

@@ -10,7 +10,7 @@ namespace dedelayed::sparse {
 namespace {
 
 constexpr double kWorthSharing = 3e5;  // multiply-accumulates, or floats moved, from which helpers are woken
-constexpr int kTogether = 24 * 1024 / 4;  // floats of fresh values that stay in the first cache
+constexpr int kTogether = 48 * 1024 / 4;  // floats of fresh values that stay in the nearer caches
 
 bool agree(const float* fresh, const float* cached, int channels, float threshold) {
   int unlike = 0;
@@ -135,9 +135,9 @@ void Stream::step(const Given* given, const Field* field, Report* reports) {
     Remainder& remainder = remainders_[n];
     if (!dense_ && !remainder.empty()) {
       const std::size_t cells = dirty_[n].on.size();
-      for (std::size_t p = 0; p < cells; ++p) {
-        if (dirty_[n].on[p]) remainder[p] = remainder[cells + p] = 0;
-      }
+      each_run(dirty_[n], [&](int first, int length) {
+        for (const std::size_t axis : {std::size_t{0}, cells}) std::fill_n(remainder.begin() + axis + first, length, 0);
+      });
     }
     const auto now = Clock::now();
     reports[n].nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(now - begun).count();
@@ -243,13 +243,6 @@ void Stream::add_compacted(const Field& field, const Node& node) {
   for (const int k : node.entries) {
     add_dilated(candidates_, compacted_, plan_.rows(node.windows[k]), plan_.cols(node.windows[k]), line_);
   }
-}
-
-// Whether a position has a cached value.
-bool Stream::usable(const Node& node, std::int32_t position) const {
-  if (dense_) return false;
-  const Moved& moved = moved_[node.moved];
-  return moved.still || moved.key[position] != kNowhere;
 }
 
 // An input: what differs from the cached value by more than its threshold is new (Eq. 16).
@@ -391,16 +384,24 @@ void Stream::compute_part(int n, const std::int32_t* positions, int count, Bench
     }
     return;
   }
-  for (int i = 0; i < count; ++i) {
+  const Moved& moved = moved_[node.moved];
+  for (int i = 0, together; i < count; i += together) {
+    together = run_length(positions + i, count - i, map.width);
+    const int position = positions[i];
+    const std::int32_t* key = moved.still ? nullptr : moved.key.data() + position;
+    const std::uint8_t* flag = sticky() ? flags_[n].on.data() + position : nullptr;
     const float* fresh = results + static_cast<std::ptrdiff_t>(i) * node.channels;
-    float* cell = map.cell(positions[i]);
-    const bool kept = usable(node, positions[i]) && agree(fresh, cell, node.channels, node.threshold);
-    if (kept && !(sticky() && flags_[n].on[positions[i]])) continue;
-    std::copy_n(fresh, node.channels, cell);
-    dirty.on[positions[i]] = 1;
+    float* cell = map.cell(position);
+    const std::int64_t before = bench.changed;
+    for (int k = 0; k < together; ++k, fresh += node.channels, cell += node.channels) {
+      const bool usable = !(key && key[k] == kNowhere) && !(flag && flag[k]);
+      if (usable && agree(fresh, cell, node.channels, node.threshold)) continue;
+      for (int c = 0; c < node.channels; ++c) cell[c] = fresh[c];
+      dirty.on[position + k] = 1;
+      ++bench.changed;
+    }
     // A row may be shared by two threads, which write the same.
-    __atomic_store_n(&dirty.rows[positions[i] / map.width], 1, __ATOMIC_RELAXED);
-    ++bench.changed;
+    if (bench.changed > before) __atomic_store_n(&dirty.rows[position / map.width], 1, __ATOMIC_RELAXED);
   }
 }
 

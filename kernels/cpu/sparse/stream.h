@@ -109,7 +109,6 @@ class Stream {
   void add_compacted(const Field& field, const Node& node);
   void compute_part(int node, const std::int32_t* positions, int count, Bench& bench);
   void compute_in_place(int node, const std::int32_t* positions, int count, Bench& bench);
-  bool usable(const Node& node, std::int32_t position) const;
 };
 
 }  // namespace dedelayed::sparse
