@@ -109,5 +109,26 @@ def test_the_commands_measure_and_write(
     assert 'calibrated, without remap' in (tmp_path / 'engine.md').read_text()
 
 
+def test_pictures_of_an_uplink_can_be_calibrated_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        calibrating, 'streets', lambda model, size, cache, seeds, frames, say: moving(model, size, frames, noise=1.0)
+    )
+    monkeypatch.setattr(calibrating, '_OWED', (4,))
+    found = {}
+    words = ['calibrate', '--model', 'street-v1', '--frames', '3', '--loss', '0.9', '--out', str(tmp_path)]
+    for uplink in ('0', '4000'):
+        path, trials = tmp_path / f'calibration-{uplink}.json', tmp_path / f'trials-{uplink}.json'
+        assert main([*words, '--uplink', uplink, '--save', str(path), '--json', str(trials)]) == 0
+        assert Calibration.load(path).uplink_kbps == int(uplink)
+        found[uplink] = json.loads(trials.read_text())
+    # Without thresholds it is the camera's pictures that count; what the uplink loses of them is part of the loss.
+    assert found['0']['dense_miou'] == found['4000']['dense_miou']
+    assert found['4000']['miou'] < found['0']['miou']
+    assert main([*words, '--uplink', '4000', '--tile', '0']) == 2
+    assert 'leave out --tile 0' in capsys.readouterr().err
+
+
 def test_a_calibration_lies_beside_its_weights() -> None:
     assert calibration_path('street-v1').parent == zoo.path_of('street-v1').parent / 'reuse'

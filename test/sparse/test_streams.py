@@ -38,6 +38,24 @@ def test_two_streams_do_not_know_of_each_other(module):
             assert stats.compute_ratio == wanted[n][1].compute_ratio
 
 
+def test_a_result_is_the_callers_unless_it_is_read_in_place(module):
+    clip = list(scenes(4, 3, SIZE, frames=6))
+    stream, reader = module.fork(), module.fork()
+    owned = []
+    for image, motion in clip:
+        owned.append(stream.step(image, motion=motion)[0])
+        assert torch.equal(reader.step(image, motion=motion, copy=False)[0], owned[-1])
+    again = module.fork()
+    assert all(
+        torch.equal(kept, again.step(image, motion=motion)[0])
+        for kept, (image, motion) in zip(owned, clip, strict=True)
+    )
+    still = MotionField.identity(SIZE)
+    before, _ = reader.step(clip[0][0], motion=still, copy=False)
+    now, _ = reader.step(clip[1][0], motion=still, copy=False)
+    assert torch.equal(before, now), 'the same memory: what was read before is gone'
+
+
 def test_streams_in_threads(module):
     clip = list(scenes(3, 3, SIZE, frames=6))
     stream = module.fork()
