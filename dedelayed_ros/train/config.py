@@ -237,7 +237,21 @@ STREET_V5 = dataclasses.replace(
     base='street-v4',
 )
 
-RECIPES = {config.name: config for config in (STREET_V1, STREET_V2, STREET_V3, STREET_V4, STREET_V5)}
+# Fused on streets that neither model has seen by itself: on those that it knows, the local one needs the cloud less.
+STREET_V6 = dataclasses.replace(
+    STREET_V5,
+    name='street-v6',
+    stills=dataclasses.replace(STREET_V5.stills, seeds=960),
+    clips=dataclasses.replace(STREET_V5.clips, first_seed=100_072, seeds=192),
+    local=dataclasses.replace(STREET_V5.local, steps=0),  # as it is in the base
+    remote=dataclasses.replace(STREET_V5.remote, steps=1000, rate=1.5e-3, seed=6),
+    joint=dataclasses.replace(STREET_V5.joint, steps=1400, rate=1.5e-3, seed=6, first_still=640, stills=240),
+    conv=None,
+    single=('stills', 'trams'),
+    base='street-v5',
+)
+
+RECIPES = {config.name: config for config in (STREET_V1, STREET_V2, STREET_V3, STREET_V4, STREET_V5, STREET_V6)}
 
 
 def recipe(name: str) -> TrainConfig:
