@@ -237,7 +237,7 @@ STREET_V5 = dataclasses.replace(
     base='street-v4',
 )
 
-# Fused on streets that neither model has seen by itself: on those that it knows, the local one needs the cloud less.
+# Fused on clips that neither model has seen by itself: on those that it knows, the local one needs the cloud less.
 STREET_V6 = dataclasses.replace(
     STREET_V5,
     name='street-v6',
