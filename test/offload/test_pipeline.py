@@ -318,7 +318,8 @@ def test_nothing_goes_up_while_nothing_is_wanted_and_probes_tell_the_bandwidth(c
         see_until(lambda result: counts['probes'] and robot.link.uplink_capacity_kbps)
         assert counts['frames'] == before
         assert situations[-1].cached is False
-        assert situations[-1].full_bytes_up > situations[1].bytes_up
+        # As soon as an answer has come, what follows a picture is known to be smaller than one that stands alone.
+        assert situations[-1].full_bytes_up > min(seen.bytes_up for seen in situations if seen.cached)
         wants.append('cloud')
         first = see_until(lambda result: True)
         assert first.provenance.source == 'local'
