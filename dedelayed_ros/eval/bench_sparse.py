@@ -51,7 +51,7 @@ class _Measured:
     """One step: wall time, processor time of all threads, compute ratio, and the wall time of ``phases``.
 
     ``compare`` is following and comparing the inputs, ``sets`` finding what is computed of each layer, ``remap`` moving
-    caches, ``compute`` the layers, and ``call`` the rest: the call from Python, and its copy of the result.
+    caches, ``compute`` the layers, and ``call`` the rest: the call from Python.
     """
 
     milliseconds: float

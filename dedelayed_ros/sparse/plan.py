@@ -109,8 +109,9 @@ class Plan:
     def work(self) -> np.ndarray:
         """Multiply-accumulates of each node in a dense pass, 0 for inputs; of a network that has none, positions."""
         unit = 0.0 if self.macs else 1.0
-        cells = [0.0 if isinstance(node.op, Input) else (node.macs or unit) * node.grid.cells for node in self.nodes]
-        return np.array(cells)
+        return np.array(
+            [0.0 if isinstance(node.op, Input) else (node.macs or unit) * node.grid.cells for node in self.nodes]
+        )
 
     @cached_property
     def all_work(self) -> float:

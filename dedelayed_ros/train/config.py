@@ -244,7 +244,7 @@ STREET_V6 = dataclasses.replace(
     stills=dataclasses.replace(STREET_V5.stills, seeds=960),
     clips=dataclasses.replace(STREET_V5.clips, first_seed=100_072, seeds=192),
     local=dataclasses.replace(STREET_V5.local, steps=0),  # as it is in the base
-    remote=dataclasses.replace(STREET_V5.remote, steps=1000, rate=1.5e-3, seed=6),
+    remote=dataclasses.replace(STREET_V5.remote, steps=1000, seed=6),
     joint=dataclasses.replace(STREET_V5.joint, steps=1400, rate=1.5e-3, seed=6, first_still=640, stills=240),
     conv=None,
     single=('stills', 'trams'),

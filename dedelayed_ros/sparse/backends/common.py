@@ -84,6 +84,7 @@ class Vectors:
         self.dirty: dict[int, bool] = {}
         self.ratios: dict[int, tuple[float, float, float]] = {}
 
+    @torch.no_grad()
     def run(self, node: Node, given: Mapping[int, Tensor | None]) -> None:
         """Find a node's value; ``given``: the model's inputs, by node."""
         start = time.perf_counter()

@@ -114,10 +114,8 @@ class CpuEngine:
         dense = not state.ready or motion is None
         given = dict(zip(self.plan.inputs, inputs, strict=True))
         small = Vectors(self.plan, self.thresholds, state.small, dense)
-        if self.before:
-            with torch.no_grad():
-                for index in self.before:
-                    small.run(self.plan.nodes[index], given)
+        for index in self.before:
+            small.run(self.plan.nodes[index], given)
         table = np.zeros((len(self.native), 5), np.int64)
         for k, index in self._from_outside:
             item = small.values.get(index, given.get(index))

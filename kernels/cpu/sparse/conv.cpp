@@ -6,23 +6,15 @@
 
 namespace dedelayed::sparse {
 
-Convolve convolve_variant(int instruction_set) {
+Variant convolve_variant(int instruction_set) {
+  constexpr Variant kPortable{convolve_portable, kBlocksPortable};
   switch (instruction_set) {
 #if defined(DEDELAYED_X86)
-    case kAvx512: return convolve_avx512;
-    case kAvx2: return __builtin_cpu_supports("fma") ? convolve_avx2 : convolve_portable;
+    case kAvx512: return {convolve_avx512, kBlocksAvx512};
+    case kAvx2: return __builtin_cpu_supports("fma") ? Variant{convolve_avx2, kBlocksAvx2} : kPortable;
 #endif
-    default: return convolve_portable;
+    default: return kPortable;
   }
-}
-
-Blocks blocks_of(int instruction_set) {
-  const Convolve variant = convolve_variant(instruction_set);
-#if defined(DEDELAYED_X86)
-  if (variant == convolve_avx512) return kBlocksAvx512;
-  if (variant == convolve_avx2) return kBlocksAvx2;
-#endif
-  return kBlocksPortable;
 }
 
 std::vector<float> packed(const float* weight, int depth, int channels, Blocks blocks) {

@@ -13,7 +13,6 @@ struct Blocks {
   int block, wide;
 };
 constexpr Blocks kBlocksPortable{16, 4}, kBlocksAvx2{16, 8}, kBlocksAvx512{32, 16};
-Blocks blocks_of(int instruction_set);
 
 // One node's convolution. Each pixel is computed by itself, in the order of the weights, whatever it is computed
 // together with: a recomputed pixel has the bits that a dense pass gives it.
@@ -32,7 +31,12 @@ void convolve_portable(const ConvJob&, const float* const* pixels, int count, fl
 void convolve_avx2(const ConvJob&, const float* const* pixels, int count, float* out);
 void convolve_avx512(const ConvJob&, const float* const* pixels, int count, float* out);
 
-Convolve convolve_variant(int instruction_set);
+// A kernel, and the blocks that it reads.
+struct Variant {
+  Convolve convolve;
+  Blocks blocks;
+};
+Variant convolve_variant(int instruction_set);
 
 // weight [depth, channels] in the form that the variant's kernel reads: block by block [depth, lanes], of the last block as
 // many vectors as hold channels. A bias is padded alike.

@@ -113,7 +113,7 @@ void read_convolution(Reader& read, Plan& plan, Node& node) {
   const std::vector<float> weight = read.reals(static_cast<std::int64_t>(taps) * (in / node.groups) * out);
   node.bias = read.reals(out);
   node.tap_weights = 0;
-  const Blocks blocks = blocks_of(plan.instruction_set);
+  const Blocks blocks = convolve_variant(plan.instruction_set).blocks;
   if (node.kind == Kind::kTaps && node.groups == 1 && is_apart(plan.rows(node.windows[0])) &&
       is_apart(plan.cols(node.windows[0]))) {
     for (int tap = 0; tap < taps; ++tap) {

@@ -80,7 +80,7 @@ Stream::Stream(const Plan& plan, int threads, int frame, double dense_above)
   cells_.resize(plan.grids.size()), cells_known_.resize(plan.grids.size());
   ways_.resize(plan.grids.size()), ways_known_.resize(plan.grids.size());
   benches_.resize(static_cast<std::size_t>(pool_.threads()));
-  for (Bench& bench : benches_) bench.work.convolve = convolve_variant(plan.instruction_set);
+  for (Bench& bench : benches_) bench.work.convolve = convolve_variant(plan.instruction_set).convolve;
 }
 
 std::int64_t Stream::bytes() const {
@@ -136,7 +136,8 @@ void Stream::step(const Given* given, const Field* field, Report* reports) {
     if (!dense_ && !remainder.empty()) {
       const std::size_t cells = dirty_[n].on.size();
       each_run(dirty_[n], [&](int first, int length) {
-        for (const std::size_t axis : {std::size_t{0}, cells}) std::fill_n(remainder.begin() + axis + first, length, 0);
+        std::fill_n(remainder.begin() + first, length, 0);
+        std::fill_n(remainder.begin() + cells + first, length, 0);
       });
     }
     const auto now = Clock::now();
