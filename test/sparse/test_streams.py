@@ -10,7 +10,7 @@ from sparse_nets import DeepLab, Fused, integers
 from sparse_scenes import scenes
 from torch import nn
 
-from dedelayed_ros import sparse
+from dedelayed_ros import native, sparse
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import MotionField
 from dedelayed_ros.sparse.cache import remapped
@@ -50,9 +50,14 @@ def test_a_result_is_the_callers_unless_it_is_read_in_place(module):
         torch.equal(kept, again.step(image, motion=motion)[0])
         for kept, (image, motion) in zip(owned, clip, strict=True)
     )
-    still = MotionField.identity(SIZE)
-    before, _ = reader.step(clip[0][0], motion=still, copy=False)
-    now, _ = reader.step(clip[1][0], motion=still, copy=False)
+
+
+@pytest.mark.skipif(native.library() is None, reason=native.why_missing() or 'built')
+def test_the_kernels_results_are_read_where_they_are(module):
+    reader, still = module.fork(), MotionField.identity(SIZE)
+    (first, _), (second, _) = scenes(4, 3, SIZE, frames=2)
+    before, _ = reader.step(first, motion=still, copy=False)
+    now, _ = reader.step(second, motion=still, copy=False)
     assert torch.equal(before, now), 'the same memory: what was read before is gone'
 
 
