@@ -10,8 +10,8 @@ import functools
 from pathlib import Path
 from typing import NamedTuple
 
-ABI_VERSION = 10
-INSTRUCTION_SETS = ('portable', 'avx2', 'avx512')  # by the library's own numbers
+ABI_VERSION = 11
+INSTRUCTION_SETS = ('portable', 'avx2', 'avx512', 'amx')  # by the library's own numbers
 _STATUS = {
     1: 'an argument is out of its range',
     2: 'this processor lacks the instruction set',

@@ -118,9 +118,6 @@ class LocalRunner:
 
     def _compile(self, model: str, threads: int) -> None:
         calibration = load_calibration(model) if self.reuse == 'calibrated' else None
-        if self._dtype != torch.float32:
-            self.reuse, self.note = 'off', f'the sparse engine computes in float32, the model in {self._dtype}'
-            return
         if self.reuse == 'calibrated' and calibration is None:
             self.reuse = 'exact'
             self.note = f'{model} has no calibration; `dedelayed calibrate --model {model}` makes one'
@@ -136,6 +133,7 @@ class LocalRunner:
             module = sparse.compile(
                 self._model,
                 example,
+                dtype=self._dtype,
                 backend=self._device,
                 calibration=calibration,
                 threads=threads,
@@ -170,8 +168,9 @@ class LocalRunner:
         features: float32 [1, C, h/8, w/8] carried to this frame, or None; ``age_ms`` is theirs.
         motion:   from the frame before to this one, at the camera's size; None: unknown, or another scene.
         """
-        image = torch.from_numpy(small).permute(2, 0, 1)[None].to(self._dtype) / 255  # channels-last in memory
+        image = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255  # channels-last in memory
         if not self._streams:
+            image = image.to(self._dtype)
             if features is None:
                 return self._model(image)[0].float(), None
             return self._model(image, features.to(self._dtype), torch.tensor([age_ms]))[0].float(), None
@@ -185,4 +184,4 @@ class LocalRunner:
             inputs += (self._blank if features is None else features, torch.tensor([age_ms]))
         logits, stats = self._streams[number].step(*inputs, motion=since, copy=False)
         self._last, self._motion, self._broken = number, None, False
-        return logits[0], stats
+        return logits[0].float(), stats

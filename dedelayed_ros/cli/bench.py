@@ -78,15 +78,18 @@ def table(found: dict[str, Any]) -> str:
 def phases(found: dict[str, Any]) -> str:
     """Where the sparse engine spends processor time on one thread, in percent of its own dense pass, in Markdown."""
     lines = [
-        '| changed | compute ratio | compare | sets | remap | compute | call | processor time / own dense |',
-        '|---|---|---|---|---|---|---|---|',
+        '| format | changed | compute ratio | compare | sets | remap | compute | call | processor time / own dense |',
+        '|---|---|---|---|---|---|---|---|---|',
     ]
     rows = [row for row in found['rows'] if row['engine'] == 'sparse' and row['threads'] == 1]
-    dense = next(row['cpu_ms_median'] for row in rows if row['dirty'] == 'reset')
+    own = {row['dtype']: row['cpu_ms_median'] for row in rows if row['dirty'] == 'reset'}
     for row in rows:
         dirty = f'{row["dirty"]:.0%}' if isinstance(row['dirty'], float) else row['dirty']
         shares = ' | '.join(
-            f'{row[key] / dense:.1%}' for key in ('compare_ms', 'sets_ms', 'remap_ms', 'compute_ms', 'call_ms')
+            f'{row[key] / own[row["dtype"]]:.1%}'
+            for key in ('compare_ms', 'sets_ms', 'remap_ms', 'compute_ms', 'call_ms')
         )
-        lines.append(f'| {dirty} | {row["compute_ratio"]:.2f} | {shares} | {row["cpu_ratio_own_dense"]:.2f} |')
+        lines.append(
+            f'| {row["dtype"]} | {dirty} | {row["compute_ratio"]:.2f} | {shares} | {row["cpu_ratio_own_dense"]:.2f} |'
+        )
     return '\n'.join(lines)

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dedelayed_ros import sparse
+from dedelayed_ros import native, sparse
 from dedelayed_ros.eval.engines import DenseEngine, dense_engines
 from dedelayed_ros.frames import EncoderSettings, H264Encoder, MotionField, open_source
 from dedelayed_ros.models import model_sizes, zoo
+from dedelayed_ros.models.dtypes import resolve_dtype
 from dedelayed_ros.models.pictures import scaled
 from dedelayed_ros.reuse import DENSE_ABOVE, load_calibration
 
@@ -101,9 +102,8 @@ def bench_sparse(settings: BenchSettings, say: Callable[[str], None] = print) ->
     h, w = model_sizes(settings.camera).local
     generator = torch.Generator().manual_seed(1)
     base = torch.rand(1, 3, h, w, generator=generator)
-    compiled = sparse.compile(
-        zoo.load_local(settings.model, torch.float32), (base,), backend=settings.device, dense_above=DENSE_ABOVE
-    )
+    modules = {dtype: _compiled(settings, dtype, base) for dtype in _formats(settings.device)}
+    compiled = modules[torch.float32]
     if compiled.backend == 'reference':
         say(f'the sparse engine runs on its {compiled.backend} backend, which is not made for speed: '
             f'{compiled.backend_reason}')  # fmt: skip
@@ -111,21 +111,22 @@ def bench_sparse(settings: BenchSettings, say: Callable[[str], None] = print) ->
 
     compiled.step(base)  # so that its memory is there to be counted
     cases: list[_Case] = []
-    for threads in settings.threads:
-        shared = compiled if threads == 1 else compiled.with_tolerance(threads=threads)
+    for threads, module in itertools.product(settings.threads, modules.values()):
+        shared = module if threads == 1 else module.with_tolerance(threads=threads)
         cases.append(_reset_case(shared, base, threads))
         cases += [_blob_case(shared, base, dirty, generator, threads) for dirty in DIRTY]
     load = partial(zoo.load_local, settings.model)
     for engine in dense_engines(load, base, settings.threads, say, compiled=settings.compiled):
         cases.append(_dense_case(engine, base))
-    modules = {'': compiled}
     calibration = load_calibration(settings.model)
-    if calibration is not None and compiled.backend == 'cpu':
-        modules[', calibrated'] = compiled.with_tolerance(calibration.alignment, calibration.on(compiled.plan))
-    for name, module in modules.items():
-        cases.append(_pan_case(module, f'pan{name}', base))
-        if settings.clip is not None:
-            cases.append(_clip_case(module, f'clip{name}', settings.clip, settings.rounds))
+    for module in modules.values():
+        tolerant = {'': module}
+        if calibration is not None and module.backend == 'cpu':
+            tolerant[', calibrated'] = module.with_tolerance(calibration.alignment, calibration.on(module.plan))
+        for name, one in tolerant.items():
+            cases.append(_pan_case(one, f'pan{name}', base))
+            if settings.clip is not None:
+                cases.append(_clip_case(one, f'clip{name}', settings.clip, settings.rounds))
 
     for number in range(settings.rounds + _WARM_UP):
         for case in cases:
@@ -142,6 +143,22 @@ def bench_sparse(settings: BenchSettings, say: Callable[[str], None] = print) ->
         'rows': _rows(cases),
         'noise': _noise(cases[0].times[_WARM_UP:]),
     }
+
+
+def _formats(device: str) -> tuple[torch.dtype, ...]:
+    """Number formats that the sparse engine is measured in: bfloat16 too where the processor multiplies it natively."""
+    natively = device != 'cuda' and native.library() is not None and resolve_dtype('auto') is torch.bfloat16
+    return (torch.float32, torch.bfloat16) if natively else (torch.float32,)
+
+
+def _compiled(settings: BenchSettings, dtype: torch.dtype, base: Tensor) -> sparse.SparseModule:
+    return sparse.compile(
+        zoo.load_local(settings.model, dtype), (base,), dtype=dtype, backend=settings.device, dense_above=DENSE_ABOVE
+    )
+
+
+def _format(module: sparse.SparseModule) -> str:
+    return 'bf16' if module.plan.dtype == torch.bfloat16 else 'float32'
 
 
 def _settle() -> None:
@@ -186,7 +203,7 @@ def _dense_case(engine: DenseEngine, base: Tensor) -> _Case:
 def _reset_case(compiled: sparse.SparseModule, base: Tensor, threads: int) -> _Case:
     """The engine's own dense pass: motion is not known."""
     module = compiled.fork()
-    return _Case('sparse', threads, 'float32', 'reset', lambda: _timed(module, base, None))
+    return _Case('sparse', threads, _format(module), 'reset', lambda: _timed(module, base, None))
 
 
 def _blob_case(
@@ -202,7 +219,7 @@ def _blob_case(
         fresh = torch.rand(base.shape, generator=generator)
         return _timed(module, torch.where(changed, fresh, base), still)
 
-    return _Case('sparse', threads, 'float32', dirty, run)
+    return _Case('sparse', threads, _format(module), dirty, run)
 
 
 def _pan_case(compiled: sparse.SparseModule, name: str, base: Tensor) -> _Case:
@@ -220,7 +237,7 @@ def _pan_case(compiled: sparse.SparseModule, name: str, base: Tensor) -> _Case:
         torch.set_num_threads(1)
         return _timed(module, base.roll(step * next(frames), 3), motion)
 
-    return _Case('sparse', 1, 'float32', name, run)
+    return _Case('sparse', 1, _format(module), name, run)
 
 
 def _clip_case(compiled: sparse.SparseModule, name: str, clip: str, rounds: int) -> _Case:
@@ -232,7 +249,7 @@ def _clip_case(compiled: sparse.SparseModule, name: str, clip: str, rounds: int)
         picture, motion = next(frames)
         return _timed(module, picture, motion)
 
-    return _Case('sparse', 1, 'float32', name, run)
+    return _Case('sparse', 1, _format(module), name, run)
 
 
 def _encoded(clip: str, size: tuple[int, int], count: int) -> Iterable[tuple[Tensor, MotionField]]:
@@ -258,14 +275,15 @@ def blobs(size: tuple[int, int], share: float, generator: torch.Generator) -> Te
 
 def _rows(cases: list[_Case]) -> list[dict[str, object]]:
     medians = {id(case): float(np.median(case.times[_WARM_UP:])) for case in cases}
-    # Against the engine's own dense pass on as many threads, or on one where it was not measured on so many.
-    own = {case.threads: case for case in cases if case.dirty == 'reset'}
+    # Against the engine's own dense pass in that number format and on as many threads; in float32, or on one, where it was
+    # not measured so.
+    own = {(case.threads, case.dtype): case for case in cases if case.dirty == 'reset'}
     openvino = {(c.threads, c.dtype): medians[id(c)] for c in cases if c.engine == 'openvino'}
     rows: list[dict[str, object]] = []
     for case in cases:
         median = medians[id(case)]
         low, high = np.percentile(case.times[_WARM_UP:], (25, 75))
-        dense = own.get(case.threads, cases[0])
+        dense = own.get((case.threads, case.dtype), own.get((case.threads, 'float32'), cases[0]))
         known = case.found[_WARM_UP:]
         other = openvino.get((case.threads, case.dtype))
         rows.append(

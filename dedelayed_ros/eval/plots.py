@@ -22,23 +22,29 @@ def sparse_figure(found: dict[str, Any]) -> Figure:
             for row in found['rows']
             if row['engine'] == 'sparse' and row['threads'] == 1 and row['dirty'] != 'reset'
         ]
-        swept = [row for row in rows if not isinstance(row['dirty'], str)]
-        axes.plot(
-            [row['compute_ratio'] for row in swept],
-            [row['ratio_own_dense'] for row in swept],
-            'o-',
-            color=SOURCE_COLOURS['fused'],
-            label='sparse, blobs',
-        )
-        for row in rows:
-            if str(row['dirty']).startswith('clip'):
-                axes.plot(row['compute_ratio'], row['ratio_own_dense'], 's', color=UP, label='sparse, a real clip')
+        for dtype, face in (('float32', None), ('bf16', 'white')):
+            swept = [row for row in rows if not isinstance(row['dirty'], str) and row['dtype'] == dtype]
+            clip = [row for row in rows if str(row['dirty']).startswith('clip') and row['dtype'] == dtype]
+            for chosen, style, colour, what in (
+                (swept, 'o-', SOURCE_COLOURS['fused'], 'blobs'),
+                (clip, 's', UP, 'a real clip'),
+            ):
+                if not chosen:
+                    continue
+                axes.plot(
+                    [row['compute_ratio'] for row in chosen],
+                    [row['ratio_own_dense'] for row in chosen],
+                    style,
+                    color=colour,
+                    markerfacecolor=face or colour,
+                    label=f'sparse, {what}, {dtype}',
+                )
         axes.plot([0, 1], [0, 1], ':', color=QUIET, label='time = work')
         dense = [row for row in found['rows'] if row['engine'] != 'sparse' and row['threads'] == 1]
         names = sorted({row['engine'] for row in dense})
         for row in dense:
             colour = _OTHERS[names.index(row['engine']) % len(_OTHERS)]
-            line = '--' if row['dtype'] == 'float32' else '-.'
+            line = '--' if row['dtype'] == 'float32' else '-.'  # each against our own pass in its format
             label = f'{row["engine"]}, dense, {row["dtype"]}'
             axes.axhline(row['ratio_own_dense'], color=colour, linestyle=line, linewidth=1, label=label)
         axes.set(

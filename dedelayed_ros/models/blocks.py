@@ -69,6 +69,39 @@ class ResidualConv(nn.Module):
         return x + self.unit(x)
 
 
+class GlobalMixing(nn.Module):
+    """Every cell sees all others: attention and a two-layer perceptron around skips; [B, C, h, w] -> the same.
+
+    Where a cell is, it knows by a depthwise convolution that reaches the border, so any size will do. Untrained, the
+    block changes nothing.
+    """
+
+    def __init__(self, channels: int, *, heads: int = 4, expansion: int = 2) -> None:
+        super().__init__()
+        self._heads = heads
+        self.place = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.norm = nn.LayerNorm(channels)
+        self.queries = nn.Linear(channels, 3 * channels)
+        self.gather = nn.Linear(channels, channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.rise = nn.Linear(channels, expansion * channels)
+        self.fall = nn.Linear(expansion * channels, channels)
+        for last in (self.place, self.gather, self.fall):
+            nn.init.zeros_(last.weight)
+            assert last.bias is not None
+            nn.init.zeros_(last.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, h, w = x.shape
+        tokens = (x + self.place(x)).flatten(2).transpose(1, 2)  # [B, h·w, C]
+        shape = (batch, h * w, 3, self._heads, channels // self._heads)
+        q, k, v = self.queries(self.norm(tokens)).view(shape).permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, h * w, channels)
+        tokens = tokens + self.gather(seen)
+        tokens = tokens + self.fall(F.gelu(self.rise(self.norm2(tokens))))
+        return tokens.transpose(1, 2).reshape(batch, channels, h, w).contiguous(memory_format=torch.channels_last)
+
+
 class ScalarEmbedding(nn.Module):
     """A time in milliseconds as a vector: any shape [...] -> [..., channels].
 

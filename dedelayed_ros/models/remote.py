@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dedelayed_ros.errors import InputError
-from dedelayed_ros.models.blocks import ConvUnit, ResidualConv, ScalarEmbedding, upsample
+from dedelayed_ros.models.blocks import ConvUnit, GlobalMixing, ResidualConv, ScalarEmbedding, upsample
 from dedelayed_ros.models.efficientnet import EfficientNetLite0
 from dedelayed_ros.models.sizes import FEATURE_CHANNELS
 
@@ -23,21 +23,25 @@ _MULTIPLE = 64
 class _Pyramid(nn.Module):
     """What both frame encoders begin with: the backbone, its context at stride 16, and detail at stride 4."""
 
-    def __init__(self, context: int, detail: int) -> None:
-        """Channels of the two."""
+    def __init__(self, context: int, detail: int, *, mixing: int = 0, blocks: int = 0) -> None:
+        """Channels of the two; ``mixing``: how often every cell at stride 32 sees all others, and ``blocks`` that the
+        context is worked out in.
+        """
         super().__init__()
         self.backbone = EfficientNetLite0()
         c2, c4, _, c16, c32 = self.backbone.channels
         self.lateral32 = ConvUnit(c32, context, 1, activation=None)
         self.lateral16 = ConvUnit(c16, context, 1, activation=None)
+        self.mix32 = nn.Sequential(*(GlobalMixing(c32) for _ in range(mixing)))
         self.merge16 = ConvUnit(context, context)
+        self.refine16 = nn.Sequential(*(ResidualConv(context) for _ in range(blocks)))
         self.detail2 = ConvUnit(c2, 16, stride=2)
         self.detail4 = ConvUnit(c4 + 16, detail)
 
     def levels(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Detail at stride 4, the backbone's map at stride 8, and context at stride 16."""
         s2, s4, s8, s16, s32 = self.backbone(image)
-        context = self.merge16(self.lateral16(s16) + upsample(self.lateral32(s32), s16))
+        context = self.refine16(self.merge16(self.lateral16(s16) + upsample(self.lateral32(self.mix32(s32)), s16)))
         return self.detail4(torch.cat((s4, self.detail2(s2)), dim=1)), s8, context
 
 
@@ -67,12 +71,12 @@ class FineFrameEncoder(_Pyramid):
     What :class:`FrameEncoder` has to squeeze into one description of 16x16 pixels is here refined where it is seen.
     """
 
-    def __init__(self, channels: int, *, context: int = 128, width: int = 96, blocks: int = 4) -> None:
-        super().__init__(context, detail=32)
+    def __init__(self, channels: int, *, context: int = 128, width: int = 96, deep: bool = False) -> None:
+        super().__init__(context, detail=32, mixing=2 if deep else 0, blocks=2 if deep else 0)
         self.lateral8 = ConvUnit(self.backbone.channels[2] + 32 * 4, width, 1, activation=None)
         self.context8 = ConvUnit(context, width, 1, activation=None)
         self.merge8 = ConvUnit(width, width)
-        self.refine8 = nn.Sequential(*(ResidualConv(width) for _ in range(blocks)))
+        self.refine8 = nn.Sequential(*(ResidualConv(width) for _ in range(8 if deep else 4)))
         self.pack8 = ConvUnit(width, channels // PARTS**2, 1)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -128,25 +132,31 @@ class RemoteModel(nn.Module):
         arrival: bool = False,
         parts: int = 1,
         fine: bool = False,
+        deep: bool = False,
     ) -> None:
         """``arrival``: whether it also knows to describe a moment after the newest frame, its answer's arrival.
 
         ``parts``: its features describe parts × parts pieces of a cell (1, 2 or 4), each by channels of its own, so
         that they can be carried piece by piece. ``fine``: so do the maps of its encoder, whose details are worked out
-        at stride 8; ``parts`` is 2 then.
+        at stride 8; ``parts`` is 2 then. ``deep``: a fine model that works longer at each stride, and in which at
+        stride 32 every cell sees all others.
 
         Raises:
-            InputError: a fine model of other parts.
+            InputError: a fine model of other parts, or a deep one that is not fine.
         """
         super().__init__()
         if fine and parts != PARTS:
             raise InputError(
                 f'a fine remote model describes {PARTS} parts a cell, on each axis; {parts} were asked for'
             )
-        self.parts, self.fine, self.feature_channels = parts, fine, feature_channels
+        if deep and not fine:
+            raise InputError('a deep remote model is a fine one too; expected fine=True with deep=True')
+        self.parts, self.fine, self.deep, self.feature_channels = parts, fine, deep, feature_channels
         channels = 256 if fine else 128
         self._inner = PARTS if fine else 1  # parts that the last layers before the features see one by one
-        self.encoder: FineFrameEncoder | FrameEncoder = FineFrameEncoder(channels) if fine else FrameEncoder(channels)
+        self.encoder: FineFrameEncoder | FrameEncoder = (
+            FineFrameEncoder(channels, deep=deep) if fine else FrameEncoder(channels)
+        )
         self.image_head = (
             SegmentationHead(channels, classes, 96, PARTS) if fine else SegmentationHead(channels, classes)
         )

@@ -210,7 +210,8 @@ class SparseModule:
                 raise InputError(f'input {number} is {got}, the model was compiled for {list(shape)}')
             if not item.is_floating_point():
                 raise InputError(f'input {number} is {item.dtype}; expected floating point')
-            plain = item.dtype == self.plan.dtype and item.is_cpu and not item.requires_grad
+            dtypes = (self.plan.dtype, *self._engine.takes)
+            plain = item.dtype in dtypes and item.is_cpu and not item.requires_grad
             used.append(item if plain else item.detach().to(device='cpu', dtype=self.plan.dtype))
         return used
 

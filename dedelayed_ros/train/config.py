@@ -65,11 +65,13 @@ class StageConfig:
 class RemoteConfig(StageConfig):
     """The remote model's single-frame stage; ``through_features``: share of the steps that also train the way through
     the features, which costs as much again as the encoder and its image head. ``fine``: the model becomes a fine one
-    with ``feature_channels``; what of the base has no place in it is learned anew.
+    with ``feature_channels``; what of the base has no place in it is learned anew. ``deep``: then a deep one, whose
+    further blocks are.
     """
 
     through_features: float = 1.0
     fine: bool = False
+    deep: bool = False
     feature_channels: int = FEATURE_CHANNELS
 
 
@@ -251,7 +253,21 @@ STREET_V6 = dataclasses.replace(
     base='street-v5',
 )
 
-RECIPES = {config.name: config for config in (STREET_V1, STREET_V2, STREET_V3, STREET_V4, STREET_V5, STREET_V6)}
+# A deeper remote model: it knows streets that it was trained on hardly better than others, so that what it lacked was
+# room to learn.
+STREET_V7 = dataclasses.replace(
+    STREET_V6,
+    name='street-v7',
+    stills=dataclasses.replace(STREET_V6.stills, first_seed=960, seeds=640),
+    clips=dataclasses.replace(STREET_V6.clips, first_seed=100_264, seeds=160),
+    remote=dataclasses.replace(STREET_V6.remote, steps=3000, rate=2e-3, seed=7, deep=True),
+    joint=dataclasses.replace(STREET_V6.joint, seed=7, first_still=400),
+    codec=CodecConfig(steps=1000, batch=12, rate=2e-3, crop=(320, 640), ema=0.99, latents=16, bits=46.0),
+    base='street-v6',
+)
+
+_ALL = (STREET_V1, STREET_V2, STREET_V3, STREET_V4, STREET_V5, STREET_V6, STREET_V7)
+RECIPES = {config.name: config for config in _ALL}
 
 
 def recipe(name: str) -> TrainConfig:

@@ -85,7 +85,8 @@ def export_pair(
     width = _width(channels)
     settings = width | {'arrival': int(remote.ahead is not None)}
     settings |= {'parts': remote.parts} if remote.parts > 1 else {}
-    writer.add('remote', remote, settings | ({'fine': 1} if remote.fine else {}))
+    settings |= {name: 1 for name, has in (('fine', remote.fine), ('deep', remote.deep)) if has}
+    writer.add('remote', remote, settings)
     if codec is not None:
         channels = codec[0].latents
         writer.add('codec', codec[0], width | {'latents': channels})

@@ -1,7 +1,10 @@
-"""How models become fine ones."""
+"""How models become fine ones, and deep ones."""
 
 from __future__ import annotations
 
+from torch import nn
+
+from dedelayed_ros.models.blocks import ResidualConv
 from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.models.remote import PARTS, RemoteModel
 from dedelayed_ros.train.pretrain import remote_for_training
@@ -35,6 +38,24 @@ def refined_remote(coarse: RemoteModel, feature_channels: int) -> RemoteModel:
     if coarse.fine:
         return coarse
     return _grown(coarse, remote_for_training(parts=PARTS, fine=True, feature_channels=feature_channels))
+
+
+_FIRST_SHARE = 0.1  # of what a new block would add: nothing at all could not be learnt from
+
+
+def deepened(shallow: RemoteModel) -> RemoteModel:
+    """``shallow``, a fine model, with the further blocks of a deep one, which add next to nothing at first. One that is
+    deep already stays as it is.
+    """
+    if shallow.deep:
+        return shallow
+    deep = remote_for_training(parts=shallow.parts, fine=True, deep=True, feature_channels=shallow.feature_channels)
+    old = shallow.state_dict()
+    for name, block in deep.named_modules():
+        if isinstance(block, ResidualConv) and block.unit.norm is not None and f'{name}.unit.conv.weight' not in old:
+            nn.init.constant_(block.unit.norm.weight, _FIRST_SHARE)
+    deep.load_state_dict(deep.state_dict() | old)
+    return deep
 
 
 def _grown(old: RemoteModel, new: RemoteModel) -> RemoteModel:

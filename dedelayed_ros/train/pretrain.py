@@ -165,9 +165,11 @@ def new_local(seed: int) -> LocalModel:
     return LocalModel()
 
 
-def remote_for_training(*, parts: int = 1, fine: bool = False, feature_channels: int = FEATURE_CHANNELS) -> RemoteModel:
+def remote_for_training(
+    *, parts: int = 1, fine: bool = False, deep: bool = False, feature_channels: int = FEATURE_CHANNELS
+) -> RemoteModel:
     """A remote model in the form that the stages train: backbone folded and frozen in part."""
-    model = RemoteModel(arrival=True, parts=parts, fine=fine, feature_channels=feature_channels)
+    model = RemoteModel(arrival=True, parts=parts, fine=fine, deep=deep, feature_channels=feature_channels)
     fold_backbone(model)
     return channels_last(model)
 
@@ -186,6 +188,7 @@ def unfolded_remote(state: dict[str, Tensor]) -> RemoteModel:
     model = remote_for_training(
         parts=PARTS if fine else math.isqrt(channels // read),
         fine=fine,
+        deep='encoder.mix32.0.place.weight' in state,
         feature_channels=channels * PARTS**2 if fine else channels,
     )
     model.load_state_dict(state)
@@ -219,7 +222,9 @@ def remote_from(base: str, clips: Sequence[Clip], stage: RemoteConfig) -> Remote
             encoded = folded.encode(images)
             yield folded.image_logits(encoded), folded.logits(folded.predict_still(encoded))
 
-    model = remote_for_training(parts=folded.parts, fine=folded.fine, feature_channels=folded.feature_channels)
+    model = remote_for_training(
+        parts=folded.parts, fine=folded.fine, deep=folded.deep, feature_channels=folded.feature_channels
+    )
     return restore(model, folded, run())
 
 

@@ -25,7 +25,7 @@ from dedelayed_ros.train.codec import CodecTask
 from dedelayed_ros.train.config import CodecConfig, StageConfig, TrainConfig
 from dedelayed_ros.train.curves import plot
 from dedelayed_ros.train.export import export_conv, export_pair
-from dedelayed_ros.train.fine import divided, refined, refined_remote
+from dedelayed_ros.train.fine import deepened, divided, refined, refined_remote
 from dedelayed_ros.train.footage import Clip
 from dedelayed_ros.train.joint import JointTask, encode_clips
 from dedelayed_ros.train.loop import fit
@@ -75,6 +75,9 @@ class Workshop:
         if stage.fine:
             torch.manual_seed(stage.seed)
             model = channels_last(refined_remote(model, stage.feature_channels))
+        if stage.deep:
+            torch.manual_seed(stage.seed)
+            model = channels_last(deepened(model))
         self._fit(RemoteTask(model, clips, stage, self._weights(clips, stage)), stage, 'remote')
 
     def conv(self) -> None:

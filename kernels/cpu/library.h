@@ -12,8 +12,9 @@
 
 namespace dedelayed {
 
-// In ascending order of capability; the numbers are part of the C interface.
-enum InstructionSet : int { kPortable = 0, kAvx2 = 1, kAvx512 = 2 };
+// In ascending order of capability, each with all that those before it have; the numbers are part of the C interface.
+// kAmx multiplies bfloat16 in tiles of registers.
+enum InstructionSet : int { kPortable = 0, kAvx2 = 1, kAvx512 = 2, kAmx = 3 };
 
 // The best instruction set that this build, the processor and its operating system all support.
 InstructionSet best_instruction_set();

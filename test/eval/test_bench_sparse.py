@@ -14,6 +14,7 @@ from torch import nn
 from dedelayed_ros.cli import main
 from dedelayed_ros.eval.bench_sparse import DIRTY, blobs
 from dedelayed_ros.eval.engines import DenseEngine, dense_engines
+from dedelayed_ros.models.dtypes import resolve_dtype
 
 
 @settings(max_examples=30, deadline=None)
@@ -30,7 +31,11 @@ def test_the_command_measures_and_writes(tmp_path: Path, capsys: pytest.CaptureF
     words = ['bench', 'sparse', '--rounds', '2', '--size', '256x128', '--json', str(figures), '--out', str(tmp_path)]
     assert main(words) == 0
     found = json.loads(figures.read_text())
-    sparse = {row['dirty']: row for row in found['rows'] if row['engine'] == 'sparse'}
+    rows = [row for row in found['rows'] if row['engine'] == 'sparse']
+    sparse = {row['dirty']: row for row in rows if row['dtype'] == 'float32'}
+    assert {row['dtype'] for row in rows} == {'float32'} | (
+        {'bf16'} if resolve_dtype('auto') is torch.bfloat16 else set()
+    )
     assert set(sparse) == {'reset', *DIRTY, 'pan', 'pan, calibrated'}
     assert sparse['reset']['compute_ratio'] == sparse[1.0]['compute_ratio'] == 1
     assert sparse[0.0]['compute_ratio'] == 0
@@ -49,7 +54,7 @@ def test_the_command_measures_and_writes(tmp_path: Path, capsys: pytest.CaptureF
     # Of a picture that moves as a whole, only what comes in is computed, and what it reads.
     assert 0 < sparse['pan, calibrated']['compute_ratio'] < sparse['pan']['compute_ratio'] < 1
     said = capsys.readouterr().out
-    assert '| sparse | 1 | float32 | 10% |' in said and '| changed | compute ratio | compare |' in said
+    assert '| sparse | 1 | float32 | 10% |' in said and '| format | changed | compute ratio | compare |' in said
 
 
 def engines(said: list[str]) -> list[DenseEngine]:

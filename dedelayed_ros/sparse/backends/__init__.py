@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from dedelayed_ros.errors import InputError
@@ -27,11 +28,13 @@ class Engine(Protocol):
     """A plan, ready to run on one backend. Safe to share between streams.
 
     reason: why 'auto' took this backend and not a faster one; empty where nothing is lost.
+    takes:  number formats of inputs that it converts itself, besides the plan's.
     """
 
     name: str
     plan: Plan
     reason: str
+    takes: tuple[torch.dtype, ...]
 
     def new_state(self) -> Any:
         """Empty memory for one stream, with ``bytes`` (int), ``sets`` and ``values`` (tensors by node)."""

@@ -1,9 +1,10 @@
 """The plan on the CPU kernels: one native call a frame, for the front end and the whole network.
 
-``kernels/cpu/sparse`` keeps a stream's memory as padded channels-last float32 maps and computes exactly the positions
-of the recompute sets, in place. Sets and statistics are those of the reference; values are too, bit for bit, wherever
-float32 is exact, and otherwise within its rounding. What depends on vectors alone (the age of remote features) is
-computed by the reference's definition when they change, before the call.
+``kernels/cpu/sparse`` keeps a stream's memory as padded channels-last maps of float32 or bfloat16 and computes exactly
+the positions of the recompute sets, in place and in float32; AMX multiplies bfloat16 where the processor has it. Sets and
+statistics are those of the reference; values are too, bit for bit, wherever that is exact, and otherwise within its
+rounding. What depends on vectors alone (the age of remote features) is computed by the reference's definition when they
+change, before the call.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ from dedelayed_ros.sparse.stats import LayerStats, SparseStats
 if TYPE_CHECKING:
     from dedelayed_ros.frames import MotionField
 
+_DTYPES = {torch.float32: '<f4', torch.bfloat16: '<i2'}  # by the kernels' numbers; what numpy takes their memory for
 _POINTER = ctypes.c_void_p
 _INT64 = ctypes.c_int64
 _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
-    'plan': (ctypes.c_int, [_POINTER, _INT64, _POINTER, _INT64, ctypes.c_int, _POINTER]),
+    'plan': (ctypes.c_int, [_POINTER, _INT64, _POINTER, _INT64, ctypes.c_int, ctypes.c_int, _POINTER]),
     'free_plan': (None, [_POINTER]),
     'stream': (ctypes.c_int, [_POINTER, ctypes.c_int, ctypes.c_int, ctypes.c_double, _POINTER]),
     'free_stream': (None, [_POINTER]),
@@ -47,8 +49,8 @@ def why_not(plan: Plan) -> str:
     """Why the CPU kernels cannot run a plan; empty if they can, as far as that shows without describing its layers."""
     if native.library() is None:
         return native.why_missing()
-    if plan.dtype != torch.float32:
-        return f'it computes in float32, not in {plan.dtype}'
+    if plan.dtype not in _DTYPES:
+        return f'it computes in float32 or bfloat16, not in {plan.dtype}'
     return ''
 
 
@@ -57,6 +59,7 @@ class CpuEngine:
 
     name = 'cpu'
     reason = ''
+    takes: tuple[torch.dtype, ...] = (torch.float32,)
 
     def __init__(
         self,
@@ -97,7 +100,13 @@ class CpuEngine:
         words, reals = described.words, described.reals
         handle = _POINTER()
         status = self._call['plan'](
-            words.ctypes.data, words.size, reals.ctypes.data, reals.size, best, ctypes.byref(handle)
+            words.ctypes.data,
+            words.size,
+            reals.ctypes.data,
+            reals.size,
+            list(_DTYPES).index(plan.dtype),
+            best,
+            ctypes.byref(handle),
         )
         native.check(status, 'dedelayed_sparse_plan')
         self._handle = handle
@@ -113,13 +122,18 @@ class CpuEngine:
         check_motion(self.plan, motion)
         dense = not state.ready or motion is None
         given = dict(zip(self.plan.inputs, inputs, strict=True))
+        for index in self.before:
+            if (item := given.get(index)) is not None:
+                given[index] = item.to(self.plan.dtype)
         small = Vectors(self.plan, self.thresholds, state.small, dense)
         for index in self.before:
             small.run(self.plan.nodes[index], given)
         table = np.zeros((len(self.native), 5), np.int64)
+        outside: dict[int, Tensor] = {}  # kept until the kernels have read it
         for k, index in self._from_outside:
             item = small.values.get(index, given.get(index))
             if item is not None:
+                item = outside[k] = item.float()
                 table[k] = item.data_ptr(), *item.stride()[-3:], small.dirty.get(index, False)
         reports = np.zeros((len(self.native), 5), np.int64)
         self._run(state, table, motion, reports)
@@ -211,7 +225,8 @@ class CpuState:
         number = self.engine.number[index]
         address = self.engine._call['map'](self._handle, number, ctypes.byref(row), ctypes.byref(cell))
         count = (h - 1) * row.value + (w - 1) * cell.value + channels
-        flat = torch.from_numpy(np.asarray(_Borrowed(address, count, '<f4', self)))
+        dtype = self.engine.plan.dtype
+        flat = torch.from_numpy(np.asarray(_Borrowed(address, count, _DTYPES[dtype], self))).view(dtype)
         return flat.as_strided((1, channels, h, w), (count, 1, row.value, cell.value))
 
     def _set(self, index: int) -> Tensor:

@@ -104,6 +104,7 @@ class _Numbers:
         self.words.append(np.asarray(numbers, np.int64).reshape(-1))
 
     def put_reals(self, numbers: Any) -> None:
+        numbers = numbers.float() if isinstance(numbers, Tensor) else numbers
         self.reals.append(np.asarray(numbers, np.float32).reshape(-1))
 
 

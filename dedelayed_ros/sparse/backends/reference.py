@@ -48,6 +48,7 @@ class ReferenceEngine:
 
     name = 'reference'
     reason = ''
+    takes: tuple[torch.dtype, ...] = ()
 
     def __init__(self, plan: Plan, alignment: Alignment, thresholds: tuple[float, ...], *, remap: bool = True) -> None:
         self.plan = plan

@@ -74,7 +74,7 @@ class TiledReference:
             if not isinstance(node.op, Input):
                 fresh = evaluate(node, [values[i] for i in node.inputs])
                 if not bool(asked.all()):
-                    kept = interpolated(state.values[node.index], *placed(node.grid, motion)[:2])
+                    kept = interpolated(state.values[node.index], *placed(node.grid, motion)[:2]).to(fresh.dtype)
                     fresh = kept if node.grid.cells == 1 else torch.where(asked, fresh, kept)
                 values[node.index] = fresh
             sets.append(asked)
@@ -96,7 +96,7 @@ class TiledReference:
         whole, part, valid = placed(node.grid, motion)
         before = interpolated(state.values[node.index], whole, part)
         if given is None:
-            return torch.where(valid, before, 0), 0.0
+            return torch.where(valid, before, 0).to(self.plan.dtype), 0.0
         left = (given - before).abs()[0].sum(0) * valid
         return given.clone(), owed(left, node, self.thresholds[node.index], self.plan.frame)
 
@@ -151,7 +151,7 @@ def placed(grid: Grid, motion: FrameMotion) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def interpolated(value: Tensor, whole: Tensor, part: Tensor) -> Tensor:
-    """The cached value between the four cells around each cell's source; at the border, the nearest."""
+    """The cached value between the four cells around each cell's source, in float32; at the border, the nearest."""
     if value.ndim != 4 or value.shape[-2:] != part.shape[-2:]:
         return value
     h, w = part.shape[-2:]

@@ -4,34 +4,39 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "element.h"
 #include "placement.h"
 
 namespace dedelayed::sparse {
 
-// A channels-last map: floats from a row to the next one.
-template <class Float>
+// A channels-last map: values from a row to the next one.
+template <class T>
 struct View {
-  Float* origin;
+  T* origin;
   std::ptrdiff_t pitch;
   int channels;
 
-  Float* at(int y, int x) const { return origin + y * pitch + static_cast<std::ptrdiff_t>(x) * channels; }
+  T* at(int y, int x) const { return origin + y * pitch + static_cast<std::ptrdiff_t>(x) * channels; }
 };
 
 // Give the cells of every patch their values, in place of theirs in `to`. The two maps are not the same memory.
-using Follow = void (*)(const View<const float>& from, const Patch* patches, std::size_t count, const View<float>& to);
-void follow_portable(const View<const float>&, const Patch*, std::size_t, const View<float>&);
-void follow_avx2(const View<const float>&, const Patch*, std::size_t, const View<float>&);
+template <class T>
+using Follow = void (*)(const View<const T>& from, const Patch* patches, std::size_t count, const View<T>& to);
 
 // Sum over the cells of a patch, and channels, of how far those values are from the ones in `now`.
-using Unexplained = float (*)(const View<const float>& from, const Patch& patch, const View<const float>& now);
-float unexplained_portable(const View<const float>&, const Patch&, const View<const float>&);
-float unexplained_avx2(const View<const float>&, const Patch&, const View<const float>&);
+template <class T>
+using Unexplained = float (*)(const View<const T>& from, const Patch& patch, const View<const T>& now);
 
+template <class T>
 struct BlendKernels {
-  Follow follow;
-  Unexplained unexplained;
+  Follow<T> follow;
+  Unexplained<T> unexplained;
 };
-BlendKernels blend_variant(int instruction_set);
+template <class T>
+BlendKernels<T> blend_portable();
+template <class T>
+BlendKernels<T> blend_avx2();
+template <class T>
+BlendKernels<T> blend_variant(int instruction_set);
 
 }  // namespace dedelayed::sparse

@@ -11,13 +11,12 @@ namespace {
 
 }  // namespace
 
-void follow_avx2(const View<const float>& from, const Patch* patches, std::size_t count, const View<float>& to) {
-  follow(from, patches, count, to);
+template <class T>
+BlendKernels<T> blend_avx2() {
+  return {follow<T>, unexplained<T>};
 }
-
-float unexplained_avx2(const View<const float>& from, const Patch& patch, const View<const float>& now) {
-  return unexplained(from, patch, now);
-}
+template BlendKernels<float> blend_avx2();
+template BlendKernels<Bf16> blend_avx2();
 
 }  // namespace dedelayed::sparse
 #endif

@@ -8,20 +8,22 @@ namespace {
 
 }  // namespace
 
-void follow_portable(const View<const float>& from, const Patch* patches, std::size_t count, const View<float>& to) {
-  follow(from, patches, count, to);
+template <class T>
+BlendKernels<T> blend_portable() {
+  return {follow<T>, unexplained<T>};
 }
+template BlendKernels<float> blend_portable();
+template BlendKernels<Bf16> blend_portable();
 
-float unexplained_portable(const View<const float>& from, const Patch& patch, const View<const float>& now) {
-  return unexplained(from, patch, now);
-}
-
-BlendKernels blend_variant(int instruction_set) {
+template <class T>
+BlendKernels<T> blend_variant(int instruction_set) {
 #if defined(DEDELAYED_X86)
-  if (instruction_set == kAvx2 || instruction_set == kAvx512) return {follow_avx2, unexplained_avx2};
+  if (instruction_set >= kAvx2) return blend_avx2<T>();
 #endif
   static_cast<void>(instruction_set);
-  return {follow_portable, unexplained_portable};
+  return blend_portable<T>();
 }
+template BlendKernels<float> blend_variant(int);
+template BlendKernels<Bf16> blend_variant(int);
 
 }  // namespace dedelayed::sparse

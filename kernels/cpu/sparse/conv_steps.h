@@ -1,25 +1,49 @@
 // The convolution, written once over a `Vector` that the including file defines for its instruction set:
 //   Floats, kWide (floats in it), kSums (vectors of sums that registers hold beside what they are made of), kBlock (channels
 //   that are computed together: fewer of them leave registers for more pixels),
-//   load, store, set, multiply_add(a, b, sum).
-// It is included inside an anonymous namespace, after the pragma that chooses the instruction set.
+//   load, store, set, multiply_add(a, b, sum), minimum and maximum(a, b): b where either is not a number.
+// It is included inside an anonymous namespace, after the pragma that chooses the instruction set. T is the maps' format.
+
+#include "round_steps.h"
 
 constexpr int kMostPixels = 12;  // that are computed together: each needs a register for its address
 
-// The first `count` of fewer than 2 · kPart floats, in parts that halve.
-template <int kPart>
-inline void store_some(const float* from, int count, float* to) {
+// The first `count` of fewer than 2 · kPart values, in parts that halve.
+template <int kPart, class T>
+inline void store_some(const T* from, int count, T* to) {
   const int skip = count & kPart;
-  if (skip) __builtin_memcpy(to, from, sizeof(float) * kPart);
+  if (skip) __builtin_memcpy(to, from, sizeof(T) * kPart);
   if constexpr (kPart > 1) store_some<kPart / 2>(from + skip, count, to + skip);
 }
 
+// A vector of results, or as many of them as are left.
+template <class Vector>
+inline void keep(typename Vector::Floats sums, int left, float* to) {
+  if (left >= Vector::kWide) return Vector::store(to, sums);
+  float last[Vector::kWide];
+  Vector::store(last, sums);
+  store_some<Vector::kWide / 2>(last, left, to);
+}
+template <class Vector>
+inline void keep(typename Vector::Floats sums, int left, Bf16* to) {
+  Floats value;
+  static_assert(sizeof value == sizeof sums);
+  __builtin_memcpy(&value, &sums, sizeof value);
+  Bf16 rounded[Vector::kWide];
+  store(value, rounded);
+  if (left >= Vector::kWide) {
+    __builtin_memcpy(to, rounded, sizeof rounded);
+  } else {
+    store_some<Vector::kWide / 2>(rounded, left, to);
+  }
+}
+
 // A block's `channels` channels from `first` on, of kVectors vectors, for kPixels pixels from `done` on.
-template <class Vector, int kPixels, int kVectors>
-inline void convolve_tile(const ConvJob& job, const float* weight, int first, int channels, const float* const* pixels,
-                          int done, float* out) {
+template <class Vector, int kPixels, int kVectors, class T>
+inline void convolve_tile(const ConvJob& job, const float* weight, int first, int channels, const T* const* pixels,
+                          int done, T* out) {
   using Floats = typename Vector::Floats;
-  float* to[kPixels];
+  T* to[kPixels];
   for (int p = 0; p < kPixels; ++p) {
     const std::int64_t place = job.places ? job.places[done + p] : done + p;
     to[p] = out + place * job.channels + first;
@@ -33,7 +57,7 @@ inline void convolve_tile(const ConvJob& job, const float* weight, int first, in
   // There is a segment, and something in each: said so, the compiler leaves the sums in registers all along.
   int s = 0;
   do {
-    const float* in[kPixels];
+    const T* in[kPixels];
     for (int p = 0; p < kPixels; ++p) in[p] = pixels[done + p] + job.offsets[s];
     const int length = job.lengths[s];
     int i = 0;
@@ -41,30 +65,25 @@ inline void convolve_tile(const ConvJob& job, const float* weight, int first, in
       Floats w[kVectors];
       for (int v = 0; v < kVectors; ++v) w[v] = Vector::load(weight + v * Vector::kWide);
       for (int p = 0; p < kPixels; ++p) {
-        const Floats x = Vector::set(in[p][i]);
+        const Floats x = Vector::set(widened(in[p][i]));
         for (int v = 0; v < kVectors; ++v) sum[p][v] = Vector::multiply_add(x, w[v], sum[p][v]);
       }
       weight += kVectors * Vector::kWide;
     } while (++i < length);
   } while (++s < job.segments);
-  constexpr int kWhole = (kVectors - 1) * Vector::kWide;
-  const int left = channels - kWhole;
+  const Floats low = Vector::set(job.low), high = Vector::set(job.high);
   for (int p = 0; p < kPixels; ++p) {
-    for (int v = 0; v < kVectors - 1; ++v) Vector::store(to[p] + v * Vector::kWide, sum[p][v]);
-    if (left == Vector::kWide) {
-      Vector::store(to[p] + kWhole, sum[p][kVectors - 1]);
-    } else {
-      float last[Vector::kWide];
-      Vector::store(last, sum[p][kVectors - 1]);
-      store_some<Vector::kWide / 2>(last, left, to[p] + kWhole);
+    for (int v = 0; v < kVectors; ++v) {
+      const int left = channels - v * Vector::kWide;
+      keep<Vector>(Vector::minimum(high, Vector::maximum(low, sum[p][v])), left, to[p] + v * Vector::kWide);
     }
   }
 }
 
 // As many pixels of a block as are left, up to kPixels.
-template <class Vector, int kPixels, int kVectors>
-inline void convolve_some(const ConvJob& job, const float* weight, int first, int channels, const float* const* pixels,
-                          int done, int count, float* out) {
+template <class Vector, int kPixels, int kVectors, class T>
+inline void convolve_some(const ConvJob& job, const float* weight, int first, int channels, const T* const* pixels,
+                          int done, int count, T* out) {
   if constexpr (kPixels > 1) {
     if (count < kPixels) {
       return convolve_some<Vector, kPixels - 1, kVectors>(job, weight, first, channels, pixels, done, count, out);
@@ -76,9 +95,9 @@ inline void convolve_some(const ConvJob& job, const float* weight, int first, in
 // A block of kVectors vectors or, where it has fewer channels, of as many as hold those, for all pixels: as many together as
 // registers hold. Each time all of the block's weights are read, so what is left of them is taken at once or, where that is
 // little, shared with the time before. Returns where the next block's weights are.
-template <class Vector, int kVectors>
+template <class Vector, int kVectors, class T>
 inline const float* convolve_block(const ConvJob& job, const float* weight, int first, int channels,
-                                   const float* const* pixels, int count, float* out) {
+                                   const T* const* pixels, int count, T* out) {
   if constexpr (kVectors > 1) {
     if (channels <= (kVectors - 1) * Vector::kWide) {
       return convolve_block<Vector, kVectors - 1>(job, weight, first, channels, pixels, count, out);
@@ -94,8 +113,8 @@ inline const float* convolve_block(const ConvJob& job, const float* weight, int 
   return weight + static_cast<std::ptrdiff_t>(job.depth) * kVectors * Vector::kWide;
 }
 
-template <class Vector>
-inline void convolve(const ConvJob& job, const float* const* pixels, int count, float* out) {
+template <class Vector, class T>
+inline void convolve(const ConvJob& job, const T* const* pixels, int count, T* out) {
   constexpr int kVectors = Vector::kBlock / Vector::kWide;
   const float* weight = job.weight;
   for (int first = 0; first < job.channels; first += Vector::kBlock) {

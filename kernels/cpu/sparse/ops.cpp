@@ -28,8 +28,9 @@ class Cursor {
   std::int32_t last_ = -2;
 };
 
-void convolve(const Node& node, const Map& in, const Map& to, const std::int32_t* positions, int count,
-              const std::int32_t* places, Workspace& work, float* out) {
+template <class T>
+void convolve(const Node& node, const Map<T>& in, const Map<T>& to, const std::int32_t* positions, int count,
+              const std::int32_t* places, Workspace<T>& work, T* out) {
   work.pixels.resize(static_cast<std::size_t>(count));
   Cursor at(to.width);
   for (int i = 0; i < count; ++i) {
@@ -44,40 +45,47 @@ void convolve(const Node& node, const Map& in, const Map& to, const std::int32_t
     depth += segment.length;
   }
   const ConvJob job{node.weight.data(), node.bias.data(), work.offsets.data(), work.lengths.data(),
-                    static_cast<int>(node.segments.size()), depth, node.channels, places};
-  work.convolve(job, work.pixels.data(), count, out);
+                    static_cast<int>(node.segments.size()), depth, node.channels, places, work.low, work.high,
+                    node.stride[1] * in.channels,
+                    work.scratch_for(depth, static_cast<int>(node.segments.size()))};
+  work.conv.convolve(job, work.pixels.data(), count, out);
 }
 
 // A transposed convolution whose taps do not overlap: for the positions of each tap a convolution of one cell.
-void convolve_apart(const Plan& plan, const Node& node, const Map& in, const Map& to, const std::int32_t* positions,
-                    int count, const std::int32_t* places, Workspace& work, float* out) {
+template <class T>
+void convolve_apart(const Plan& plan, const Node& node, const Map<T>& in, const Map<T>& to, const std::int32_t* positions,
+                    int count, const std::int32_t* places, Workspace<T>& work, T* out) {
   const Axis &rows = plan.rows(node.windows[0]), &cols = plan.cols(node.windows[0]);
   work.by_tap.resize(static_cast<std::size_t>(rows.taps) * cols.taps);
-  for (Workspace::Tap& tap : work.by_tap) tap.begin(static_cast<std::size_t>(count));
+  for (typename Workspace<T>::Tap& tap : work.by_tap) tap.begin(static_cast<std::size_t>(count));
   Cursor at(to.width);
   for (int i = 0; i < count; ++i) {
     at.go(positions[i]);
     const int row = rows.first_tap[at.y], col = cols.first_tap[at.x];
     const std::int32_t place = places ? places[i] : i;
     if (row < 0 || col < 0) {
-      std::copy_n(node.bias.data(), node.channels, out + static_cast<std::int64_t>(place) * node.channels);
+      work.line.assign(node.bias.begin(), node.bias.begin() + node.channels);
+      const Function clamp{Unary::kClamp, work.low, work.high, 0.0f};
+      work.runs.keep(work.line.data(), node.channels, &clamp, 1, out + static_cast<std::int64_t>(place) * node.channels);
       continue;
     }
-    Workspace::Tap& tap = work.by_tap[static_cast<std::size_t>(row) * cols.taps + col];
+    typename Workspace<T>::Tap& tap = work.by_tap[static_cast<std::size_t>(row) * cols.taps + col];
     tap.places[static_cast<std::size_t>(tap.count)] = place;
     tap.pixels[static_cast<std::size_t>(tap.count++)] = in.at(rows.taps_of(at.y)[row], cols.taps_of(at.x)[col]);
   }
   const std::int64_t offset = 0;
   const float* weight = node.weight.data();
-  for (const Workspace::Tap& tap : work.by_tap) {
-    const ConvJob job{weight, node.bias.data(), &offset, &in.channels, 1, in.channels, node.channels, tap.places.data()};
-    work.convolve(job, tap.pixels.data(), tap.count, out);
+  for (const typename Workspace<T>::Tap& tap : work.by_tap) {
+    const ConvJob job{weight, node.bias.data(), &offset, &in.channels, 1, in.channels, node.channels, tap.places.data(),
+                      work.low, work.high, in.channels, work.scratch_for(in.channels, 1)};
+    work.conv.convolve(job, tap.pixels.data(), tap.count, out);
     weight += node.tap_weights;
   }
 }
 
 // Other convolutions in groups and transposed ones: tap by tap, by the tables of the footprint.
-void convolve_taps(const Plan& plan, const Node& node, const Map& in, const Map& to, const std::int32_t* positions,
+template <class T>
+void convolve_taps(const Plan& plan, const Node& node, const Map<T>& in, const Map<T>& to, const std::int32_t* positions,
                    int count, float* out) {
   const Axis &rows = plan.rows(node.windows[0]), &cols = plan.cols(node.windows[0]);
   const int inputs = in.channels / node.groups, outputs = node.channels / node.groups;
@@ -90,11 +98,11 @@ void convolve_taps(const Plan& plan, const Node& node, const Map& in, const Map&
       if (row[r] == rows.in) continue;
       for (int c = 0; c < cols.taps; ++c) {
         if (col[c] == cols.in) continue;
-        const float* x = in.at(row[r], col[c]);
+        const T* x = in.at(row[r], col[c]);
         const float* w = node.weight.data() + static_cast<std::size_t>(r * cols.taps + c) * inputs * node.channels;
         for (int k = 0; k < inputs; ++k, w += node.channels) {
           for (int g = 0; g < node.groups; ++g) {
-            const float value = x[g * inputs + k];
+            const float value = widened(x[g * inputs + k]);
             float* sum = out + g * outputs;
             const float* weight = w + g * outputs;
             for (int o = 0; o < outputs; ++o) sum[o] += value * weight[o];
@@ -105,7 +113,8 @@ void convolve_taps(const Plan& plan, const Node& node, const Map& in, const Map&
   }
 }
 
-void convolve_depthwise(const Plan& plan, const Node& node, const Map& in, const Map& to, const std::int32_t* positions,
+template <class T>
+void convolve_depthwise(const Plan& plan, const Node& node, const Map<T>& in, const Map<T>& to, const std::int32_t* positions,
                         int count, float* out) {
   const Axis &rows = plan.rows(node.windows[0]), &cols = plan.cols(node.windows[0]);
   const int channels = node.channels;
@@ -118,16 +127,16 @@ void convolve_depthwise(const Plan& plan, const Node& node, const Map& in, const
       if (row[r] == rows.in) continue;
       for (int c = 0; c < cols.taps; ++c) {
         if (col[c] == cols.in) continue;
-        const float* x = in.at(row[r], col[c]);
+        const T* x = in.at(row[r], col[c]);
         const float* w = node.weight.data() + static_cast<std::size_t>(r * cols.taps + c) * channels;
-        for (int k = 0; k < channels; ++k) out[k] += x[k] * w[k];
+        for (int k = 0; k < channels; ++k) out[k] += widened(x[k]) * w[k];
       }
     }
   }
 }
 
-template <class Combine>
-void reduce(const Plan& plan, const Node& node, const Map& in, const Cursor& at, float start, float* out, Combine combine) {
+template <class T, class Combine>
+void reduce(const Plan& plan, const Node& node, const Map<T>& in, const Cursor& at, float start, float* out, Combine combine) {
   const Axis &rows = plan.rows(node.windows[0]), &cols = plan.cols(node.windows[0]);
   const std::int32_t *row = rows.taps_of(at.y), *col = cols.taps_of(at.x);
   std::fill_n(out, node.channels, start);
@@ -135,13 +144,14 @@ void reduce(const Plan& plan, const Node& node, const Map& in, const Cursor& at,
     if (row[r] == rows.in) continue;
     for (int c = 0; c < cols.taps; ++c) {
       if (col[c] == cols.in) continue;
-      const float* x = in.at(row[r], col[c]);
-      for (int k = 0; k < node.channels; ++k) out[k] = combine(out[k], x[k]);
+      const T* x = in.at(row[r], col[c]);
+      for (int k = 0; k < node.channels; ++k) out[k] = combine(out[k], widened(x[k]));
     }
   }
 }
 
-void pool(const Plan& plan, const Node& node, const Map& in, const Map& to, const std::int32_t* positions, int count,
+template <class T>
+void pool(const Plan& plan, const Node& node, const Map<T>& in, const Map<T>& to, const std::int32_t* positions, int count,
           float* out) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   Cursor at(to.width);
@@ -164,8 +174,9 @@ void pool(const Plan& plan, const Node& node, const Map& in, const Map& to, cons
 }
 
 // Bilinear: four cells, of which those outside of the map are left out; the weights of each axis one after the other.
-void resize(const Plan& plan, const Node& node, const Map& in, const Map& to, const std::int32_t* positions, int count,
-            Workspace& work, float* out) {
+template <class T>
+void resize(const Plan& plan, const Node& node, const Map<T>& in, const Map<T>& to, const std::int32_t* positions, int count,
+            Workspace<T>& work, float* out) {
   const Axis &rows = plan.rows(node.windows[0]), &cols = plan.cols(node.windows[0]);
   const int channels = node.channels;
   work.line.resize(static_cast<std::size_t>(channels));
@@ -177,12 +188,9 @@ void resize(const Plan& plan, const Node& node, const Map& in, const Map& to, co
     const float* row_weight = node.factors[0].data() + static_cast<std::size_t>(at.y) * rows.taps;
     const float* col_weight = node.factors[1].data() + static_cast<std::size_t>(at.x) * cols.taps;
     if (rows.taps == 2 && cols.taps == 2 && row[0] != rows.in && row[1] != rows.in && col[0] != cols.in && col[1] != cols.in) {
-      const float *a = in.at(row[0], col[0]), *b = in.at(row[0], col[1]), *c = in.at(row[1], col[0]), *d = in.at(row[1], col[1]);
+      const T *a = in.at(row[0], col[0]), *b = in.at(row[0], col[1]), *c = in.at(row[1], col[0]), *d = in.at(row[1], col[1]);
       const float left = col_weight[0], right = col_weight[1], up = row_weight[0], down = row_weight[1];
-      for (int k = 0; k < channels; ++k) {
-        const float above = 0.0f + left * a[k] + right * b[k], below = 0.0f + left * c[k] + right * d[k];
-        out[k] = 0.0f + up * above + down * below;
-      }
+      work.runs.mix({a, b, c, d, left, right, up, down}, channels, out);
       continue;
     }
     std::fill_n(out, channels, 0.0f);
@@ -191,8 +199,8 @@ void resize(const Plan& plan, const Node& node, const Map& in, const Map& to, co
       std::fill_n(line, channels, 0.0f);
       for (int c = 0; c < cols.taps; ++c) {
         if (col[c] == cols.in) continue;
-        const float* from = in.at(row[r], col[c]);
-        for (int k = 0; k < channels; ++k) line[k] += col_weight[c] * from[k];
+        const T* from = in.at(row[r], col[c]);
+        for (int k = 0; k < channels; ++k) line[k] += col_weight[c] * widened(from[k]);
       }
       for (int k = 0; k < channels; ++k) out[k] += row_weight[r] * line[k];
     }
@@ -200,28 +208,31 @@ void resize(const Plan& plan, const Node& node, const Map& in, const Map& to, co
 }
 
 // The cell of an input that a position reads, or null where that is padding.
-const float* cell_of(const Plan& plan, const Node& node, const std::vector<Map>& maps, int input, int y, int x) {
+template <class T>
+const T* cell_of(const Plan& plan, const Node& node, const std::vector<Map<T>>& maps, int input, int y, int x) {
   const Axis &rows = plan.rows(node.windows[input]), &cols = plan.cols(node.windows[input]);
   const int row = rows.taps_of(y)[0], col = cols.taps_of(x)[0];
   return row == rows.in || col == cols.in ? nullptr : maps[node.inputs[input]].at(row, col);
 }
 
 // Whether a part takes every channel of the input's cell at the same position, so that neighbours can go together.
-bool is_whole(const Plan& plan, const Node& node, const std::vector<Map>& maps, const Part& part) {
+template <class T>
+bool is_whole(const Plan& plan, const Node& node, const std::vector<Map<T>>& maps, const Part& part) {
   if (part.input < 0 || !part.straight) return false;
   const int window = node.windows[part.input];
   return plan.rows(window).is_point && plan.cols(window).is_point && maps[node.inputs[part.input]].channels == node.channels &&
          static_cast<int>(part.channels.size()) == node.channels;
 }
 
-void move(const Plan& plan, const Node& node, const std::vector<Map>& maps, int width, const std::int32_t* positions,
-          int count, float* out) {
+template <class T>
+void move(const Plan& plan, const Node& node, const std::vector<Map<T>>& maps, int width, const std::int32_t* positions,
+          int count, Workspace<T>& work, float* out) {
   if (node.parts.size() == 1 && is_whole(plan, node, maps, node.parts[0])) {
-    const Map& in = maps[node.inputs[node.parts[0].input]];
+    const Map<T>& in = maps[node.inputs[node.parts[0].input]];
     for (int i = 0; i < count;) {
       const int n = run_length(positions + i, count - i, width);
-      const std::ptrdiff_t floats = static_cast<std::ptrdiff_t>(n) * node.channels;
-      std::copy_n(in.cell(positions[i]), floats, out + static_cast<std::ptrdiff_t>(i) * node.channels);
+      const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(n) * node.channels;
+      work.runs.widen(in.cell(positions[i]), values, out + static_cast<std::ptrdiff_t>(i) * node.channels);
       i += n;
     }
     return;
@@ -236,25 +247,26 @@ void move(const Plan& plan, const Node& node, const std::vector<Map>& maps, int 
         std::copy_n(part.constant.data(), n, to);
         continue;
       }
-      const float* from = cell_of(plan, node, maps, part.input, at.y, at.x);
+      const T* from = cell_of(plan, node, maps, part.input, at.y, at.x);
       if (!from) {
         std::fill_n(to, n, node.fill);
       } else if (part.straight) {
-        std::copy_n(from + part.channels[0], n, to);
+        work.runs.widen(from + part.channels[0], n, to);
       } else {
-        for (int c = 0; c < n; ++c) to[c] = from[part.channels[c]];
+        for (int c = 0; c < n; ++c) to[c] = widened(from[part.channels[c]]);
       }
     }
   }
 }
 
-template <class Combine>
-void combine_all(const float* a, const float* b, float* out, int n, Combine combine) {
-  for (int k = 0; k < n; ++k) out[k] = combine(a[k], b[k]);
+template <class A, class B, class Combine>
+void combine_all(const A* a, const B* b, float* out, int n, Combine combine) {
+  for (int k = 0; k < n; ++k) out[k] = combine(widened(a[k]), widened(b[k]));
 }
 
-void binary(const Plan& plan, const Node& node, const std::vector<Map>& maps, int width, const std::int32_t* positions,
-            int count, Workspace& work, float* out) {
+template <class T>
+void binary(const Plan& plan, const Node& node, const std::vector<Map<T>>& maps, int width, const std::int32_t* positions,
+            int count, Workspace<T>& work, float* out) {
   const int n = node.channels;
   work.line.resize(2 * static_cast<std::size_t>(n));
   const float alpha = node.alpha;
@@ -263,21 +275,32 @@ void binary(const Plan& plan, const Node& node, const std::vector<Map>& maps, in
   for (int i = 0; i < count; i += length, out += static_cast<std::ptrdiff_t>(length) * n) {
     if (together) length = run_length(positions + i, count - i, width);
     const int y = positions[i] / width, x = positions[i] % width;
-    const float* operand[2];
+    // A cell as it is, or floats: constants, and channels in another order.
+    const T* cell[2] = {};
+    const float* floats[2];
     for (int k = 0; k < 2; ++k) {
       const Part& part = node.parts[k];
-      if (part.input < 0) {
-        operand[k] = part.constant.data();
+      floats[k] = part.constant.data();
+      if (part.input < 0) continue;
+      const T* from = cell_of(plan, node, maps, part.input, y, x);
+      if (part.straight) {
+        cell[k] = from + part.channels[0];
         continue;
       }
-      const float* from = cell_of(plan, node, maps, part.input, y, x);
-      operand[k] = from + part.channels[0];
-      if (part.straight) continue;
       float* to = work.line.data() + static_cast<std::ptrdiff_t>(k) * n;
-      for (int c = 0; c < n; ++c) to[c] = from[part.channels[c]];
-      operand[k] = to;
+      for (int c = 0; c < n; ++c) to[c] = widened(from[part.channels[c]]);
+      floats[k] = to;
     }
-    const auto run = [&](auto combine) { combine_all(operand[0], operand[1], out, n * length, combine); };
+    if (node.binary == Binary::kAdd && cell[0] && cell[1]) {
+      work.runs.add(cell[0], cell[1], alpha, static_cast<std::ptrdiff_t>(n) * length, out);
+      continue;
+    }
+    const auto run = [&](auto combine) {
+      if (cell[0] && cell[1]) return combine_all(cell[0], cell[1], out, n * length, combine);
+      if (cell[0]) return combine_all(cell[0], floats[1], out, n, combine);
+      if (cell[1]) return combine_all(floats[0], cell[1], out, n, combine);
+      combine_all(floats[0], floats[1], out, n, combine);
+    };
     switch (node.binary) {
       case Binary::kAdd: run([alpha](float a, float b) { return a + alpha * b; }); break;
       case Binary::kSubtract: run([alpha](float a, float b) { return a - alpha * b; }); break;
@@ -290,79 +313,62 @@ void binary(const Plan& plan, const Node& node, const std::vector<Map>& maps, in
   }
 }
 
-// Clamping that lets through what is not a number.
-inline float clamped(float x, float low, float high) {
-  const float above = x < low ? low : x;
-  return above > high ? high : above;
-}
-
-template <class F>
-void each(float* values, std::int64_t count, F function) {
-  for (std::int64_t i = 0; i < count; ++i) values[i] = function(values[i]);
-}
-
 }  // namespace
 
-bool is_copy(const Plan& plan, const Node& node, const std::vector<Map>& maps) {
+template <class T>
+bool is_copy(const Plan& plan, const Node& node, const std::vector<Map<T>>& maps) {
   return node.kind == Kind::kMove && node.parts.size() == 1 && node.parts[0].input == 0 && node.inputs.size() == 1 &&
          node.parts[0].channels.size() == static_cast<std::size_t>(node.channels) && node.parts[0].channels[0] == 0 &&
          is_whole(plan, node, maps, node.parts[0]);
 }
 
-bool takes_places(const Node& node) { return node.kind == Kind::kConv || node.tap_weights > 0; }
+bool is_direct(const Node& node) { return node.kind == Kind::kConv || node.tap_weights > 0; }
 
-void compute(const Plan& plan, const Node& node, const std::vector<Map>& maps, const std::int32_t* positions, int count,
-             const std::int32_t* places, Workspace& work, float* out) {
-  const Map& in = maps[node.inputs[0]];
-  const Map& to = maps[&node - plan.nodes.data()];
+std::size_t clamped_by(const Node& node, float& low, float& high) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const bool first = is_direct(node) && !node.epilogue.empty() && node.epilogue[0].unary == Unary::kClamp;
+  low = first ? node.epilogue[0].a : -kInfinity;
+  high = first ? node.epilogue[0].b : kInfinity;
+  return first ? 1 : 0;
+}
+
+template <class T>
+void compute_direct(const Plan& plan, const Node& node, const std::vector<Map<T>>& maps, const std::int32_t* positions,
+                    int count, const std::int32_t* places, Workspace<T>& work, T* out) {
+  const Map<T>& in = maps[node.inputs[0]];
+  const Map<T>& to = maps[&node - plan.nodes.data()];
+  clamped_by(node, work.low, work.high);
+  if (node.kind == Kind::kConv) return convolve(node, in, to, positions, count, places, work, out);
+  convolve_apart(plan, node, in, to, positions, count, places, work, out);
+}
+
+template <class T>
+void compute(const Plan& plan, const Node& node, const std::vector<Map<T>>& maps, const std::int32_t* positions, int count,
+             Workspace<T>& work, float* out) {
+  const Map<T>& in = maps[node.inputs[0]];
+  const Map<T>& to = maps[&node - plan.nodes.data()];
   switch (node.kind) {
-    case Kind::kConv: return convolve(node, in, to, positions, count, places, work, out);
-    case Kind::kTaps:
-      if (node.tap_weights > 0) return convolve_apart(plan, node, in, to, positions, count, places, work, out);
-      return convolve_taps(plan, node, in, to, positions, count, out);
+    case Kind::kTaps: return convolve_taps(plan, node, in, to, positions, count, out);
     case Kind::kDepthwise: return convolve_depthwise(plan, node, in, to, positions, count, out);
     case Kind::kPool: return pool(plan, node, in, to, positions, count, out);
     case Kind::kResize: return resize(plan, node, in, to, positions, count, work, out);
-    case Kind::kMove: return move(plan, node, maps, to.width, positions, count, out);
+    case Kind::kMove: return move(plan, node, maps, to.width, positions, count, work, out);
     case Kind::kBinary: return binary(plan, node, maps, to.width, positions, count, work, out);
+    case Kind::kConv:  // is_direct
     case Kind::kInput:
     case Kind::kGiven: return;
   }
 }
 
-void apply(const std::vector<Function>& epilogue, float* values, std::int64_t count) {
-  for (const Function& f : epilogue) {
-    const float a = f.a, b = f.b, c = f.c;
-    const auto run = [&](auto function) { each(values, count, function); };
-    switch (f.unary) {
-      case Unary::kClamp: run([=](float x) { return clamped(x, a, b); }); break;
-      case Unary::kLeaky: run([=](float x) { return x > 0 ? x : x * a; }); break;
-      case Unary::kHardswish: run([](float x) { return x * clamped(x + 3.0f, 0.0f, 6.0f) / 6.0f; }); break;
-      case Unary::kHardsigmoid: run([](float x) { return clamped(x + 3.0f, 0.0f, 6.0f) / 6.0f; }); break;
-      case Unary::kSigmoid: run([](float x) { return 1.0f / (1.0f + std::exp(-x)); }); break;
-      case Unary::kSilu: run([](float x) { return x / (1.0f + std::exp(-x)); }); break;
-      case Unary::kTanh: run([](float x) { return std::tanh(x); }); break;
-      case Unary::kGelu: run([](float x) { return 0.5f * x * (1.0f + std::erf(x * 0.70710678f)); }); break;
-      case Unary::kGeluTanh:
-        run([](float x) { return 0.5f * x * (1.0f + std::tanh(0.79788456f * (x + 0.044715f * x * x * x))); });
-        break;
-      // alpha, scale and input scale, in torch's order of arguments.
-      case Unary::kElu: run([=](float x) { return x > 0 ? x * b : std::expm1(x * c) * a * b; }); break;
-      case Unary::kExp: run([](float x) { return std::exp(x); }); break;
-      case Unary::kLog: run([](float x) { return std::log(x); }); break;
-      case Unary::kSqrt: run([](float x) { return std::sqrt(x); }); break;
-      case Unary::kAbs: run([](float x) { return std::fabs(x); }); break;
-      case Unary::kNegate: run([](float x) { return -x; }); break;
-      case Unary::kFloor: run([](float x) { return std::floor(x); }); break;
-      case Unary::kCeil: run([](float x) { return std::ceil(x); }); break;
-      case Unary::kRound: run([](float x) { return std::nearbyint(x); }); break;
-      case Unary::kAdd: run([=](float x) { return x + a; }); break;
-      case Unary::kMultiply: run([=](float x) { return x * a; }); break;
-      case Unary::kDivide: run([=](float x) { return x / a; }); break;
-      case Unary::kSubtractFrom: run([=](float x) { return a - x; }); break;
-      case Unary::kSquare: run([](float x) { return x * x; }); break;
-    }
-  }
-}
+template void compute_direct(const Plan&, const Node&, const std::vector<Map<float>>&, const std::int32_t*, int,
+                             const std::int32_t*, Workspace<float>&, float*);
+template void compute_direct(const Plan&, const Node&, const std::vector<Map<Bf16>>&, const std::int32_t*, int,
+                             const std::int32_t*, Workspace<Bf16>&, Bf16*);
+template bool is_copy(const Plan&, const Node&, const std::vector<Map<float>>&);
+template bool is_copy(const Plan&, const Node&, const std::vector<Map<Bf16>>&);
+template void compute(const Plan&, const Node&, const std::vector<Map<float>>&, const std::int32_t*, int,
+                      Workspace<float>&, float*);
+template void compute(const Plan&, const Node&, const std::vector<Map<Bf16>>&, const std::int32_t*, int,
+                      Workspace<Bf16>&, float*);
 
 }  // namespace dedelayed::sparse

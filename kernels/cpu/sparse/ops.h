@@ -2,19 +2,25 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "conv.h"
 #include "maps.h"
 #include "plan.h"
+#include "runs.h"
 
 namespace dedelayed::sparse {
 
 // Tables of a plan's operations that are worked out once a stream, and scratch.
+template <class T>
 struct Workspace {
-  Convolve convolve = nullptr;
-  std::vector<const float*> pixels;
+  Variant<T> conv{};
+  RunKernels<T> runs{};
+  float low = 0.0f, high = 0.0f;  // between which a convolution's results are kept
+  std::vector<std::byte> scratch;
+  std::vector<const T*> pixels;
   std::vector<std::int64_t> offsets;
   std::vector<int> lengths;
   std::vector<float> line;
@@ -22,7 +28,7 @@ struct Workspace {
   struct Tap {
     int count = 0;
     std::vector<std::int32_t> places;
-    std::vector<const float*> pixels;
+    std::vector<const T*> pixels;
 
     void begin(std::size_t most) {
       count = 0;
@@ -30,18 +36,35 @@ struct Workspace {
     }
   };
   std::vector<Tap> by_tap;
+
+  // What the convolution needs beside registers.
+  void* scratch_for(int depth, int segments) {
+    const std::size_t bytes = conv.scratch ? conv.scratch(depth, segments) : 0;
+    if (scratch.size() < bytes) scratch.resize(bytes);
+    return scratch.data();
+  }
 };
 
-// Results of `count` positions before the epilogue: that of position i goes to out + places[i] · channels, or without
-// places to i · channels.
-void compute(const Plan& plan, const Node& node, const std::vector<Map>& maps, const std::int32_t* positions, int count,
-             const std::int32_t* places, Workspace& work, float* out);
+// Whether a node is a convolution whose results go directly to where they are kept, rounded and clamped.
+bool is_direct(const Node& node);
 
-// Whether a node's results can go anywhere; others only know one place after the other.
-bool takes_places(const Node& node);
+// Between which such a node's results are kept. Returns how many functions of its epilogue that does away with, 0 of others.
+std::size_t clamped_by(const Node& node, float& low, float& high);
+
+// Results of `count` positions of such a node after so much of the epilogue: that of position i goes to
+// out + places[i] · channels, or without places to i · channels.
+template <class T>
+void compute_direct(const Plan& plan, const Node& node, const std::vector<Map<T>>& maps, const std::int32_t* positions,
+                    int count, const std::int32_t* places, Workspace<T>& work, T* out);
+
+// Results of `count` positions of any other node, one after the other, before the epilogue.
+template <class T>
+void compute(const Plan& plan, const Node& node, const std::vector<Map<T>>& maps, const std::int32_t* positions, int count,
+             Workspace<T>& work, float* out);
 
 // Whether a node is its only input with the epilogue applied, position by position.
-bool is_copy(const Plan& plan, const Node& node, const std::vector<Map>& maps);
+template <class T>
+bool is_copy(const Plan& plan, const Node& node, const std::vector<Map<T>>& maps);
 
 // How many of the positions, from the first on, are neighbours in one row.
 inline int run_length(const std::int32_t* positions, int count, int width) {
@@ -50,8 +73,5 @@ inline int run_length(const std::int32_t* positions, int count, int width) {
   while (n < most && positions[n] == positions[0] + n) ++n;
   return n;
 }
-
-// Apply the element-wise functions that follow an operation.
-void apply(const std::vector<Function>& epilogue, float* values, std::int64_t count);
 
 }  // namespace dedelayed::sparse

@@ -111,21 +111,24 @@ void read_convolution(Reader& read, Plan& plan, Node& node) {
   Reader::require(taps > 0 && in % node.groups == 0 && out % node.groups == 0);
   // As [tap, input of the group, output].
   const std::vector<float> weight = read.reals(static_cast<std::int64_t>(taps) * (in / node.groups) * out);
-  node.bias = read.reals(out);
+  const std::vector<float> bias = read.reals(out);
+  node.bias.assign(bias.begin(), bias.end());
   node.tap_weights = 0;
-  const Blocks blocks = convolve_variant(plan.instruction_set).blocks;
+  const Blocks blocks = convolve_blocks(plan);
   if (node.kind == Kind::kTaps && node.groups == 1 && is_apart(plan.rows(node.windows[0])) &&
       is_apart(plan.cols(node.windows[0]))) {
     for (int tap = 0; tap < taps; ++tap) {
-      const std::vector<float> own = packed(weight.data() + static_cast<std::size_t>(tap) * in * out, in, out, blocks);
+      const Aligned<float> own = packed(weight.data() + static_cast<std::size_t>(tap) * in * out, in, out, blocks);
       node.weight.insert(node.weight.end(), own.begin(), own.end());
       node.tap_weights = own.size();
     }
     pad_bias(node.bias, blocks);
+    Border& border = plan.borders[node.inputs[0]];
+    border.after = std::max(border.after, kStepsBeyond);
     return;
   }
   if (node.kind != Kind::kConv) {
-    node.weight = weight;
+    node.weight.assign(weight.begin(), weight.end());
     return;
   }
   Reader::require(node.groups == 1);
@@ -150,6 +153,7 @@ void read_convolution(Reader& read, Plan& plan, Node& node) {
   border.left = std::max(border.left, node.before[1]);
   border.bottom = std::max(border.bottom, beyond(0, from.height, to.height));
   border.right = std::max(border.right, beyond(1, from.width, to.width));
+  border.after = std::max(border.after, kStepsBeyond * node.stride[1]);
 }
 
 Part read_part(Reader& read, const Plan& plan, const Node& node) {
@@ -297,9 +301,10 @@ void number_displacements(Plan& plan) {
 }  // namespace
 
 Plan read_plan(const std::int64_t* words, std::int64_t word_count, const float* floats, std::int64_t float_count,
-               int instruction_set) {
+               Element element, int instruction_set) {
   Reader read(words, word_count, floats, float_count);
   Plan plan;
+  plan.element = element;
   plan.instruction_set = instruction_set;
   plan.frame_height = read.number(1, kLargest);
   plan.frame_width = read.number(1, kLargest);

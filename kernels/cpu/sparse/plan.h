@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "aligned.h"
+
 namespace dedelayed::sparse {
 
 // Which inputs each output reads along one axis; the tables of dedelayed_ros/sparse/geometry.py.
@@ -48,6 +50,9 @@ struct Grid {
 // How reuse is checked against motion; dedelayed_ros/sparse/alignment.py says what each mode means. kTolerant is
 // 'calibrated' with a tolerance that is not zero.
 enum class Mode : int { kPerLayer, kSticky, kPaper, kTolerant, kOff, kTiles };
+
+// The numbers of these are part of the C interface; element.h has them.
+enum class Element : int { kFloat, kBf16 };
 
 enum class Motion : int { kNone = 0, kFrame = 1, kCarried = 2 };
 
@@ -98,7 +103,7 @@ struct Node {
   std::array<int, 2> kernel, stride, before, dilation;  // convolutions: rows, columns
   int groups;
   std::vector<Segment> segments;
-  std::vector<float> weight, bias;  // packed as the kind's kernel reads them
+  Aligned<float> weight, bias;  // packed as the kind's kernel reads them
   std::size_t tap_weights;          // kTaps: floats of one tap's own packed weights; 0: taps overlap, nothing is packed
   std::vector<float> factors[2];    // kResize: weights of the taps by axis; kPool: divisor of each output by axis
   Pool pool;
@@ -126,10 +131,12 @@ struct Slot {
 
 struct Border {
   int top = 0, left = 0, bottom = 0, right = 0;  // cells of zeros that convolutions read around a map
+  int after = 0;  // and cells of anything that they may read after it all
 };
 
 struct Plan {
   int frame_height, frame_width, instruction_set;
+  Element element;           // of feature maps
   Mode mode;
   int r_max, s_max;          // kPaper: side of the neighbourhood with one vector, divisor of vectors; frame pixels
   double remainder, spread;  // kTolerant: cells
@@ -148,6 +155,6 @@ struct Plan {
 
 // Throws std::invalid_argument for a description that is cut short or inconsistent.
 Plan read_plan(const std::int64_t* words, std::int64_t word_count, const float* floats, std::int64_t float_count,
-               int instruction_set);
+               Element element, int instruction_set);
 
 }  // namespace dedelayed::sparse

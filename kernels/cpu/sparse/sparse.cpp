@@ -28,15 +28,16 @@ int guarded(Work work) {
 using dedelayed::sparse::Plan;
 using dedelayed::sparse::Stream;
 
-// Instruction set < 0: the best. `*plan` is to be freed with dedelayed_sparse_free_plan, after its streams.
+// `element`: number format of the maps. Instruction set < 0: the best. `*plan` is to be freed with dedelayed_sparse_free_plan, after its streams.
 DEDELAYED_EXPORT int dedelayed_sparse_plan(const std::int64_t* words, std::int64_t word_count, const float* floats,
-                                           std::int64_t float_count, int instruction_set, Plan** plan) {
+                                           std::int64_t float_count, int element, int instruction_set, Plan** plan) {
   using namespace dedelayed;
-  if (!words || !floats || !plan || word_count < 0 || float_count < 0) return kBadArgument;
+  if (!words || !floats || !plan || word_count < 0 || float_count < 0 || element < 0 || element > 1) return kBadArgument;
   if (instruction_set < 0) instruction_set = best_instruction_set();
   if (instruction_set > best_instruction_set()) return kUnsupportedInstructionSet;
   return sparse::guarded([&] {
-    *plan = std::make_unique<Plan>(sparse::read_plan(words, word_count, floats, float_count, instruction_set)).release();
+    const auto format = static_cast<sparse::Element>(element);
+    *plan = std::make_unique<Plan>(sparse::read_plan(words, word_count, floats, float_count, format, instruction_set)).release();
   });
 }
 
@@ -46,7 +47,7 @@ DEDELAYED_EXPORT void dedelayed_sparse_free_plan(Plan* plan) { delete plan; }
 // `frame`: number of the picture's node; with more than the share `dense_above` of it new, a step is dense.
 DEDELAYED_EXPORT int dedelayed_sparse_stream(const Plan* plan, int threads, int frame, double dense_above, Stream** stream) {
   if (!plan || !stream || threads < 1 || threads > 256 || frame < 0 || frame >= static_cast<int>(plan->nodes.size())) return dedelayed::kBadArgument;
-  return dedelayed::sparse::guarded([&] { *stream = std::make_unique<Stream>(*plan, threads, frame, dense_above).release(); });
+  return dedelayed::sparse::guarded([&] { *stream = dedelayed::sparse::make_stream(*plan, threads, frame, dense_above).release(); });
 }
 
 DEDELAYED_EXPORT void dedelayed_sparse_free_stream(Stream* stream) { delete stream; }
@@ -68,12 +69,12 @@ DEDELAYED_EXPORT int dedelayed_sparse_step(Stream* stream, const dedelayed::spar
   });
 }
 
-// Where a node's map is now: its first float, and floats from a row, and a cell, to the next one. True until the next step.
-DEDELAYED_EXPORT float* dedelayed_sparse_map(Stream* stream, int node, std::int64_t* row, std::int64_t* cell) {
-  dedelayed::sparse::Map& map = stream->map(node);
-  *row = map.pitch * map.channels;
-  *cell = map.channels;
-  return map.at(0, 0);
+// Where a node's map is now: its first value, and values from a row, and a cell, to the next one. True until the next step.
+DEDELAYED_EXPORT void* dedelayed_sparse_map(Stream* stream, int node, std::int64_t* row, std::int64_t* cell) {
+  const dedelayed::sparse::Shown shown = stream->shown(node);
+  *row = shown.row;
+  *cell = shown.cell;
+  return shown.origin;
 }
 
 // A node's recompute set, [height, width] bytes.

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numeric>
 #include <stdexcept>
+#include <type_traits>
 
 namespace dedelayed::sparse {
 namespace {
@@ -12,22 +13,23 @@ namespace {
 constexpr double kWorthSharing = 3e5;  // multiply-accumulates, or floats moved, from which helpers are woken
 constexpr int kTogether = 48 * 1024 / 4;  // floats of fresh values that stay in the nearer caches
 
-bool agree(const float* fresh, const float* cached, int channels, float threshold) {
+template <class T>
+bool agree(const T* fresh, const T* cached, int channels, float threshold) {
   int unlike = 0;
   if (threshold == 0.0f) {
-    for (int c = 0; c < channels; ++c) unlike |= !(fresh[c] == cached[c]);
+    for (int c = 0; c < channels; ++c) unlike |= !(widened(fresh[c]) == widened(cached[c]));
   } else {
-    for (int c = 0; c < channels; ++c) unlike |= !(std::fabs(fresh[c] - cached[c]) <= threshold);
+    for (int c = 0; c < channels; ++c) unlike |= !(std::fabs(widened(fresh[c]) - widened(cached[c])) <= threshold);
   }
   return !unlike;
 }
 
 // Cells of a row of which any channel differs from the cached one by more than the threshold.
-void differ_row(const float* fresh, const float* cached, int channels, int width, float threshold, std::uint8_t* on) {
+template <class T>
+void differ_row(const T* fresh, const T* cached, int channels, int width, float threshold, std::uint8_t* on) {
   if (threshold == 0.0f && channels == 3) {  // a picture, the largest map of all
-    for (int x = 0; x < width; ++x, fresh += 3, cached += 3) {
-      on[x] = !((fresh[0] == cached[0]) & (fresh[1] == cached[1]) & (fresh[2] == cached[2]));
-    }
+    const auto same = [&](int c) { return widened(fresh[c]) == widened(cached[c]); };
+    for (int x = 0; x < width; ++x, fresh += 3, cached += 3) on[x] = !(same(0) & same(1) & same(2));
     return;
   }
   for (int x = 0; x < width; ++x, fresh += channels, cached += channels) on[x] = !agree(fresh, cached, channels, threshold);
@@ -56,8 +58,15 @@ void gather_row(const Given& given, int y, int channels, int width, float* row) 
   }
 }
 
-Stream::Stream(const Plan& plan, int threads, int frame, double dense_above)
-    : plan_(plan), frame_(static_cast<std::size_t>(frame)), dense_above_(dense_above), tiles_(plan), pool_(threads) {
+template <class T>
+StreamOf<T>::StreamOf(const Plan& plan, int threads, int frame, double dense_above)
+    : plan_(plan),
+      frame_(static_cast<std::size_t>(frame)),
+      dense_above_(dense_above),
+      tiles_(plan),
+      blend_(blend_variant<T>(plan.instruction_set)),
+      runs_(run_variant<T>(plan.instruction_set)),
+      pool_(threads) {
   const std::size_t nodes = plan.nodes.size();
   maps_.resize(nodes), dirty_.resize(nodes), remainders_.resize(nodes), flags_.resize(sticky() ? nodes : 0);
   for (std::size_t n = 0; n < nodes; ++n) {
@@ -80,12 +89,16 @@ Stream::Stream(const Plan& plan, int threads, int frame, double dense_above)
   cells_.resize(plan.grids.size()), cells_known_.resize(plan.grids.size());
   ways_.resize(plan.grids.size()), ways_known_.resize(plan.grids.size());
   benches_.resize(static_cast<std::size_t>(pool_.threads()));
-  for (Bench& bench : benches_) bench.work.convolve = convolve_variant(plan.instruction_set).convolve;
+  for (Bench<T>& bench : benches_) {
+    bench.work.conv = convolve_variant<T>(plan.instruction_set);
+    bench.work.runs = runs_;
+  }
 }
 
-std::int64_t Stream::bytes() const {
+template <class T>
+std::int64_t StreamOf<T>::bytes() const {
   std::int64_t total = 0;
-  for (const Map& map : maps_) total += map.bytes();
+  for (const Map<T>& map : maps_) total += map.bytes();
   for (const auto* sets : {&dirty_, &flags_}) {
     for (const Set& set : *sets) total += static_cast<std::int64_t>(set.on.size() + set.rows.size());
   }
@@ -104,7 +117,8 @@ std::int64_t since(Clock::time_point begun) {
 
 }  // namespace
 
-void Stream::step(const Given* given, const Field* field, Report* reports) {
+template <class T>
+void StreamOf<T>::step(const Given* given, const Field* field, Report* reports) {
   if (field && (static_cast<std::int64_t>(field->rows) * field->block < plan_.frame_height ||
                 static_cast<std::int64_t>(field->cols) * field->block < plan_.frame_width)) {
     throw std::invalid_argument("a motion field that does not cover the frame");
@@ -152,21 +166,37 @@ void Stream::step(const Given* given, const Field* field, Report* reports) {
 }
 
 // From here on in this step everything is computed, and nothing of the memory is used. `kept`: a node that is not affected.
-void Stream::begin_dense(std::size_t kept) {
+template <class T>
+void StreamOf<T>::begin_dense(std::size_t kept) {
   dense_ = true;
   for (std::size_t n = 0; n < remainders_.size(); ++n) {
     if (n != kept) std::fill(remainders_[n].begin(), remainders_[n].end(), 0);
   }
 }
 
-void Stream::prepare_slot(const Field& field, int slot_number) {
+// A row of what the caller gives, as the maps have it.
+template <class T>
+void StreamOf<T>::gather(const Given& given, int y, int channels, int width, Aligned<float>& scratch, T* row) {
+  if constexpr (std::is_same_v<T, float>) {
+    gather_row(given, y, channels, width, row);
+  } else {
+    const std::size_t count = static_cast<std::size_t>(width) * channels;
+    if (scratch.size() < count) scratch.resize(count);
+    gather_row(given, y, channels, width, scratch.data());
+    runs_.keep(scratch.data(), static_cast<std::ptrdiff_t>(count), nullptr, 0, row);
+  }
+}
+
+template <class T>
+void StreamOf<T>::prepare_slot(const Field& field, int slot_number) {
   find_displacement(field, slot_number);
   Moved& moved = moved_[slot_number];
   const Grid& grid = plan_.grids[plan_.slots[slot_number].grid];
   if (!moved.still) moved.find_runs(grid.height, grid.width);
 }
 
-void Stream::find_displacement(const Field& field, int slot_number) {
+template <class T>
+void StreamOf<T>::find_displacement(const Field& field, int slot_number) {
   const Slot& slot = plan_.slots[slot_number];
   const Grid& grid = plan_.grids[slot.grid];
   Moved& moved = moved_[slot_number];
@@ -188,7 +218,8 @@ void Stream::find_displacement(const Field& field, int slot_number) {
 }
 
 // Vectors under the cells of a grid.
-const Cells& Stream::cells(const Field& field, int grid) {
+template <class T>
+const Cells& StreamOf<T>::cells(const Field& field, int grid) {
   if (!cells_known_[grid]) {
     cells_[grid].find(plan_, field, plan_.grids[grid]);
     cells_known_[grid] = 1;
@@ -197,7 +228,8 @@ const Cells& Stream::cells(const Field& field, int grid) {
 }
 
 // Where a node's cached values may not be used, whatever the content.
-const Set& Stream::misaligned(const Field& field, const Node& node) {
+template <class T>
+const Set& StreamOf<T>::misaligned(const Field& field, const Node& node) {
   Set& bad = misaligned_[node.alignment];
   if (known_[node.alignment]) return bad;
   known_[node.alignment] = 1;
@@ -222,7 +254,8 @@ const Set& Stream::misaligned(const Field& field, const Node& node) {
   return bad;
 }
 
-const Set& Stream::far(const Field& field, int window, int from, int grid) {
+template <class T>
+const Set& StreamOf<T>::far(const Field& field, int window, int from, int grid) {
   const auto same = [&](const Spread& s) { return s.window == window && s.from == from && s.grid == grid; };
   auto found = std::find_if(spreads_.begin(), spreads_.end(), same);
   if (found == spreads_.end()) found = spreads_.insert(found, {window, from, grid, false, {}});
@@ -232,7 +265,8 @@ const Set& Stream::far(const Field& field, int window, int from, int grid) {
 }
 
 // FluxShard's flags, merged at the first footprint over more than one position.
-void Stream::add_compacted(const Field& field, const Node& node) {
+template <class T>
+void StreamOf<T>::add_compacted(const Field& field, const Node& node) {
   const Moved& moved = moved_[node.moved];
   const auto nowhere = [](std::int32_t key) { return key == kNowhere; };
   if (!moved.still && std::all_of(moved.key.begin(), moved.key.end(), nowhere)) return;
@@ -247,9 +281,10 @@ void Stream::add_compacted(const Field& field, const Node& node) {
 }
 
 // An input: what differs from the cached value by more than its threshold is new (Eq. 16).
-void Stream::take(int n, const Given& given, Report& report) {
+template <class T>
+void StreamOf<T>::take(int n, const Given& given, Report& report) {
   const Node& node = plan_.nodes[n];
-  Map& map = maps_[n];
+  Map<T>& map = maps_[n];
   Set& dirty = dirty_[n];
   const auto begun = Clock::now();
   if (!dense_) map.remap(moved_[node.moved], copy_);
@@ -257,18 +292,18 @@ void Stream::take(int n, const Given& given, Report& report) {
   dirty.clear();
   if (sticky()) flags_[n].clear();
   const Moved* moved = dense_ || moved_[node.moved].still ? nullptr : &moved_[node.moved];
-  fresh_.resize(static_cast<std::size_t>(node.channels) * map.width);
-  std::fill(fresh_.begin(), fresh_.end(), 0.0f);
+  row_.assign(static_cast<std::size_t>(node.channels) * map.width, T{});
   for (int y = 0; y < map.height; ++y) {
-    if (given.data) gather_row(given, y, node.channels, map.width, fresh_.data());
+    if (given.data) gather(given, y, node.channels, map.width, fresh_, row_.data());
+    const T* fresh = row_.data();
     std::uint8_t* on = dirty.row(y);
-    float* row = map.at(y, 0);
+    T* row = map.at(y, 0);
     if (dense_) {
       std::fill_n(on, map.width, 1);
     } else if (node.kind == Kind::kGiven) {
       std::fill_n(on, map.width, given.dirty ? 1 : 0);
     } else if (given.data) {
-      differ_row(fresh_.data(), row, node.channels, map.width, node.threshold, on);
+      differ_row(fresh, row, node.channels, map.width, node.threshold, on);
     }
     if (moved) {
       const std::int32_t* key = moved->key.data() + static_cast<std::size_t>(y) * map.width;
@@ -284,11 +319,11 @@ void Stream::take(int n, const Given& given, Report& report) {
     for (int x = 0; x < map.width; ++x) any |= on[x], all &= on[x];
     dirty.rows[y] = any;
     if (all) {
-      std::copy_n(fresh_.data(), fresh_.size(), row);
+      std::copy_n(fresh, row_.size(), row);
     } else if (any) {
       for (int x = 0; x < map.width; ++x) {
         const std::ptrdiff_t first = static_cast<std::ptrdiff_t>(x) * node.channels;
-        if (on[x]) std::copy_n(fresh_.data() + first, node.channels, row + first);
+        if (on[x]) std::copy_n(fresh + first, node.channels, row + first);
       }
     }
   }
@@ -297,10 +332,11 @@ void Stream::take(int n, const Given& given, Report& report) {
 }
 
 // An operation: computes what its inputs and motion do not explain, and keeps of it what is really new.
-void Stream::run(int n, const Field* field, Report& report) {
+template <class T>
+void StreamOf<T>::run(int n, const Field* field, Report& report) {
   const Node& node = plan_.nodes[n];
   const Grid& grid = plan_.grids[node.grid];
-  Map& map = maps_[n];
+  Map<T>& map = maps_[n];
   Set& dirty = dirty_[n];
   auto begun = Clock::now();
   candidates_.resize(grid.height, grid.width);
@@ -331,29 +367,31 @@ void Stream::run(int n, const Field* field, Report& report) {
   report.front += since(begun);
   compute_all(n, positions_);
   std::int64_t changed = 0;
-  for (const Bench& bench : benches_) changed += bench.changed;
+  for (const Bench<T>& bench : benches_) changed += bench.changed;
   if (dense_) dirty.fill();
   report.computed = static_cast<std::int64_t>(positions_.size());
   report.dirty = dense_ ? report.computed : changed;
 }
 
 // Compute a node at the listed positions, on as many threads as that is worth.
-void Stream::compute_all(int n, const std::vector<std::int32_t>& positions) {
+template <class T>
+void StreamOf<T>::compute_all(int n, const std::vector<std::int32_t>& positions) {
   const Node& node = plan_.nodes[n];
   const int total = static_cast<int>(positions.size());
   if ((dense_ || plan_.mode == Mode::kTiles) && total == maps_[n].height * maps_[n].width && is_copy(plan_, node, maps_)) {
-    const Map& in = maps_[node.inputs[0]];
-    const std::ptrdiff_t floats = static_cast<std::ptrdiff_t>(maps_[n].width) * node.channels;
+    const Map<T>& in = maps_[node.inputs[0]];
+    const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(maps_[n].width) * node.channels;
+    fresh_.resize(static_cast<std::size_t>(values));
     for (int y = 0; y < maps_[n].height; ++y) {
-      std::copy_n(in.at(y, 0), floats, maps_[n].at(y, 0));
-      apply(node.epilogue, maps_[n].at(y, 0), floats);
+      runs_.widen(in.at(y, 0), values, fresh_.data());
+      runs_.keep(fresh_.data(), values, node.epilogue.data(), node.epilogue.size(), maps_[n].at(y, 0));
     }
     return;
   }
   // A multiple of what the convolution takes together, so that only the last part has left-overs.
   const int part = std::max(1, kTogether / node.channels / 24) * 24;
   const int parts = (total + part - 1) / part;
-  for (Bench& bench : benches_) bench.changed = 0;
+  for (Bench<T>& bench : benches_) bench.changed = 0;
   const auto work = [&](int number, int thread) {
     const int first = number * part;
     compute_part(n, positions.data() + first, std::min(part, total - first), benches_[thread]);
@@ -366,33 +404,78 @@ void Stream::compute_all(int n, const std::vector<std::int32_t>& positions) {
 }
 
 // Some of the positions that an operation computes.
-void Stream::compute_part(int n, const std::int32_t* positions, int count, Bench& bench) {
+template <class T>
+void StreamOf<T>::compute_part(int n, const std::int32_t* positions, int count, Bench<T>& bench) {
   const Node& node = plan_.nodes[n];
-  Map& map = maps_[n];
-  Set& dirty = dirty_[n];
-  const bool all_new = dense_ || plan_.mode == Mode::kTiles;
-  if (all_new && takes_places(node)) return compute_in_place(n, positions, count, bench);
-  bench.fresh.resize(static_cast<std::size_t>(count) * node.channels);
-  float* results = bench.fresh.data();
-  compute(plan_, node, maps_, positions, count, nullptr, bench.work, results);
-  apply(node.epilogue, results, static_cast<std::int64_t>(count) * node.channels);
-  if (all_new) {
-    for (int i = 0; i < count;) {
-      const int together = run_length(positions + i, count - i, map.width);
-      const float* fresh = results + static_cast<std::ptrdiff_t>(i) * node.channels;
-      std::copy_n(fresh, static_cast<std::ptrdiff_t>(together) * node.channels, map.cell(positions[i]));
-      i += together;
+  if (dense_ || plan_.mode == Mode::kTiles) {
+    if (is_direct(node)) return compute_in_place(n, positions, count, bench);
+    bench.fresh.resize(static_cast<std::size_t>(count) * node.channels);
+    compute(plan_, node, maps_, positions, count, bench.work, bench.fresh.data());
+    float* fresh = bench.fresh.data();
+    for (int i = 0, together; i < count; i += together) {
+      together = run_length(positions + i, count - i, maps_[n].width);
+      const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(together) * node.channels;
+      runs_.keep(fresh, values, node.epilogue.data(), node.epilogue.size(), maps_[n].cell(positions[i]));
+      fresh += values;
     }
     return;
   }
+  commit(n, positions, count, results(node, positions, count, bench), bench);
+}
+
+// Where nothing is kept, the results of an operation that is direct.
+template <class T>
+void StreamOf<T>::compute_in_place(int n, const std::int32_t* positions, int count, Bench<T>& bench) {
+  const Node& node = plan_.nodes[n];
+  Map<T>& map = maps_[n];
+  bench.places.resize(static_cast<std::size_t>(count));
+  for (int i = 0, together; i < count; i += together) {
+    together = run_length(positions + i, count - i, map.width);
+    std::iota(bench.places.begin() + i, bench.places.begin() + i + together, map.place(positions[i]));
+  }
+  compute_direct(plan_, node, maps_, positions, count, bench.places.data(), bench.work, map.at(0, 0));
+  float low, high;
+  const std::size_t done = clamped_by(node, low, high);
+  if (done == node.epilogue.size()) return;
+  for (int i = 0, together; i < count; i += together) {
+    together = run_length(positions + i, count - i, map.width);
+    const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(together) * node.channels;
+    runs_.refine(map.cell(positions[i]), values, node.epilogue.data() + done, node.epilogue.size() - done);
+  }
+}
+
+// Results of an operation as they are kept, one position after the other, in the bench's memory.
+template <class T>
+const T* StreamOf<T>::results(const Node& node, const std::int32_t* positions, int count, Bench<T>& bench) {
+  const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(count) * node.channels;
+  bench.kept.resize(static_cast<std::size_t>(values));
+  float low, high;
+  if (is_direct(node)) {
+    const std::size_t done = clamped_by(node, low, high);
+    compute_direct(plan_, node, maps_, positions, count, nullptr, bench.work, bench.kept.data());
+    runs_.refine(bench.kept.data(), values, node.epilogue.data() + done, node.epilogue.size() - done);
+  } else {
+    bench.fresh.resize(static_cast<std::size_t>(values));
+    compute(plan_, node, maps_, positions, count, bench.work, bench.fresh.data());
+    runs_.keep(bench.fresh.data(), values, node.epilogue.data(), node.epilogue.size(), bench.kept.data());
+  }
+  return bench.kept.data();
+}
+
+// Of results, those that are new go into the map, and into the recompute set.
+template <class T>
+void StreamOf<T>::commit(int n, const std::int32_t* positions, int count, const T* results, Bench<T>& bench) {
+  const Node& node = plan_.nodes[n];
+  Map<T>& map = maps_[n];
+  Set& dirty = dirty_[n];
   const Moved& moved = moved_[node.moved];
   for (int i = 0, together; i < count; i += together) {
     together = run_length(positions + i, count - i, map.width);
     const int position = positions[i];
     const std::int32_t* key = moved.still ? nullptr : moved.key.data() + position;
     const std::uint8_t* flag = sticky() ? flags_[n].on.data() + position : nullptr;
-    const float* fresh = results + static_cast<std::ptrdiff_t>(i) * node.channels;
-    float* cell = map.cell(position);
+    const T* fresh = results + static_cast<std::ptrdiff_t>(i) * node.channels;
+    T* cell = map.cell(position);
     const std::int64_t before = bench.changed;
     for (int k = 0; k < together; ++k, fresh += node.channels, cell += node.channels) {
       const bool usable = !(key && key[k] == kNowhere) && !(flag && flag[k]);
@@ -406,20 +489,12 @@ void Stream::compute_part(int n, const std::int32_t* positions, int count, Bench
   }
 }
 
-// The same where nothing is kept, by an operation whose results can go straight into the map.
-void Stream::compute_in_place(int n, const std::int32_t* positions, int count, Bench& bench) {
-  const Node& node = plan_.nodes[n];
-  Map& map = maps_[n];
-  bench.places.resize(static_cast<std::size_t>(count));
-  for (int i = 0, together; i < count; i += together) {
-    together = run_length(positions + i, count - i, map.width);
-    std::iota(bench.places.begin() + i, bench.places.begin() + i + together, map.place(positions[i]));
-  }
-  compute(plan_, node, maps_, positions, count, bench.places.data(), bench.work, map.at(0, 0));
-  for (int i = 0, together; i < count; i += together) {
-    together = run_length(positions + i, count - i, map.width);
-    apply(node.epilogue, map.cell(positions[i]), static_cast<std::int64_t>(together) * node.channels);
-  }
+template class StreamOf<float>;
+template class StreamOf<Bf16>;
+
+std::unique_ptr<Stream> make_stream(const Plan& plan, int threads, int frame, double dense_above) {
+  if (plan.element == Element::kBf16) return std::make_unique<StreamOf<Bf16>>(plan, threads, frame, dense_above);
+  return std::make_unique<StreamOf<float>>(plan, threads, frame, dense_above);
 }
 
 }  // namespace dedelayed::sparse

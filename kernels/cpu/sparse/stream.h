@@ -11,6 +11,7 @@
 #include "motion.h"
 #include "ops.h"
 #include "plan.h"
+#include "runs.h"
 #include "sets.h"
 #include "tiles.h"
 #include "tolerance.h"
@@ -41,26 +42,47 @@ struct Spread {
   Set far;
 };
 
+// A node's map where it is: values from a row, and a cell, to the next one, in the plan's number format.
+struct Shown {
+  void* origin;
+  std::int64_t row, cell;
+};
+
+// A stream, whatever number format its maps are in.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  // One frame. No field: nothing is known of the motion, everything is computed. `given` and `reports` are by node.
+  virtual void step(const Given* given, const Field* field, Report* reports) = 0;
+  virtual Shown shown(int node) = 0;
+  virtual const Set& dirty(int node) const = 0;
+  virtual std::int64_t bytes() const = 0;
+};
+
+// `threads` that a step computes with; results are the same bits for any number. `frame`: the node of the picture; a step
+// in which more than the share `dense_above` of it is new computes everything, since finding out more would cost more.
+std::unique_ptr<Stream> make_stream(const Plan& plan, int threads, int frame, double dense_above);
+
 // What a thread computes with.
+template <class T>
 struct Bench {
-  Workspace work;
-  std::vector<float> fresh;
+  Workspace<T> work;
+  Aligned<float> fresh;
+  Aligned<T> kept;
   std::vector<std::int32_t> places;
   std::int64_t changed;
 };
 
-class Stream {
+// A stream with maps of T.
+template <class T>
+class StreamOf final : public Stream {
  public:
-  // `threads` that a step computes with; results are the same bits for any number. `frame`: the node of the picture; a step
-  // in which more than the share `dense_above` of it is new computes everything, since finding out more would cost more.
-  Stream(const Plan& plan, int threads, int frame, double dense_above);
+  StreamOf(const Plan& plan, int threads, int frame, double dense_above);
 
-  // One frame. No field: nothing is known of the motion, everything is computed. `given` and `reports` are by node.
-  void step(const Given* given, const Field* field, Report* reports);
-
-  Map& map(int node) { return maps_[node]; }
-  const Set& dirty(int node) const { return dirty_[node]; }
-  std::int64_t bytes() const;
+  void step(const Given* given, const Field* field, Report* reports) override;
+  Shown shown(int node) override { return {maps_[node].at(0, 0), maps_[node].pitch * maps_[node].channels, maps_[node].channels}; }
+  const Set& dirty(int node) const override { return dirty_[node]; }
+  std::int64_t bytes() const override;
 
  private:
   const Plan& plan_;
@@ -68,7 +90,7 @@ class Stream {
   double dense_above_;
   bool sticky() const { return plan_.mode == Mode::kSticky; }
   bool ready_ = false, dense_ = true;
-  std::vector<Map> maps_;
+  std::vector<Map<T>> maps_;
   std::vector<Set> dirty_;        // S: positions that differ, or may differ, from their cached value
   std::vector<Set> flags_;        // F, for `sticky`: positions that motion does not vouch for
   std::vector<Remainder> remainders_;
@@ -85,20 +107,25 @@ class Stream {
   bool compacted_known_ = false;
   Remainder rest_;
   std::vector<std::int32_t> positions_;
-  std::vector<float> fresh_, copy_;
+  Aligned<float> fresh_;
+  std::vector<T> row_, copy_;
   std::vector<std::uint8_t> line_;
   Set candidates_;
   std::vector<double> cost_;      // by node: of one position
-  std::vector<Bench> benches_;    // by thread
+  std::vector<Bench<T>> benches_;  // by thread
   Tiles tiles_;                   // Mode::kTiles
+  BlendKernels<T> blend_;
+  RunKernels<T> runs_;
   ThreadPool pool_;
-
 
   void step_tiles(const Given* given, const Field* field, Report* reports);
   void take_tiled(int node, const Given& given);
-  void keep(Map& map, const Asked& asked);
+  void keep(Map<T>& map, const Asked& asked);
   void compute_all(int node, const std::vector<std::int32_t>& positions);
   void begin_dense(std::size_t kept);
+  const T* results(const Node& node, const std::int32_t* positions, int count, Bench<T>& bench);
+  void commit(int node, const std::int32_t* positions, int count, const T* results, Bench<T>& bench);
+  void gather(const Given& given, int y, int channels, int width, Aligned<float>& scratch, T* row);
   void prepare_slot(const Field& field, int slot);
   void find_displacement(const Field& field, int slot);
   void take(int node, const Given& given, Report& report);
@@ -107,8 +134,8 @@ class Stream {
   const Set& misaligned(const Field& field, const Node& node);
   const Set& far(const Field& field, int window, int from, int grid);
   void add_compacted(const Field& field, const Node& node);
-  void compute_part(int node, const std::int32_t* positions, int count, Bench& bench);
-  void compute_in_place(int node, const std::int32_t* positions, int count, Bench& bench);
+  void compute_part(int node, const std::int32_t* positions, int count, Bench<T>& bench);
+  void compute_in_place(int node, const std::int32_t* positions, int count, Bench<T>& bench);
 };
 
 }  // namespace dedelayed::sparse

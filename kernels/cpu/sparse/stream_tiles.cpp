@@ -8,7 +8,7 @@
 namespace dedelayed::sparse {
 namespace {
 
-constexpr double kWorthSharing = 3e5;  // floats from which helpers are woken
+constexpr double kWorthSharing = 3e5;  // values from which helpers are woken
 constexpr int kKeepParts = 8;          // of a map, that threads share out among them
 
 using Clock = std::chrono::steady_clock;
@@ -19,7 +19,8 @@ std::int64_t since(Clock::time_point begun) {
 
 }  // namespace
 
-void Stream::step_tiles(const Given* given, const Field* field, Report* reports) {
+template <class T>
+void StreamOf<T>::step_tiles(const Given* given, const Field* field, Report* reports) {
   dense_ = !ready_ || !field;
   tiles_.begin(dense_ ? nullptr : field);
   bool everything = dense_;
@@ -63,34 +64,35 @@ void Stream::step_tiles(const Given* given, const Field* field, Report* reports)
 }
 
 // A map's values move to where they belong now; cells that are going to be computed hold anything then.
-void Stream::keep(Map& map, const Asked& asked) {
-  const View<const float> before{map.at(0, 0), map.pitch * map.channels, map.channels};
+template <class T>
+void StreamOf<T>::keep(Map<T>& map, const Asked& asked) {
+  const View<const T> before{map.at(0, 0), map.pitch * map.channels, map.channels};
   const int count = static_cast<int>(asked.patches.size());
   if (!asked.shifts) {
-    const View<float> now{map.spare(0, 0), before.pitch, map.channels};
-    const std::int64_t floats = static_cast<std::int64_t>(map.height) * map.width * map.channels;
-    const int parts = floats < kWorthSharing ? 1 : kKeepParts;
+    const View<T> now{map.spare(0, 0), before.pitch, map.channels};
+    const std::int64_t values = static_cast<std::int64_t>(map.height) * map.width * map.channels;
+    const int parts = values < kWorthSharing ? 1 : kKeepParts;
     pool_.run(parts, [&](int part, int) {
       const int first = count * part / parts, last = count * (part + 1) / parts;
-      tiles_.kernels().follow(before, asked.patches.data() + first, static_cast<std::size_t>(last - first), now);
+      blend_.follow(before, asked.patches.data() + first, static_cast<std::size_t>(last - first), now);
     });
     map.turn();
     return;
   }
   // What does not move with the rest goes by way of a copy, so that no cell is written before it is read.
-  std::size_t floats = 0;
-  for (const Patch& patch : asked.patches) floats += static_cast<std::size_t>(patch.to.cells()) * map.channels;
-  copy_.resize(floats);
-  float* copied = copy_.data();
+  std::size_t values = 0;
+  for (const Patch& patch : asked.patches) values += static_cast<std::size_t>(patch.to.cells()) * map.channels;
+  copy_.resize(values);
+  T* copied = copy_.data();
   for (Patch patch : asked.patches) {
     const int height = patch.to.bottom - patch.to.top, width = patch.to.right - patch.to.left;
     patch.rows += patch.to.top, patch.cols += patch.to.left, patch.to = {0, 0, height, width};
-    const View<float> to{copied, static_cast<std::ptrdiff_t>(width) * map.channels, map.channels};
-    tiles_.kernels().follow(before, &patch, 1, to);
+    const View<T> to{copied, static_cast<std::ptrdiff_t>(width) * map.channels, map.channels};
+    blend_.follow(before, &patch, 1, to);
     copied += height * to.pitch;
   }
   map.shift(asked.rows, asked.cols);
-  const float* from = copy_.data();
+  const T* from = copy_.data();
   for (const Patch& patch : asked.patches) {
     const std::ptrdiff_t row = static_cast<std::ptrdiff_t>(patch.to.right - patch.to.left) * map.channels;
     for (int y = patch.to.top; y < patch.to.bottom; ++y, from += row) std::copy_n(from, row, map.at(y, patch.to.left));
@@ -98,37 +100,43 @@ void Stream::keep(Map& map, const Asked& asked) {
 }
 
 // An input: its map is what is given; what the vectors leave unexplained of it is added to the debts.
-void Stream::take_tiled(int n, const Given& given) {
+template <class T>
+void StreamOf<T>::take_tiled(int n, const Given& given) {
   const Node& node = plan_.nodes[n];
-  Map& map = maps_[n];
-  const auto gather = [&](int first, int last, auto row) {
-    for (int y = first; y < last; ++y) gather_row(given, y, node.channels, map.width, row(y));
+  Map<T>& map = maps_[n];
+  const auto gather_rows = [&](int first, int last, Aligned<float>& scratch, auto row) {
+    for (int y = first; y < last; ++y) gather(given, y, node.channels, map.width, scratch, row(y));
   };
   if (node.kind == Kind::kGiven || dense_) {
-    if (given.data) return gather(0, map.height, [&](int y) { return map.at(y, 0); });
-    for (int y = 0; y < map.height; ++y) std::fill_n(map.at(y, 0), static_cast<std::ptrdiff_t>(map.width) * node.channels, 0.0f);
+    if (given.data) return gather_rows(0, map.height, fresh_, [&](int y) { return map.at(y, 0); });
+    for (int y = 0; y < map.height; ++y) std::fill_n(map.at(y, 0), static_cast<std::ptrdiff_t>(map.width) * node.channels, T{});
     return;
   }
   const Placement& placed = tiles_.placed(node.grid);
-  const View<const float> before{map.at(0, 0), map.pitch * map.channels, map.channels};
-  const View<float> now{map.spare(0, 0), before.pitch, map.channels};
+  const View<const T> before{map.at(0, 0), map.pitch * map.channels, map.channels};
+  const View<T> now{map.spare(0, 0), before.pitch, map.channels};
   if (given.data) {
     // A row of tiles for each thread, and of that a row of units at a time, which fits into a cache.
     const int together = tiles_.unit_rows_together();
-    pool_.run((tiles_.unit_rows() + together - 1) / together, [&](int part, int) {
+    pool_.run((tiles_.unit_rows() + together - 1) / together, [&](int part, int thread) {
       for (int u = part * together; u < std::min((part + 1) * together, tiles_.unit_rows()); ++u) {
-        gather(tiles_.first_row(node.grid, u), tiles_.first_row(node.grid, u + 1), [&](int y) { return now.at(y, 0); });
-        tiles_.owe(node.grid, u, before, {now.origin, now.pitch, now.channels}, node.threshold);
+        gather_rows(tiles_.first_row(node.grid, u), tiles_.first_row(node.grid, u + 1), benches_[thread].fresh,
+                    [&](int y) { return now.at(y, 0); });
+        const View<const T> given_now{now.origin, now.pitch, now.channels};
+        tiles_.owe(node.grid, u, blend_.unexplained, before, given_now, node.threshold);
       }
     });
   } else {
-    tiles_.kernels().follow(before, placed.patches.data(), placed.patches.size(), now);
+    blend_.follow(before, placed.patches.data(), placed.patches.size(), now);
     for (const Area& area : placed.uncovered) {
-      const std::ptrdiff_t floats = static_cast<std::ptrdiff_t>(area.right - area.left) * node.channels;
-      for (int y = area.top; y < area.bottom; ++y) std::fill_n(now.at(y, area.left), floats, 0.0f);
+      const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(area.right - area.left) * node.channels;
+      for (int y = area.top; y < area.bottom; ++y) std::fill_n(now.at(y, area.left), values, T{});
     }
   }
   map.turn();
 }
+
+template void StreamOf<float>::step_tiles(const Given*, const Field*, Report*);
+template void StreamOf<Bf16>::step_tiles(const Given*, const Field*, Report*);
 
 }  // namespace dedelayed::sparse

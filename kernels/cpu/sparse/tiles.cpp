@@ -25,7 +25,6 @@ std::vector<int> first_cells(int cells, Stride stride, int frame, int unit, int 
 
 Tiles::Tiles(const Plan& plan)
     : plan_(plan),
-      kernels_(blend_variant(plan.instruction_set)),
       rows_(divide_up(plan.frame_height, kUnit)),
       cols_(divide_up(plan.frame_width, kUnit)) {
   if (plan.mode != Mode::kTiles) return;
@@ -84,7 +83,9 @@ const Placement& Tiles::placed(int grid) {
   return placements_[grid];
 }
 
-void Tiles::owe(int grid, int unit_row, const View<const float>& before, const View<const float>& now, float threshold) {
+template <class T>
+void Tiles::owe(int grid, int unit_row, Unexplained<T> unexplained, const View<const T>& before, const View<const T>& now,
+                float threshold) {
   const Units& units = units_[grid];
   const int top = units.rows[unit_row], bottom = units.rows[unit_row + 1], many = unit_rows_together();
   std::uint8_t* due = due_.data() + static_cast<std::ptrdiff_t>(unit_row / many) * tiles_.width;
@@ -97,7 +98,7 @@ void Tiles::owe(int grid, int unit_row, const View<const float>& before, const V
     for (int u = static_cast<int>(after - units.cols.begin()) - 1; u < cols_ && units.cols[u] < whole.right; ++u) {
       patch.to.left = std::max(whole.left, units.cols[u]), patch.to.right = std::min(whole.right, units.cols[u + 1]);
       // A tile that is due as it is owes enough.
-      if (patch.to.left < patch.to.right && !due[u / many]) owed[u] += kernels_.unexplained(before, patch, now);
+      if (patch.to.left < patch.to.right && !due[u / many]) owed[u] += unexplained(before, patch, now);
     }
   }
   for (int u = 0; u < cols_; ++u) {
@@ -109,6 +110,9 @@ void Tiles::owe(int grid, int unit_row, const View<const float>& before, const V
     due[u / many] |= debt > 1.0f;
   }
 }
+
+template void Tiles::owe(int, int, Unexplained<float>, const View<const float>&, const View<const float>&, float);
+template void Tiles::owe(int, int, Unexplained<Bf16>, const View<const Bf16>&, const View<const Bf16>&, float);
 
 double Tiles::choose(bool everything) {
   const int many = plan_.tile / kUnit;

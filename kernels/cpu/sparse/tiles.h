@@ -32,14 +32,15 @@ class Tiles {
   void begin(const Field* field);
   // Where the values of a grid come from.
   const Placement& placed(int grid);
-  const BlendKernels& kernels() const { return kernels_; }
   // Rows of units, and the first row of a grid that begins in one; of the one after the last, the grid's height.
   int unit_rows() const { return rows_; }
   int first_row(int grid, int unit_row) const { return units_[grid].rows[unit_row]; }
   // Rows of units that lie in one row of tiles, which threads may share out among them.
   int unit_rows_together() const { return plan_.tile / kUnit; }
   // An input owes what vectors leave unexplained of a row of units. `before` is its last map, `now` the one that is given.
-  void owe(int grid, int unit_row, const View<const float>& before, const View<const float>& now, float threshold);
+  template <class T>
+  void owe(int grid, int unit_row, Unexplained<T> unexplained, const View<const T>& before, const View<const T>& now,
+           float threshold);
   // The debts are complete: choose tiles. Returns the share of the frame that they cover.
   double choose(bool everything);
   // What is computed of a grid.
@@ -58,7 +59,6 @@ class Tiles {
   };
 
   const Plan& plan_;
-  BlendKernels kernels_;
   int rows_, cols_;                     // units
   std::vector<float> debts_, moved_;    // by unit, in thresholds
   std::vector<std::uint8_t> due_;       // by tile

@@ -46,6 +46,7 @@ class CudaEngine:
 
     name = 'cuda'
     reason = ''
+    takes: tuple[torch.dtype, ...] = ()
 
     def __init__(
         self,

@@ -1,0 +1,42 @@
+// Element-wise work on runs of values, compiled for each instruction set. Every variant has the same bits.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "element.h"
+#include "plan.h"
+
+namespace dedelayed::sparse {
+
+// Four runs of cells and their weights: row by row, then one row with the other.
+template <class T>
+struct Corners {
+  const T *up_left, *up_right, *down_left, *down_right;
+  float left, right, up, down;
+};
+
+template <class T>
+struct RunKernels {
+  void (*widen)(const T* from, std::ptrdiff_t count, float* to);
+  // Keep results, after the element-wise functions that follow an operation, in the maps' number format. `from` is scratch
+  // then, and may be `to`.
+  void (*keep)(float* from, std::ptrdiff_t count, const Function* functions, std::size_t function_count, T* to);
+  // The same of values that are kept already.
+  void (*refine)(T* values, std::ptrdiff_t count, const Function* functions, std::size_t function_count);
+  void (*add)(const T* a, const T* b, float alpha, std::ptrdiff_t count, float* to);
+  void (*mix)(const Corners<T>& corners, std::ptrdiff_t count, float* to);
+};
+template <class T>
+RunKernels<T> runs_portable();
+template <class T>
+RunKernels<T> runs_avx2();
+template <class T>
+RunKernels<T> runs_avx512();
+template <class T>
+RunKernels<T> run_variant(int instruction_set);
+
+// Round floats to the nearest bfloat16, ties to even; what is not a number stays none.
+void round_all(const float* from, std::ptrdiff_t count, Bf16* to);
+
+}  // namespace dedelayed::sparse

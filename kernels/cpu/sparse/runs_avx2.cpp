@@ -1,0 +1,23 @@
+#include "../library.h"
+#include "runs.h"
+
+#if defined(DEDELAYED_X86)
+#pragma GCC target("avx2")
+
+namespace dedelayed::sparse {
+namespace {
+
+constexpr int kWide = 8;
+#include "runs_steps.h"
+
+}  // namespace
+
+template <class T>
+RunKernels<T> runs_avx2() {
+  return kernels<T>();
+}
+template RunKernels<float> runs_avx2();
+template RunKernels<Bf16> runs_avx2();
+
+}  // namespace dedelayed::sparse
+#endif

@@ -1,0 +1,23 @@
+#include "../library.h"
+#include "runs.h"
+
+#if defined(DEDELAYED_X86)
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq")
+
+namespace dedelayed::sparse {
+namespace {
+
+constexpr int kWide = 16;
+#include "runs_steps.h"
+
+}  // namespace
+
+template <class T>
+RunKernels<T> runs_avx512() {
+  return kernels<T>();
+}
+template RunKernels<float> runs_avx512();
+template RunKernels<Bf16> runs_avx512();
+
+}  // namespace dedelayed::sparse
+#endif

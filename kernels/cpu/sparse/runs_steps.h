@@ -1,0 +1,116 @@
+// The loops of runs.h. The including file defines kWide, floats that are rounded together. Included inside an anonymous
+// namespace, after the pragma that chooses the instruction set.
+
+#include "round_steps.h"
+
+template <class T>
+inline void widen(const T* from, std::ptrdiff_t count, float* to) {
+  for (std::ptrdiff_t k = 0; k < count; ++k) to[k] = widened(from[k]);
+}
+
+template <class T>
+inline void add(const T* a, const T* b, float alpha, std::ptrdiff_t count, float* to) {
+  for (std::ptrdiff_t k = 0; k < count; ++k) to[k] = widened(a[k]) + alpha * widened(b[k]);
+}
+
+template <class T>
+inline void mix(const Corners<T>& corners, std::ptrdiff_t count, float* to) {
+  const T *a = corners.up_left, *b = corners.up_right, *c = corners.down_left, *d = corners.down_right;
+  const float left = corners.left, right = corners.right, up = corners.up, down = corners.down;
+  for (std::ptrdiff_t k = 0; k < count; ++k) {
+    const float above = 0.0f + left * widened(a[k]) + right * widened(b[k]);
+    const float below = 0.0f + left * widened(c[k]) + right * widened(d[k]);
+    to[k] = 0.0f + up * above + down * below;
+  }
+}
+
+// Clamping that lets through what is not a number.
+inline float clamped(float x, float low, float high) {
+  const float above = x < low ? low : x;
+  return above > high ? high : above;
+}
+
+template <class F>
+inline void each(float* values, std::ptrdiff_t count, F function) {
+  for (std::ptrdiff_t k = 0; k < count; ++k) values[k] = function(values[k]);
+}
+
+inline void apply(const Function& f, float* values, std::ptrdiff_t count) {
+  const float a = f.a, b = f.b, c = f.c;
+  const auto run = [&](auto function) { each(values, count, function); };
+  switch (f.unary) {
+    case Unary::kClamp: return run([=](float x) { return clamped(x, a, b); });
+    case Unary::kLeaky: return run([=](float x) { return x > 0 ? x : x * a; });
+    case Unary::kHardswish: return run([](float x) { return x * clamped(x + 3.0f, 0.0f, 6.0f) / 6.0f; });
+    case Unary::kHardsigmoid: return run([](float x) { return clamped(x + 3.0f, 0.0f, 6.0f) / 6.0f; });
+    case Unary::kSigmoid: return run([](float x) { return 1.0f / (1.0f + __builtin_expf(-x)); });
+    case Unary::kSilu: return run([](float x) { return x / (1.0f + __builtin_expf(-x)); });
+    case Unary::kTanh: return run([](float x) { return __builtin_tanhf(x); });
+    case Unary::kGelu: return run([](float x) { return 0.5f * x * (1.0f + __builtin_erff(x * 0.70710678f)); });
+    case Unary::kGeluTanh:
+      return run([](float x) { return 0.5f * x * (1.0f + __builtin_tanhf(0.79788456f * (x + 0.044715f * x * x * x))); });
+    // alpha, scale and input scale, in torch's order of arguments.
+    case Unary::kElu: return run([=](float x) { return x > 0 ? x * b : __builtin_expm1f(x * c) * a * b; });
+    case Unary::kExp: return run([](float x) { return __builtin_expf(x); });
+    case Unary::kLog: return run([](float x) { return __builtin_logf(x); });
+    case Unary::kSqrt: return run([](float x) { return __builtin_sqrtf(x); });
+    case Unary::kAbs: return run([](float x) { return __builtin_fabsf(x); });
+    case Unary::kNegate: return run([](float x) { return -x; });
+    case Unary::kFloor: return run([](float x) { return __builtin_floorf(x); });
+    case Unary::kCeil: return run([](float x) { return __builtin_ceilf(x); });
+    case Unary::kRound: return run([](float x) { return __builtin_nearbyintf(x); });
+    case Unary::kAdd: return run([=](float x) { return x + a; });
+    case Unary::kMultiply: return run([=](float x) { return x * a; });
+    case Unary::kDivide: return run([=](float x) { return x / a; });
+    case Unary::kSubtractFrom: return run([=](float x) { return a - x; });
+    case Unary::kSquare: return run([](float x) { return x * x; });
+  }
+}
+
+// Several functions go over as much at once as stays in the nearest cache.
+constexpr std::ptrdiff_t kNear = 2048;
+
+inline void keep(float* from, std::ptrdiff_t count, const Function* functions, std::size_t function_count, float* to) {
+  if (from != to) __builtin_memcpy(to, from, sizeof(float) * static_cast<std::size_t>(count));
+  for (std::ptrdiff_t done = 0; function_count && done < count; done += kNear) {
+    const std::ptrdiff_t part = count - done < kNear ? count - done : kNear;
+    for (std::size_t f = 0; f < function_count; ++f) apply(functions[f], to + done, part);
+  }
+}
+
+inline void keep(float* from, std::ptrdiff_t count, const Function* functions, std::size_t function_count, Bf16* to) {
+  // The last function, where it is a clamp as it mostly is, goes along with rounding.
+  const bool clamps = function_count && functions[function_count - 1].unary == Unary::kClamp;
+  const Function last = clamps ? functions[--function_count] : Function{Unary::kClamp, -__builtin_inff(), __builtin_inff(), 0};
+  keep(from, count, functions, function_count, from);
+  const Floats low = last.a - Floats{}, high = last.b - Floats{};
+  Floats value;
+  std::ptrdiff_t k = 0;
+  for (; k + kWide <= count; k += kWide) {
+    __builtin_memcpy(&value, from + k, sizeof value);
+    value = value < low ? low : value;
+    store(value > high ? high : value, to + k);
+  }
+  if (k == count) return;
+  Bf16 rest[kWide];
+  value = Floats{};
+  __builtin_memcpy(&value, from + k, sizeof(float) * static_cast<std::size_t>(count - k));
+  value = value < low ? low : value;
+  store(value > high ? high : value, rest);
+  __builtin_memcpy(to + k, rest, sizeof(Bf16) * static_cast<std::size_t>(count - k));
+}
+
+template <class T>
+inline void refine(T* values, std::ptrdiff_t count, const Function* functions, std::size_t function_count) {
+  float part[kNear];
+  for (std::ptrdiff_t done = 0, many; function_count && done < count; done += many) {
+    many = count - done < kNear ? count - done : kNear;
+    widen(values + done, many, part);
+    keep(part, many, functions, function_count, values + done);
+  }
+}
+
+template <class T>
+inline RunKernels<T> kernels() {
+  return {widen<T>, keep, refine<T>, add<T>, mix<T>};
+}
