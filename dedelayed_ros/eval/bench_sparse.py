@@ -275,7 +275,7 @@ def blobs(size: tuple[int, int], share: float, generator: torch.Generator) -> Te
 
 def _rows(cases: list[_Case]) -> list[dict[str, object]]:
     medians = {id(case): float(np.median(case.times[_WARM_UP:])) for case in cases}
-    # Against the engine's own dense pass in that number format and on as many threads; in float32, or on one, where it was
+    # Against the own dense pass in that number format and on as many threads; in float32, or on one, where it was
     # not measured so.
     own = {(case.threads, case.dtype): case for case in cases if case.dirty == 'reset'}
     openvino = {(c.threads, c.dtype): medians[id(c)] for c in cases if c.engine == 'openvino'}

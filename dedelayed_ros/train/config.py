@@ -259,9 +259,9 @@ STREET_V7 = dataclasses.replace(
     STREET_V6,
     name='street-v7',
     stills=dataclasses.replace(STREET_V6.stills, first_seed=960, seeds=640),
-    clips=dataclasses.replace(STREET_V6.clips, first_seed=100_264, seeds=160),
+    clips=dataclasses.replace(STREET_V6.clips, first_seed=100_264, seeds=128),
     remote=dataclasses.replace(STREET_V6.remote, steps=3000, rate=2e-3, seed=7, deep=True),
-    joint=dataclasses.replace(STREET_V6.joint, seed=7, first_still=400),
+    joint=dataclasses.replace(STREET_V6.joint, steps=1200, seed=7, first_still=400),
     codec=CodecConfig(steps=1000, batch=12, rate=2e-3, crop=(320, 640), ema=0.99, latents=16, bits=46.0),
     base='street-v6',
 )

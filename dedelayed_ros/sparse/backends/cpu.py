@@ -1,8 +1,8 @@
 """The plan on the CPU kernels: one native call a frame, for the front end and the whole network.
 
 ``kernels/cpu/sparse`` keeps a stream's memory as padded channels-last maps of float32 or bfloat16 and computes exactly
-the positions of the recompute sets, in place and in float32; AMX multiplies bfloat16 where the processor has it. Sets and
-statistics are those of the reference; values are too, bit for bit, wherever that is exact, and otherwise within its
+the positions of the recompute sets, in place and in float32; AMX multiplies bfloat16 where the processor has it. Sets
+and statistics are those of the reference; values are too, bit for bit, wherever that is exact, and otherwise within its
 rounding. What depends on vectors alone (the age of remote features) is computed by the reference's definition when they
 change, before the call.
 """
@@ -135,7 +135,7 @@ class CpuEngine:
             if item is not None:
                 item = outside[k] = item.float()
                 table[k] = item.data_ptr(), *item.stride()[-3:], small.dirty.get(index, False)
-        reports = np.zeros((len(self.native), 5), np.int64)
+        reports = np.empty((len(self.native), 5), np.int64)
         self._run(state, table, motion, reports)
         state.small, state.small_dirty = small.values, small.dirty
         results = results_of(self.plan, state.values)
@@ -184,19 +184,14 @@ class CpuState:
         self.ready = False
         self.small: dict[int, Tensor] = {}
         self.small_dirty: dict[int, bool] = {}
-        self._handle = _POINTER()
+        self._memory: _Memory | None = None
+        self._views: dict[int, tuple[int, Tensor]] = {}  # by node: where its map was, and a view of it there
 
     def open(self) -> ctypes.c_void_p:
         """The kernels' stream."""
-        if not self._handle:
-            engine = self.engine
-            frame = engine.number[engine.plan.inputs[0]]
-            status = engine._call['stream'](
-                engine._handle, engine.threads, frame, engine.dense_above, ctypes.byref(self._handle)
-            )
-            native.check(status, 'dedelayed_sparse_stream')
-            weakref.finalize(self, self.engine._call['free_stream'], self._handle)
-        return self._handle
+        if self._memory is None:
+            self._memory = _Memory(self.engine)
+        return self._memory.handle
 
     @property
     def bytes(self) -> int:
@@ -204,7 +199,7 @@ class CpuState:
         if not self.ready:
             return 0
         small = sum(t.element_size() * t.nelement() for t in self.small.values())
-        return int(self.engine._call['bytes'](self._handle)) + small
+        return int(self.engine._call['bytes'](self.open())) + small
 
     @property
     def values(self) -> Sequence[Tensor]:
@@ -223,25 +218,43 @@ class CpuState:
         (h, w), channels = node.grid.size, node.channels
         row, cell = _INT64(), _INT64()
         number = self.engine.number[index]
-        address = self.engine._call['map'](self._handle, number, ctypes.byref(row), ctypes.byref(cell))
+        address = self.engine._call['map'](self.open(), number, ctypes.byref(row), ctypes.byref(cell))
+        if index in self._views and self._views[index][0] == address:
+            return self._views[index][1]
         count = (h - 1) * row.value + (w - 1) * cell.value + channels
         dtype = self.engine.plan.dtype
-        flat = torch.from_numpy(np.asarray(_Borrowed(address, count, _DTYPES[dtype], self))).view(dtype)
-        return flat.as_strided((1, channels, h, w), (count, 1, row.value, cell.value))
+        flat = torch.from_numpy(np.asarray(_Borrowed(address, count, _DTYPES[dtype], self._memory))).view(dtype)
+        view = flat.as_strided((1, channels, h, w), (count, 1, row.value, cell.value))
+        self._views[index] = address, view
+        return view
 
     def _set(self, index: int) -> Tensor:
         if index in self.small_dirty:
             return torch.tensor([[self.small_dirty[index]]])
         size = self.engine.plan.nodes[index].grid.size
-        address = self.engine._call['set'](self._handle, self.engine.number[index])
-        flat = np.asarray(_Borrowed(address, math.prod(size), '|b1', self))
+        address = self.engine._call['set'](self.open(), self.engine.number[index])
+        flat = np.asarray(_Borrowed(address, math.prod(size), '|b1', self._memory))
         return torch.from_numpy(flat).reshape(size)
+
+
+class _Memory:
+    """A stream of the kernels, which lives as long as its state or any view of its maps."""
+
+    def __init__(self, engine: CpuEngine) -> None:
+        self.handle = _POINTER()
+        self._engine = engine  # whose plan it reads
+        frame = engine.number[engine.plan.inputs[0]]
+        status = engine._call['stream'](
+            engine._handle, engine.threads, frame, engine.dense_above, ctypes.byref(self.handle)
+        )
+        native.check(status, 'dedelayed_sparse_stream')
+        weakref.finalize(self, engine._call['free_stream'], self.handle)
 
 
 class _Borrowed:
     """The stream's own memory for numpy, which keeps the stream."""
 
-    def __init__(self, address: int, count: int, kind: str, owner: CpuState) -> None:
+    def __init__(self, address: int, count: int, kind: str, owner: _Memory | None) -> None:
         """``kind``: numpy's name of the type."""
         self.owner = owner
         self.__array_interface__ = {'data': (address, False), 'shape': (count,), 'typestr': kind, 'version': 3}

@@ -32,10 +32,12 @@ template <class T>
 void convolve(const Node& node, const Map<T>& in, const Map<T>& to, const std::int32_t* positions, int count,
               const std::int32_t* places, Workspace<T>& work, T* out) {
   work.pixels.resize(static_cast<std::size_t>(count));
-  Cursor at(to.width);
-  for (int i = 0; i < count; ++i) {
-    at.go(positions[i]);
-    work.pixels[i] = in.at(at.y * node.stride[0] - node.before[0], at.x * node.stride[1] - node.before[1]);
+  const std::ptrdiff_t step = static_cast<std::ptrdiff_t>(node.stride[1]) * in.channels;
+  for (int i = 0, together; i < count; i += together) {
+    together = run_length(positions + i, count - i, to.width);
+    const int y = positions[i] / to.width, x = positions[i] % to.width;
+    const T* pixel = in.at(y * node.stride[0] - node.before[0], x * node.stride[1] - node.before[1]);
+    for (int k = 0; k < together; ++k) work.pixels[i + k] = pixel + k * step;
   }
   work.offsets.clear(), work.lengths.clear();
   int depth = 0;
@@ -46,9 +48,17 @@ void convolve(const Node& node, const Map<T>& in, const Map<T>& to, const std::i
   }
   const ConvJob job{node.weight.data(), node.bias.data(), work.offsets.data(), work.lengths.data(),
                     static_cast<int>(node.segments.size()), depth, node.channels, places, work.low, work.high,
-                    node.stride[1] * in.channels,
+                    step,
                     work.scratch_for(depth, static_cast<int>(node.segments.size()))};
   work.conv.convolve(job, work.pixels.data(), count, out);
+}
+
+// The result where no tap reaches.
+template <class T>
+void fill_with_bias(const Node& node, Workspace<T>& work, T* out) {
+  work.line.assign(node.bias.begin(), node.bias.begin() + node.channels);
+  const Function clamp{Unary::kClamp, work.low, work.high, 0.0f};
+  work.runs.keep(work.line.data(), node.channels, &clamp, 1, out);
 }
 
 // A transposed convolution whose taps do not overlap: for the positions of each tap a convolution of one cell.
@@ -58,20 +68,22 @@ void convolve_apart(const Plan& plan, const Node& node, const Map<T>& in, const 
   const Axis &rows = plan.rows(node.windows[0]), &cols = plan.cols(node.windows[0]);
   work.by_tap.resize(static_cast<std::size_t>(rows.taps) * cols.taps);
   for (typename Workspace<T>::Tap& tap : work.by_tap) tap.begin(static_cast<std::size_t>(count));
-  Cursor at(to.width);
-  for (int i = 0; i < count; ++i) {
-    at.go(positions[i]);
-    const int row = rows.first_tap[at.y], col = cols.first_tap[at.x];
-    const std::int32_t place = places ? places[i] : i;
-    if (row < 0 || col < 0) {
-      work.line.assign(node.bias.begin(), node.bias.begin() + node.channels);
-      const Function clamp{Unary::kClamp, work.low, work.high, 0.0f};
-      work.runs.keep(work.line.data(), node.channels, &clamp, 1, out + static_cast<std::int64_t>(place) * node.channels);
-      continue;
+  for (int i = 0, together; i < count; i += together) {
+    together = run_length(positions + i, count - i, to.width);
+    const int y = positions[i] / to.width, x = positions[i] % to.width, row = rows.first_tap[y];
+    const T* inputs = row < 0 ? nullptr : in.at(rows.taps_of(y)[row], 0);
+    typename Workspace<T>::Tap* taps = work.by_tap.data() + static_cast<std::ptrdiff_t>(std::max(row, 0)) * cols.taps;
+    for (int k = 0; k < together; ++k) {
+      const int col = cols.first_tap[x + k];
+      const std::int32_t place = places ? places[i + k] : i + k;
+      if (row < 0 || col < 0) {
+        fill_with_bias(node, work, out + static_cast<std::int64_t>(place) * node.channels);
+        continue;
+      }
+      typename Workspace<T>::Tap& tap = taps[col];
+      tap.places[static_cast<std::size_t>(tap.count)] = place;
+      tap.pixels[static_cast<std::size_t>(tap.count++)] = inputs + static_cast<std::ptrdiff_t>(cols.taps_of(x + k)[col]) * in.channels;
     }
-    typename Workspace<T>::Tap& tap = work.by_tap[static_cast<std::size_t>(row) * cols.taps + col];
-    tap.places[static_cast<std::size_t>(tap.count)] = place;
-    tap.pixels[static_cast<std::size_t>(tap.count++)] = in.at(rows.taps_of(at.y)[row], cols.taps_of(at.x)[col]);
   }
   const std::int64_t offset = 0;
   const float* weight = node.weight.data();

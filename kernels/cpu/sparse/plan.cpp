@@ -63,8 +63,37 @@ class Reader {
 
 constexpr std::int64_t kLargest = 30000;  // cells along an axis: displacements have 16 bits
 
+// Whether taps follow each other at one distance, and outputs likewise.
+void find_distances(Axis& axis) {
+  const auto distance = [&](auto one, auto next, int count) {
+    for (int k = 0; k < count; ++k) {
+      if (one(k) != axis.in && next(k) != axis.in) return next(k) - one(k);
+    }
+    return 1;
+  };
+  const auto tap = [&](int p, int k) { return axis.taps_of(p)[k]; };
+  const int middle = axis.out / 2;
+  axis.apart = axis.step = 1;
+  if (axis.taps > 1) axis.apart = distance([&](int p) { return tap(p, 0); }, [&](int p) { return tap(p, 1); }, axis.out);
+  if (middle) axis.step = distance([&](int k) { return tap(middle - 1, k); }, [&](int k) { return tap(middle, k); }, axis.taps);
+  axis.is_even = false;
+  for (int p = 0; p < axis.out; ++p) {
+    const int k = axis.first_tap[p];
+    if (k < 0) continue;
+    axis.start = axis.taps_of(p)[k] - p * axis.step - k * axis.apart;
+    axis.is_even = axis.step > 0 && axis.apart > 0;
+    break;
+  }
+  for (int p = 0; p < axis.out; ++p) {
+    for (int k = 0; k < axis.taps; ++k) {
+      const int at = axis.start + p * axis.step + k * axis.apart;
+      axis.is_even &= axis.taps_of(p)[k] == (at < 0 || at >= axis.in ? axis.in : at);
+    }
+  }
+}
+
 Axis read_axis(Reader& read) {
-  Axis axis;
+  Axis axis{};
   axis.in = read.number(1, kLargest);
   axis.out = read.number(1, kLargest);
   axis.taps = read.number(1, kLargest);
@@ -81,6 +110,7 @@ Axis read_axis(Reader& read) {
   }
   axis.is_point = axis.taps == 1 && axis.in == axis.out;
   for (int p = 0; axis.is_point && p < axis.out; ++p) axis.is_point = axis.tap[p] == p;
+  find_distances(axis);
   return axis;
 }
 

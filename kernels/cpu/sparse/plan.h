@@ -23,6 +23,8 @@ struct Axis {
   std::vector<std::uint8_t> tapped;    // [out]: at least one tap reads an input
   std::vector<std::int32_t> base;      // [out]: the first input that is read
   std::vector<std::int32_t> phase;     // [out]: outputs of one phase use the same weights
+  bool is_even;                        // tap k of output p reads input start + p · step + k · apart, or none outside
+  int start, step, apart;
   std::vector<std::int32_t> first_tap;  // [out]: the number of the first tap that reads an input, or -1
 
   const std::int32_t* taps_of(int output) const { return tap.data() + static_cast<std::size_t>(output) * taps; }

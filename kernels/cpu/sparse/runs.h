@@ -18,12 +18,16 @@ struct Corners {
 
 template <class T>
 struct RunKernels {
+  // Three rows of floats as one of cells.
+  void (*weave)(const float* const rows[3], std::ptrdiff_t count, float* to);
   void (*widen)(const T* from, std::ptrdiff_t count, float* to);
   // Keep results, after the element-wise functions that follow an operation, in the maps' number format. `from` is scratch
   // then, and may be `to`.
   void (*keep)(float* from, std::ptrdiff_t count, const Function* functions, std::size_t function_count, T* to);
   // The same of values that are kept already.
   void (*refine)(T* values, std::ptrdiff_t count, const Function* functions, std::size_t function_count);
+  // Of each cell, 0 or 1: whether any channel differs from the cached one by more than the threshold, or is not a number.
+  void (*differ)(const T* fresh, const T* cached, int channels, int cells, float threshold, std::uint8_t* on);
   void (*add)(const T* a, const T* b, float alpha, std::ptrdiff_t count, float* to);
   void (*mix)(const Corners<T>& corners, std::ptrdiff_t count, float* to);
 };

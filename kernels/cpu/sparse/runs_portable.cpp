@@ -5,6 +5,16 @@ namespace dedelayed::sparse {
 namespace {
 
 constexpr int kWide = 4;
+#include "round_steps.h"
+
+inline bool any(const Words& words) { return (words[0] | words[1] | words[2] | words[3]) != 0; }
+inline void load(const Bf16* from, Floats& value) {
+  Halves halves;
+  __builtin_memcpy(&halves, from, sizeof halves);
+  const Words words = __builtin_convertvector(halves, Words) << 16;
+  __builtin_memcpy(&value, &words, sizeof value);
+}
+
 #include "runs_steps.h"
 
 }  // namespace

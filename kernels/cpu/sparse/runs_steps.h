@@ -1,11 +1,72 @@
-// The loops of runs.h. The including file defines kWide, floats that are rounded together. Included inside an anonymous
-// namespace, after the pragma that chooses the instruction set.
+// The loops of runs.h. The including file defines kWide, floats that are taken together, and has included round_steps.h;
+// any(Words) says whether any bit is set, and
+// load(const Bf16*, Floats&) widens. Included inside an anonymous namespace, after the pragma that chooses the
+// instruction set.
 
-#include "round_steps.h"
+typedef std::uint8_t Bytes __attribute__((vector_size(kWide)));
+
+inline void weave(const float* const rows[3], std::ptrdiff_t count, float* to) {
+  const float *a = rows[0], *b = rows[1], *c = rows[2];
+  for (std::ptrdiff_t k = 0; k < count; ++k) to[3 * k] = a[k], to[3 * k + 1] = b[k], to[3 * k + 2] = c[k];
+}
 
 template <class T>
 inline void widen(const T* from, std::ptrdiff_t count, float* to) {
   for (std::ptrdiff_t k = 0; k < count; ++k) to[k] = widened(from[k]);
+}
+
+inline void load(const float* from, Floats& value) { __builtin_memcpy(&value, from, sizeof value); }
+
+// All bits of a float, where it is further away than the threshold, or one of the two is not a number.
+template <class T>
+inline Words unlike(const T* fresh, const T* cached, float threshold) {
+  Floats a, b;
+  load(fresh, a), load(cached, b);
+  if (threshold == 0.0f) return static_cast<Words>(~(a == b));
+  const Floats distance = a - b;
+  return static_cast<Words>(~((distance <= threshold) & (-distance <= threshold)));
+}
+inline bool is_unlike(float fresh, float cached, float threshold) {
+  return threshold == 0.0f ? !(fresh == cached) : !(__builtin_fabsf(fresh - cached) <= threshold);
+}
+
+// A picture: values first, then the three of each cell.
+template <class T>
+inline void differ_in_threes(const T* fresh, const T* cached, int cells, float threshold, std::uint8_t* on) {
+  constexpr int kCells = 4 * kWide, kValues = 3 * kCells;
+  int done = 0;
+  for (; done + kCells <= cells; done += kCells, fresh += kValues, cached += kValues) {
+    std::uint8_t found[kValues];
+    Words all{};
+    for (int k = 0; k < kValues; k += kWide) {
+      const Words words = unlike(fresh + k, cached + k, threshold);
+      const Bytes bytes = __builtin_convertvector(words & 1u, Bytes);
+      __builtin_memcpy(found + k, &bytes, sizeof bytes);
+      all |= words;
+    }
+    if (!any(all)) {
+      __builtin_memset(on + done, 0, kCells);
+      continue;
+    }
+    for (int k = 0; k < kCells; ++k) on[done + k] = found[3 * k] | found[3 * k + 1] | found[3 * k + 2];
+  }
+  for (; done < cells; ++done, fresh += 3, cached += 3) {
+    const auto differs = [&](int c) { return is_unlike(widened(fresh[c]), widened(cached[c]), threshold); };
+    on[done] = differs(0) | differs(1) | differs(2);
+  }
+}
+
+template <class T>
+inline void differ(const T* fresh, const T* cached, int channels, int cells, float threshold, std::uint8_t* on) {
+  if (channels == 3) return differ_in_threes(fresh, cached, cells, threshold, on);
+  for (int x = 0; x < cells; ++x, fresh += channels, cached += channels) {
+    Words words{};
+    int k = 0;
+    for (; k + kWide <= channels; k += kWide) words |= unlike(fresh + k, cached + k, threshold);
+    bool found = any(words);
+    for (; k < channels; ++k) found |= is_unlike(widened(fresh[k]), widened(cached[k]), threshold);
+    on[x] = found;
+  }
 }
 
 template <class T>
@@ -112,5 +173,5 @@ inline void refine(T* values, std::ptrdiff_t count, const Function* functions, s
 
 template <class T>
 inline RunKernels<T> kernels() {
-  return {widen<T>, keep, refine<T>, add<T>, mix<T>};
+  return {weave, widen<T>, keep, refine<T>, differ<T>, add<T>, mix<T>};
 }

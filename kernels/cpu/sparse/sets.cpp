@@ -45,7 +45,11 @@ void add(Set& set, const Set& other) {
 }
 
 void add_dilated(Set& set, const Set& in, const Axis& rows, const Axis& cols, std::vector<std::uint8_t>& line) {
-  line.assign(static_cast<std::size_t>(in.width) + 1, 0);  // one more for taps that read nothing
+  // The row of inputs, with room on both sides for taps that read nothing.
+  const int before = cols.is_even ? std::max(0, -cols.start) : 0;
+  const int last = cols.is_even ? cols.start + (cols.out - 1) * cols.step + (cols.taps - 1) * cols.apart : in.width;
+  line.assign(static_cast<std::size_t>(before) + std::max(in.width, last + 1), 0);
+  std::uint8_t* const inputs = line.data() + before;
   for (int y = 0; y < set.height; ++y) {
     const std::int32_t* tap = rows.taps_of(y);
     bool any = false;
@@ -53,9 +57,9 @@ void add_dilated(Set& set, const Set& in, const Axis& rows, const Axis& cols, st
       if (tap[k] == rows.in || !in.rows[tap[k]]) continue;
       const std::uint8_t* from = in.row(tap[k]);
       if (any) {
-        for (int x = 0; x < in.width; ++x) line[x] |= from[x];
+        for (int x = 0; x < in.width; ++x) inputs[x] |= from[x];
       } else {
-        std::copy_n(from, in.width, line.begin());
+        std::copy_n(from, in.width, inputs);
         any = true;
       }
     }
@@ -63,13 +67,24 @@ void add_dilated(Set& set, const Set& in, const Axis& rows, const Axis& cols, st
     std::uint8_t* to = set.row(y);
     set.rows[y] = 1;
     if (cols.is_point) {
-      for (int x = 0; x < set.width; ++x) to[x] |= line[x];
+      for (int x = 0; x < set.width; ++x) to[x] |= inputs[x];
+      continue;
+    }
+    if (cols.is_even) {
+      for (int k = 0; k < cols.taps; ++k) {
+        const std::uint8_t* read = inputs + cols.start + k * cols.apart;
+        if (cols.step == 1) {
+          for (int x = 0; x < set.width; ++x) to[x] |= read[x];
+        } else {
+          for (int x = 0; x < set.width; ++x) to[x] |= read[x * cols.step];
+        }
+      }
       continue;
     }
     for (int x = 0; x < set.width; ++x) {
       const std::int32_t* column = cols.taps_of(x);
       std::uint8_t found = 0;
-      for (int k = 0; k < cols.taps; ++k) found |= line[column[k]];
+      for (int k = 0; k < cols.taps; ++k) found |= inputs[column[k]];
       to[x] |= found;
     }
   }

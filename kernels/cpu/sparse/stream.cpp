@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <numeric>
 #include <stdexcept>
 #include <type_traits>
@@ -11,52 +10,31 @@ namespace dedelayed::sparse {
 namespace {
 
 constexpr double kWorthSharing = 3e5;  // multiply-accumulates, or floats moved, from which helpers are woken
+constexpr int kCompared = 256;            // cells that are compared together, at most
 constexpr int kTogether = 48 * 1024 / 4;  // floats of fresh values that stay in the nearer caches
-
-template <class T>
-bool agree(const T* fresh, const T* cached, int channels, float threshold) {
-  int unlike = 0;
-  if (threshold == 0.0f) {
-    for (int c = 0; c < channels; ++c) unlike |= !(widened(fresh[c]) == widened(cached[c]));
-  } else {
-    for (int c = 0; c < channels; ++c) unlike |= !(std::fabs(widened(fresh[c]) - widened(cached[c])) <= threshold);
-  }
-  return !unlike;
-}
-
-// Cells of a row of which any channel differs from the cached one by more than the threshold.
-template <class T>
-void differ_row(const T* fresh, const T* cached, int channels, int width, float threshold, std::uint8_t* on) {
-  if (threshold == 0.0f && channels == 3) {  // a picture, the largest map of all
-    const auto same = [&](int c) { return widened(fresh[c]) == widened(cached[c]); };
-    for (int x = 0; x < width; ++x, fresh += 3, cached += 3) on[x] = !(same(0) & same(1) & same(2));
-    return;
-  }
-  for (int x = 0; x < width; ++x, fresh += channels, cached += channels) on[x] = !agree(fresh, cached, channels, threshold);
-}
 
 // Multiply-accumulates of an output position, and floats written, as a rough measure of its time.
 double cost_of(const Node& node) {
   return static_cast<double>(node.weight.size()) + 4.0 * node.channels * static_cast<double>(1 + node.epilogue.size());
 }
 
-}  // namespace
-
-void gather_row(const Given& given, int y, int channels, int width, float* row) {
+// A row of what the caller gives, channels-last.
+template <class T>
+void gather_floats(const Given& given, int y, int channels, int width, const RunKernels<T>& runs, float* row) {
+  const float* from = given.data + y * given.row;
   if (given.channel == 1 && given.col == channels) {
-    std::copy_n(given.data + y * given.row, static_cast<std::ptrdiff_t>(width) * channels, row);
-    return;
-  }
-  for (int c = 0; c < channels; ++c) {
-    const float* from = given.data + y * given.row + c * given.channel;
-    float* to = row + c;
-    if (given.col == 1 && channels == 3) {
-      for (int x = 0; x < width; ++x) to[3 * x] = from[x];
-    } else {
-      for (int x = 0; x < width; ++x) to[static_cast<std::ptrdiff_t>(x) * channels] = from[x * given.col];
+    std::copy_n(from, static_cast<std::ptrdiff_t>(width) * channels, row);
+  } else if (given.col == 1 && channels == 3) {
+    const float* const rows[] = {from, from + given.channel, from + 2 * given.channel};
+    runs.weave(rows, width, row);
+  } else {
+    for (int c = 0; c < channels; ++c) {
+      for (int x = 0; x < width; ++x) row[static_cast<std::ptrdiff_t>(x) * channels + c] = from[c * given.channel + x * given.col];
     }
   }
 }
+
+}  // namespace
 
 template <class T>
 StreamOf<T>::StreamOf(const Plan& plan, int threads, int frame, double dense_above)
@@ -178,11 +156,11 @@ void StreamOf<T>::begin_dense(std::size_t kept) {
 template <class T>
 void StreamOf<T>::gather(const Given& given, int y, int channels, int width, Aligned<float>& scratch, T* row) {
   if constexpr (std::is_same_v<T, float>) {
-    gather_row(given, y, channels, width, row);
+    gather_floats(given, y, channels, width, runs_, row);
   } else {
     const std::size_t count = static_cast<std::size_t>(width) * channels;
     if (scratch.size() < count) scratch.resize(count);
-    gather_row(given, y, channels, width, scratch.data());
+    gather_floats(given, y, channels, width, runs_, scratch.data());
     runs_.keep(scratch.data(), static_cast<std::ptrdiff_t>(count), nullptr, 0, row);
   }
 }
@@ -303,7 +281,7 @@ void StreamOf<T>::take(int n, const Given& given, Report& report) {
     } else if (node.kind == Kind::kGiven) {
       std::fill_n(on, map.width, given.dirty ? 1 : 0);
     } else if (given.data) {
-      differ_row(fresh, row, node.channels, map.width, node.threshold, on);
+      runs_.differ(fresh, row, node.channels, map.width, node.threshold, on);
     }
     if (moved) {
       const std::int32_t* key = moved->key.data() + static_cast<std::size_t>(y) * map.width;
@@ -470,22 +448,29 @@ void StreamOf<T>::commit(int n, const std::int32_t* positions, int count, const 
   Set& dirty = dirty_[n];
   const Moved& moved = moved_[node.moved];
   for (int i = 0, together; i < count; i += together) {
-    together = run_length(positions + i, count - i, map.width);
+    together = std::min(run_length(positions + i, count - i, map.width), kCompared);
     const int position = positions[i];
-    const std::int32_t* key = moved.still ? nullptr : moved.key.data() + position;
-    const std::uint8_t* flag = sticky() ? flags_[n].on.data() + position : nullptr;
     const T* fresh = results + static_cast<std::ptrdiff_t>(i) * node.channels;
     T* cell = map.cell(position);
-    const std::int64_t before = bench.changed;
-    for (int k = 0; k < together; ++k, fresh += node.channels, cell += node.channels) {
-      const bool usable = !(key && key[k] == kNowhere) && !(flag && flag[k]);
-      if (usable && agree(fresh, cell, node.channels, node.threshold)) continue;
-      for (int c = 0; c < node.channels; ++c) cell[c] = fresh[c];
-      dirty.on[position + k] = 1;
-      ++bench.changed;
+    std::uint8_t on[kCompared];
+    runs_.differ(fresh, cell, node.channels, together, node.threshold, on);
+    if (!moved.still) {
+      for (int k = 0; k < together; ++k) on[k] |= moved.key[position + k] == kNowhere;
+    }
+    if (sticky()) {
+      for (int k = 0; k < together; ++k) on[k] |= flags_[n].on[position + k];
+    }
+    bool changed = false;
+    for (const std::uint8_t *p = on, *end = on + together; (p = find(p, end, 1)) != end;) {
+      const std::ptrdiff_t first = p - on, length = find(p, end, 0) - p;
+      std::copy_n(fresh + first * node.channels, length * node.channels, cell + first * node.channels);
+      std::fill_n(dirty.on.begin() + position + first, length, 1);
+      bench.changed += length;
+      changed = true;
+      if ((p += length) == end) break;
     }
     // A row may be shared by two threads, which write the same.
-    if (bench.changed > before) __atomic_store_n(&dirty.rows[position / map.width], 1, __ATOMIC_RELAXED);
+    if (changed) __atomic_store_n(&dirty.rows[position / map.width], 1, __ATOMIC_RELAXED);
   }
 }
 

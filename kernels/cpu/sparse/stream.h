@@ -26,9 +26,6 @@ struct Given {
   std::int64_t dirty;
 };
 
-// A row of what the caller gives, channels-last.
-void gather_row(const Given& given, int y, int channels, int width, float* row);
-
 // What a node did in a step: positions that were computed, and that are new; nanoseconds in all, those of motion, comparing
 // and sets, and those of moving cached values.
 struct Report {
