@@ -1,6 +1,6 @@
 #include "library.h"
 
-#if defined(DEDELAYED_X86) && defined(__linux__)
+#if defined(DEDELAYED_AMX)
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -17,7 +17,7 @@ bool has_avx512() {
 
 // The tiles' registers are large, and Linux gives them only to processes that ask for them.
 bool has_amx() {
-#if defined(__linux__)
+#if defined(DEDELAYED_AMX)
   constexpr unsigned kTile = 1u << 24, kBf16 = 1u << 22;  // of edx
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(edx & kTile) || !(edx & kBf16)) return false;

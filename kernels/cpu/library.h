@@ -8,6 +8,9 @@
 // same one elsewhere, and then run on a processor that lacks the instructions.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define DEDELAYED_X86 1
+#if defined(__linux__) && __GNUC__ >= 11
+#define DEDELAYED_AMX 1
+#endif
 #endif
 
 namespace dedelayed {

@@ -48,6 +48,24 @@ def test_a_fine_model_describes_each_part_of_a_cell_by_itself() -> None:
         RemoteModel(fine=True)
 
 
+def test_every_cell_of_a_deep_model_sees_all_others() -> None:
+    torch.manual_seed(0)
+    model = fold_batchnorm(RemoteModel(parts=2, fine=True, deep=True)).eval()
+    image = torch.rand(1, 3, 64, 2048)  # further than convolutions reach
+    far = image.clone()
+    far[..., :32] = 0.0
+
+    def changed() -> bool:
+        with torch.inference_mode():
+            return not torch.equal(model.encode(image)[..., -1], model.encode(far)[..., -1])
+
+    assert not changed()  # untrained, the attention adds nothing
+    torch.nn.init.normal_(model.encoder.mix32[0].gather.weight)
+    assert changed()
+    with pytest.raises(InputError, match='expected fine=True with deep=True'):
+        RemoteModel(deep=True)
+
+
 def test_features_depend_on_delay_ages_and_every_frame_of_the_history(model: RemoteModel) -> None:
     torch.manual_seed(1)
     history = torch.randn(1, 4, 128, 8, 8)

@@ -90,6 +90,21 @@ def test_a_pixel_has_the_same_bits_whatever_it_is_computed_with(instruction_set)
 
 
 @pytest.mark.parametrize('instruction_set', SETS)
+@pytest.mark.parametrize('channels', [3, 32])
+def test_rounding_is_that_of_torch(channels, instruction_set):
+    """Any bits of a float: ties, subnormal numbers, infinities, and what is not a number."""
+    bits = torch.randint(-(2**31), 2**31, (1, channels, 16, 24), generator=torch.Generator().manual_seed(3))
+    bits[:, :, ::2] = bits[:, :, ::2] // 2**15 * 2**15  # halfway between two, every other time
+    bits[..., 0, 0] = 0x7F800001  # of which the upper half alone would be infinite
+    image = bits.to(torch.int32).view(torch.float32)
+    _, cpu = pair(nn.ReLU().eval(), (image,), instruction_set=instruction_set)
+    got, _ = cpu.step(image)
+    assert cpu.held('input').isnan().any()
+    for found, wanted in ((cpu.held('input'), image), (got, image.relu())):
+        torch.testing.assert_close(found, wanted.bfloat16(), rtol=0.0, atol=0.0, equal_nan=True)
+
+
+@pytest.mark.parametrize('instruction_set', SETS)
 @pytest.mark.parametrize('features', [False, True])
 def test_the_local_model_is_as_near_to_float32_as_in_torch(instruction_set, features):
     size = (96, 160)

@@ -37,7 +37,7 @@ from dedelayed_ros.train.config import (
     recipe,
 )
 from dedelayed_ros.train.export import export_conv, export_pair
-from dedelayed_ros.train.fine import divided, refined, refined_remote
+from dedelayed_ros.train.fine import deepened, divided, refined, refined_remote
 from dedelayed_ros.train.footage import Clip, available, class_shares, prepare, street_seeds
 from dedelayed_ros.train.joint import JointTask, encode_clips
 from dedelayed_ros.train.loop import fit
@@ -222,18 +222,40 @@ def test_a_fine_pair_begins_as_the_coarse_one() -> None:
 
 @pytest.mark.parametrize(
     'settings',
-    [{}, {'parts': 2}, {'parts': 2, 'feature_channels': 64}, {'parts': 2, 'fine': True, 'feature_channels': 48}],
+    [
+        {},
+        {'parts': 2},
+        {'parts': 2, 'feature_channels': 64},
+        {'parts': 2, 'fine': True, 'feature_channels': 48},
+        {'parts': 2, 'fine': True, 'deep': True},
+    ],
 )
 def test_a_stage_s_remote_model_is_known_by_its_weights(settings: dict) -> None:
     model = remote_for_training(**settings)
     again = unfolded_remote(model.state_dict())
     assert (again.parts, again.fine, again.feature_channels) == (model.parts, model.fine, model.feature_channels)
+    assert again.deep == model.deep
 
 
+def test_a_deep_remote_model_begins_nearly_as_the_one_before() -> None:
+    torch.manual_seed(0)
+    shallow = remote_for_training(parts=2, fine=True, feature_channels=48)
+    deep = deepened(shallow)
+    assert deepened(deep) is deep
+    picture = torch.rand(2, 3, 64, 128)
+    with torch.no_grad():
+        before, after = (model.eval().encode(picture) for model in (shallow, deep))
+        assert 0 < (after - before).abs().mean() < 0.3 * before.abs().mean()
+    deep.train().image_logits(deep.encode(picture)).sum().backward()
+    for block in (deep.encoder.mix32[0].gather, deep.encoder.refine16[1].unit.conv, deep.encoder.refine8[7].unit.conv):
+        assert block.weight.grad is not None and bool(block.weight.grad.any())
+
+
+@pytest.mark.parametrize('deep', [False, True])
 @pytest.mark.parametrize('channels', [32, 48])
-def test_a_fine_pair_is_loaded_as_it_was_exported(channels: int, tmp_path: Path) -> None:
+def test_a_fine_pair_is_loaded_as_it_was_exported(channels: int, deep: bool, tmp_path: Path) -> None:
     local = LocalModel(fine=True, feature_channels=channels).eval()
-    remote = RemoteModel(arrival=True, parts=2, fine=True, feature_channels=channels).eval()
+    remote = RemoteModel(arrival=True, parts=2, fine=True, deep=deep, feature_channels=channels).eval()
     codec = FeatureCodec(feature_channels=channels, latents=3), np.zeros((3, 3, 63), np.uint8)
     path = str(
         export_pair(tmp_path, 'pair', local, remote, codec, {'carry_split': 2, 'staleness_s': 1.0, 'measured': {}})
@@ -242,6 +264,7 @@ def test_a_fine_pair_is_loaded_as_it_was_exported(channels: int, tmp_path: Path)
     with torch.inference_mode():
         features = remote.predict_still(remote.encode(picture))
         seen = zoo.load_remote(path)
+        assert seen.deep == deep
         again = seen.predict_still(seen.encode(picture))
         assert again.shape == (1, channels, 4, 8)
         assert torch.allclose(again, features, atol=2e-2 * float(features.abs().max()))

@@ -31,7 +31,7 @@ Variant<float> convolve_variant(int instruction_set) {
 
 template <>
 Variant<Bf16> convolve_variant(int instruction_set) {
-#if defined(DEDELAYED_X86)
+#if defined(DEDELAYED_AMX)
   if (instruction_set == kAmx) return {convolve_amx, kBlocksAmx, scratch_amx};
 #endif
   return in_floats<Bf16>(instruction_set);

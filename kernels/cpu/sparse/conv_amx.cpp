@@ -4,7 +4,7 @@
 #include "../library.h"
 #include "conv.h"
 
-#if defined(DEDELAYED_X86)
+#if defined(DEDELAYED_AMX)
 #include <immintrin.h>
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16")
 
@@ -186,10 +186,6 @@ class Pending {
   int count_ = 0, next_ = 0;  // tiles that wait, and the scratch that the next one is gathered in
   bool open_ = false;
 };
-
-}  // namespace
-
-namespace {
 
 constexpr std::size_t kLine = 64;
 
