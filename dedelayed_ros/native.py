@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ABI_VERSION = 11
-INSTRUCTION_SETS = ('portable', 'avx2', 'avx512', 'amx')  # by the library's own numbers
+INSTRUCTION_SETS = ('portable', 'avx2', 'avx512', 'avx512_bf16', 'amx')  # by the library's own numbers
 _STATUS = {
     1: 'an argument is out of its range',
     2: 'this processor lacks the instruction set',

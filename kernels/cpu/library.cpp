@@ -15,24 +15,25 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512dq");
 }
 
+#if defined(DEDELAYED_AMX)
 // The tiles' registers are large, and Linux gives them only to processes that ask for them.
 bool has_amx() {
-#if defined(DEDELAYED_AMX)
   constexpr unsigned kTile = 1u << 24, kBf16 = 1u << 22;  // of edx
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(edx & kTile) || !(edx & kBf16)) return false;
   constexpr long kAskPermission = 0x1023, kTileData = 18;
   return syscall(SYS_arch_prctl, kAskPermission, kTileData) == 0;
-#else
-  return false;
-#endif
 }
+#endif
 #endif
 
 InstructionSet find_best() {
 #if defined(DEDELAYED_X86)
   __builtin_cpu_init();
-  if (has_avx512()) return has_amx() ? kAmx : kAvx512;
+#if defined(DEDELAYED_AMX)
+  if (has_avx512() && __builtin_cpu_supports("avx512bf16")) return has_amx() ? kAmx : kAvx512Bf16;
+#endif
+  if (has_avx512()) return kAvx512;
   if (__builtin_cpu_supports("avx2")) return kAvx2;
 #endif
   return kPortable;

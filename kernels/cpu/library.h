@@ -8,7 +8,7 @@
 // same one elsewhere, and then run on a processor that lacks the instructions.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define DEDELAYED_X86 1
-#if defined(__linux__) && __GNUC__ >= 11
+#if defined(__linux__) && __GNUC__ >= 11  // whose compiler knows them
 #define DEDELAYED_AMX 1
 #endif
 #endif
@@ -16,8 +16,8 @@
 namespace dedelayed {
 
 // In ascending order of capability, each with all that those before it have; the numbers are part of the C interface.
-// kAmx multiplies bfloat16 in tiles of registers.
-enum InstructionSet : int { kPortable = 0, kAvx2 = 1, kAvx512 = 2, kAmx = 3 };
+// kAvx512Bf16 multiplies pairs of bfloat16, kAmx tiles of them.
+enum InstructionSet : int { kPortable = 0, kAvx2 = 1, kAvx512 = 2, kAvx512Bf16 = 3, kAmx = 4 };
 
 // The best instruction set that this build, the processor and its operating system all support.
 InstructionSet best_instruction_set();

@@ -34,6 +34,7 @@ RenderRows variant(int instruction_set) {
   switch (instruction_set) {
 #if defined(DEDELAYED_X86)
     case kAmx:
+    case kAvx512Bf16:
     case kAvx512: return render_rows_avx512;
     case kAvx2: return render_rows_avx2;
 #endif

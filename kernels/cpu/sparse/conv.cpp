@@ -15,6 +15,7 @@ Variant<T> in_floats(int instruction_set) {
   switch (instruction_set) {
 #if defined(DEDELAYED_X86)
     case kAmx:
+    case kAvx512Bf16:
     case kAvx512: return {convolve_avx512, kBlocksAvx512};
     case kAvx2: return __builtin_cpu_supports("fma") ? Variant<T>{convolve_avx2, kBlocksAvx2} : portable;
 #endif
@@ -33,6 +34,7 @@ template <>
 Variant<Bf16> convolve_variant(int instruction_set) {
 #if defined(DEDELAYED_AMX)
   if (instruction_set == kAmx) return {convolve_amx, kBlocksAmx, scratch_amx};
+  if (instruction_set == kAvx512Bf16) return {convolve_avx512_bf16, kBlocksAvx512Bf16};
 #endif
   return in_floats<Bf16>(instruction_set);
 }
@@ -42,24 +44,34 @@ Blocks convolve_blocks(const Plan& plan) {
                                         : convolve_variant<float>(plan.instruction_set).blocks;
 }
 
-Aligned<float> packed(const float* weight, int depth, int channels, Blocks blocks) {
+Aligned<float> packed(const float* weight, const std::vector<int>& lengths, int channels, Blocks blocks) {
+  std::vector<int> depth;  // positions in their order, -1 for zeros
+  const auto fill_up = [&] {
+    while (depth.size() % static_cast<std::size_t>(blocks.together)) depth.push_back(-1);
+  };
+  int next = 0;
+  for (const int length : lengths) {
+    for (int i = 0; i < length; ++i) depth.push_back(next++);
+    if (blocks.by_segment) fill_up();
+  }
+  fill_up();
   Aligned<float> result;
-  const int whole = (depth + blocks.together - 1) / blocks.together * blocks.together;
   for (int first = 0; first < channels; first += blocks.block) {
-    const int used = std::min(blocks.block, channels - first), lanes = (used + blocks.wide - 1) / blocks.wide * blocks.wide;
-    const std::size_t begin = result.size();
-    const auto from = [&](int d) { return weight + static_cast<std::size_t>(d) * channels + first; };
-    if (blocks.together == 1) {
-      result.resize(begin + static_cast<std::size_t>(depth) * lanes, 0.0f);
-      for (int d = 0; d < depth; ++d) std::copy_n(from(d), used, result.begin() + begin + static_cast<std::ptrdiff_t>(d) * lanes);
-      continue;
+    const int used = std::min(blocks.block, channels - first);
+    const std::size_t lanes = static_cast<std::size_t>((used + blocks.wide - 1) / blocks.wide) * blocks.wide;
+    const std::size_t pair = blocks.together > 1 ? 2 : 1, begin = result.size();
+    std::vector<float> values(depth.size() * lanes, 0.0f);
+    for (std::size_t d = 0; d < depth.size(); ++d) {
+      if (depth[d] < 0) continue;
+      const float* from = weight + static_cast<std::size_t>(depth[d]) * channels + first;
+      for (int c = 0; c < used; ++c) values[(d / pair * lanes + static_cast<std::size_t>(c)) * pair + d % pair] = from[c];
     }
-    std::vector<float> pairs(static_cast<std::size_t>(whole) * lanes, 0.0f);
-    for (int d = 0; d < depth; ++d) {
-      for (int c = 0; c < used; ++c) pairs[(static_cast<std::size_t>(d / 2) * lanes + c) * 2 + d % 2] = from(d)[c];
+    result.resize(begin + values.size() / pair);
+    if (pair == 1) {
+      std::copy(values.begin(), values.end(), result.begin() + static_cast<std::ptrdiff_t>(begin));
+    } else {
+      round_all(values.data(), static_cast<std::ptrdiff_t>(values.size()), reinterpret_cast<Bf16*>(result.data() + begin));
     }
-    result.resize(begin + pairs.size() / 2);
-    round_all(pairs.data(), static_cast<std::ptrdiff_t>(pairs.size()), reinterpret_cast<Bf16*>(result.data() + begin));
   }
   return result;
 }

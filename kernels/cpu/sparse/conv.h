@@ -15,8 +15,10 @@ namespace dedelayed::sparse {
 // positions that it multiplies together. More than one: weights are bfloat16.
 struct Blocks {
   int block, wide, together = 1;
+  bool by_segment = false;  // each segment is filled up to a multiple of that, and not the whole depth
 };
-constexpr Blocks kBlocksPortable{16, 4}, kBlocksAvx2{16, 8}, kBlocksAvx512{32, 16}, kBlocksAmx{16, 16, 32};
+constexpr Blocks kBlocksPortable{16, 4}, kBlocksAvx2{16, 8}, kBlocksAvx512{32, 16}, kBlocksAvx512Bf16{32, 16, 2, true},
+    kBlocksAmx{16, 16, 32};
 
 // One node's convolution. Each pixel is computed by itself, in the order of the weights, whatever it is computed
 // together with: a recomputed pixel has the bits that a dense pass gives it.
@@ -41,6 +43,7 @@ void convolve_avx2(const ConvJob&, const float* const* pixels, int count, float*
 void convolve_avx2(const ConvJob&, const Bf16* const* pixels, int count, Bf16* out);
 void convolve_avx512(const ConvJob&, const float* const* pixels, int count, float* out);
 void convolve_avx512(const ConvJob&, const Bf16* const* pixels, int count, Bf16* out);
+void convolve_avx512_bf16(const ConvJob&, const Bf16* const* pixels, int count, Bf16* out);
 void convolve_amx(const ConvJob&, const Bf16* const* pixels, int count, Bf16* out);
 std::size_t scratch_amx(int depth, int segments);
 
@@ -59,9 +62,9 @@ Blocks convolve_blocks(const Plan& plan);
 constexpr int kStepsBeyond = 15;
 
 // weight [depth, channels] in the form that the variant's kernel reads: block by block [depth, lanes], of the last block as
-// many vectors as hold channels. Where positions are multiplied together, in pairs: [depth / 2, lanes, 2] bfloat16, the depth
-// filled up with zeros. A bias is padded alike.
-Aligned<float> packed(const float* weight, int depth, int channels, Blocks blocks);
+// many vectors as hold channels. Where positions are multiplied together, in pairs: [depth / 2, lanes, 2] bfloat16, filled up
+// with zeros. `lengths` of the segments, whose sum is the depth. A bias is padded alike.
+Aligned<float> packed(const float* weight, const std::vector<int>& lengths, int channels, Blocks blocks);
 void pad_bias(Aligned<float>& bias, Blocks blocks);
 
 }  // namespace dedelayed::sparse

@@ -11,6 +11,7 @@ namespace {
 struct Vector {
   using Floats = __m256;
   static constexpr int kWide = kBlocksAvx2.wide, kBlock = kBlocksAvx2.block, kSums = 12;
+  static constexpr bool kPairs = false;
   static Floats load(const float* p) { return _mm256_loadu_ps(p); }
   static void store(float* p, Floats a) { _mm256_storeu_ps(p, a); }
   static Floats set(float a) { return _mm256_set1_ps(a); }

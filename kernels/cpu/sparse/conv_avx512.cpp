@@ -11,6 +11,7 @@ namespace {
 struct Vector {
   using Floats = __m512;
   static constexpr int kWide = kBlocksAvx512.wide, kBlock = kBlocksAvx512.block, kSums = 24;
+  static constexpr bool kPairs = false;
   static Floats load(const float* p) { return _mm512_loadu_ps(p); }
   static void store(float* p, Floats a) { _mm512_storeu_ps(p, a); }
   static Floats set(float a) { return _mm512_set1_ps(a); }

@@ -7,6 +7,7 @@ namespace {
 struct Vector {
   typedef float Floats __attribute__((vector_size(16)));
   static constexpr int kWide = kBlocksPortable.wide, kBlock = kBlocksPortable.block, kSums = 16;
+  static constexpr bool kPairs = false;
   static Floats load(const float* p) {
     Floats a;
     __builtin_memcpy(&a, p, sizeof a);

@@ -1,7 +1,8 @@
 // The convolution, written once over a `Vector` that the including file defines for its instruction set:
 //   Floats, kWide (floats in it), kSums (vectors of sums that registers hold beside what they are made of), kBlock (channels
 //   that are computed together: fewer of them leave registers for more pixels),
-//   load, store, set, multiply_add(a, b, sum), minimum and maximum(a, b): b where either is not a number.
+//   load, store, set, multiply_add(a, b, sum), minimum and maximum(a, b): b where either is not a number,
+//   kPairs: whether weights are pairs of bfloat16, and then spread_pair and spread_one of a pixel's values.
 // It is included inside an anonymous namespace, after the pragma that chooses the instruction set. T is the maps' format.
 
 #include "round_steps.h"
@@ -60,16 +61,23 @@ inline void convolve_tile(const ConvJob& job, const float* weight, int first, in
     const T* in[kPixels];
     for (int p = 0; p < kPixels; ++p) in[p] = pixels[done + p] + job.offsets[s];
     const int length = job.lengths[s];
-    int i = 0;
-    do {
+    const auto multiply = [&](auto spread) {
       Floats w[kVectors];
       for (int v = 0; v < kVectors; ++v) w[v] = Vector::load(weight + v * Vector::kWide);
       for (int p = 0; p < kPixels; ++p) {
-        const Floats x = Vector::set(widened(in[p][i]));
+        const Floats x = spread(in[p]);
         for (int v = 0; v < kVectors; ++v) sum[p][v] = Vector::multiply_add(x, w[v], sum[p][v]);
       }
       weight += kVectors * Vector::kWide;
-    } while (++i < length);
+    };
+    int i = 0;
+    if constexpr (Vector::kPairs) {
+      for (; i + 1 < length; i += 2) multiply([i](const T* pixel) { return Vector::spread_pair(pixel + i); });
+      if (i < length) multiply([i](const T* pixel) { return Vector::spread_one(pixel + i); });
+    } else {
+      do multiply([i](const T* pixel) { return Vector::set(widened(pixel[i])); });
+      while (++i < length);
+    }
   } while (++s < job.segments);
   const Floats low = Vector::set(job.low), high = Vector::set(job.high);
   for (int p = 0; p < kPixels; ++p) {
@@ -92,6 +100,15 @@ inline void convolve_some(const ConvJob& job, const float* weight, int first, in
   convolve_tile<Vector, kPixels, kVectors>(job, weight, first, channels, pixels, done, out);
 }
 
+// Vectors of weights one after the other, for each of a block.
+template <class Vector>
+inline int steps_of(const ConvJob& job) {
+  if constexpr (!Vector::kPairs) return job.depth;
+  int steps = 0;
+  for (int s = 0; s < job.segments; ++s) steps += (job.lengths[s] + 1) / 2;
+  return steps;
+}
+
 // A block of kVectors vectors or, where it has fewer channels, of as many as hold those, for all pixels: as many together as
 // registers hold. Each time all of the block's weights are read, so what is left of them is taken at once or, where that is
 // little, shared with the time before. Returns where the next block's weights are.
@@ -110,7 +127,7 @@ inline const float* convolve_block(const ConvJob& job, const float* weight, int 
     take = left >= 2 * kPixels || left <= kPixels ? (left < kPixels ? left : kPixels) : (left + 1) / 2;
     convolve_some<Vector, kPixels, kVectors>(job, weight, first, channels, pixels, done, take, out);
   }
-  return weight + static_cast<std::ptrdiff_t>(job.depth) * kVectors * Vector::kWide;
+  return weight + static_cast<std::ptrdiff_t>(steps_of<Vector>(job)) * kVectors * Vector::kWide;
 }
 
 template <class Vector, class T>

@@ -148,7 +148,7 @@ void read_convolution(Reader& read, Plan& plan, Node& node) {
   if (node.kind == Kind::kTaps && node.groups == 1 && is_apart(plan.rows(node.windows[0])) &&
       is_apart(plan.cols(node.windows[0]))) {
     for (int tap = 0; tap < taps; ++tap) {
-      const Aligned<float> own = packed(weight.data() + static_cast<std::size_t>(tap) * in * out, in, out, blocks);
+      const Aligned<float> own = packed(weight.data() + static_cast<std::size_t>(tap) * in * out, {in}, out, blocks);
       node.weight.insert(node.weight.end(), own.begin(), own.end());
       node.tap_weights = own.size();
     }
@@ -162,8 +162,6 @@ void read_convolution(Reader& read, Plan& plan, Node& node) {
     return;
   }
   Reader::require(node.groups == 1);
-  node.weight = packed(weight.data(), taps * in, out, blocks);
-  pad_bias(node.bias, blocks);
   const bool joined = node.dilation[1] == 1 || node.kernel[1] == 1;  // the taps of a row lie side by side
   for (int r = 0; r < node.kernel[0]; ++r) {
     for (int c = 0; c < (joined ? 1 : node.kernel[1]); ++c) {
@@ -172,6 +170,10 @@ void read_convolution(Reader& read, Plan& plan, Node& node) {
       node.segments.push_back({row, static_cast<std::int64_t>(c) * node.dilation[1], length});
     }
   }
+  std::vector<int> lengths;
+  for (const Segment& segment : node.segments) lengths.push_back(segment.length);
+  node.weight = packed(weight.data(), lengths, out, blocks);
+  pad_bias(node.bias, blocks);
   const Grid& from = plan.grids[plan.nodes[node.inputs[0]].grid];
   const Grid& to = plan.grids[node.grid];
   Border& border = plan.borders[node.inputs[0]];

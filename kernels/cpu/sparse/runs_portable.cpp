@@ -31,6 +31,7 @@ RunKernels<T> run_variant(int instruction_set) {
   switch (instruction_set) {
 #if defined(DEDELAYED_X86)
     case kAmx:
+    case kAvx512Bf16:
     case kAvx512: return runs_avx512<T>();
     case kAvx2: return runs_avx2<T>();
 #endif
