@@ -30,6 +30,10 @@ CHOICES: tuple[Reuse, ...] = ('calibrated', 'exact', 'off')
 DENSE_ABOVE = 0.75
 """Share of the picture that is new from which all is computed: what camera noise and sub-pixel motion leave of the
 exact mode's reuse is less than what finding it costs."""
+WORTH_TRYING = 0.7
+"""Share of the work above which a frame is computed faster in full than by what motion explains of it."""
+
+_LONGEST_PAUSE = 15  # frames
 _BLOCK = 16  # pixels a side of a block of the codec
 
 # What remote features and their age may differ by, with tiles: the mean over channels that may add up in 8x8 pixels
@@ -68,6 +72,30 @@ def at_input(motion: MotionField, size: tuple[int, int]) -> MotionField:
         return motion
     block = motion.block * size[1] / motion.size[1]
     return motion.resized(size, block=max(4, min(_BLOCK, round(block))))
+
+
+class Attempts:
+    """Whether it is worth to look for what can be reused.
+
+    When two frames in a row left hardly anything, it is not tried for one frame, and each time that the next attempt
+    fails too for twice as many, up to half a second or so: a camera that moves on costs what a dense model does. One
+    such frame says nothing: features that are new, or their age, make one now and then.
+    """
+
+    def __init__(self) -> None:
+        self._failed = self._left = 0
+
+    def due(self) -> bool:
+        """Whether to try with the frame at hand; asked once a frame."""
+        if self._left:
+            self._left -= 1
+            return False
+        return True
+
+    def tell(self, compute_ratio: float) -> None:
+        """What an attempt had to compute, 0–1."""
+        self._failed = 0 if compute_ratio <= WORTH_TRYING else self._failed + 1
+        self._left = 0 if self._failed < 2 else min(2 ** min(self._failed - 2, 8), _LONGEST_PAUSE)
 
 
 class LocalRunner:
@@ -109,6 +137,7 @@ class LocalRunner:
         self._last: int | None = None  # number of the stream that had the last frame
         self._motion: MotionField | None = None  # from that frame to the newest one; None: the same frame
         self._broken = False  # whether that motion is unknown
+        self._attempts = Attempts()
         if fused:
             grid = (side // FEATURE_STRIDE for side in size)
             self._blank = torch.zeros(1, self._model.feature_channels, *grid)
@@ -178,10 +207,12 @@ class LocalRunner:
         self.skip(motion)
         since = None
         if number == self._last and self._motion is not None and not self._broken:
-            since = at_input(self._motion, self._size)
+            since = at_input(self._motion, self._size) if self._attempts.due() else None
         inputs: tuple[Tensor, ...] = (image,)
         if self._with_features:
             inputs += (self._blank if features is None else features, torch.tensor([age_ms]))
         logits, stats = self._streams[number].step(*inputs, motion=since, copy=False)
+        if since is not None:
+            self._attempts.tell(stats.compute_ratio)
         self._last, self._motion, self._broken = number, None, False
         return logits[0].float(), stats

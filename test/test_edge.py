@@ -16,7 +16,7 @@ from dedelayed_ros.greeting import link_shape
 from dedelayed_ros.link import FeatureRecord
 from dedelayed_ros.models import model_sizes, zoo
 from dedelayed_ros.models.pictures import scaled
-from dedelayed_ros.reuse import Reuse
+from dedelayed_ros.reuse import Attempts, Reuse
 
 SIZE = (120, 200)
 WIDE = (128, 640)
@@ -130,6 +130,40 @@ def test_what_is_mostly_new_is_computed_in_full_at_once(new: float, all_at_once:
     result = step(pipeline, 1, image=np.concatenate([image[:rows], first[rows:]]))
     assert (result.provenance.compute_ratio == 1) == all_at_once
     assert result.provenance.recompute_ratio == pytest.approx(new, abs=0.05)
+
+
+@needs_kernels
+def test_a_camera_that_moves_on_costs_what_a_dense_model_does() -> None:
+    """Where nothing can be reused, that is not looked for in most frames; what is exact stays so, and rest is noticed."""
+    settings = EdgeSettings(mode='local', dtype='float32', reuse='exact')
+    pipeline = EdgePipeline(settings, WIDE)
+    rng, first = np.random.default_rng(3), picture(1, WIDE)
+    images = [np.where(rng.random((*WIDE, 1)) < 0.04, picture(2, WIDE), first) for _ in range(40)]  # noise
+    looked = []
+    for i, image in enumerate(images):
+        result = step(pipeline, i, image=image, motion=MotionField.identity(WIDE))
+        looked.append(result.provenance.recompute_ratio < 1)
+        assert result.provenance.compute_ratio > 0.9
+    assert np.array_equal(result.confidence, step(EdgePipeline(settings, WIDE), 0, image=image).confidence)
+    assert looked[1] and looked[2] and not any(looked[25:32])
+    assert 4 <= sum(looked) <= 8
+    options = {'image': image, 'motion': MotionField.identity(WIDE)}
+    still = [step(pipeline, len(images) + i, **options).provenance.compute_ratio for i in range(17)]
+    assert still[-1] == 0
+
+
+def test_one_frame_that_is_all_new_is_no_reason_to_stop_looking() -> None:
+    attempts = Attempts()
+    for ratio in (1.0, 0.1, 1.0, 0.0, 0.71, 0.7):
+        assert attempts.due()
+        attempts.tell(ratio)
+    asked = []
+    for _ in range(60):
+        asked.append(attempts.due())
+        if asked[-1]:
+            attempts.tell(1.0)
+    pauses = np.diff(np.flatnonzero(asked)) - 1
+    assert pauses.tolist() == [0, 1, 2, 4, 8, 15, 15]
 
 
 @needs_kernels

@@ -266,7 +266,16 @@ STREET_V7 = dataclasses.replace(
     base='street-v6',
 )
 
-_ALL = (STREET_V1, STREET_V2, STREET_V3, STREET_V4, STREET_V5, STREET_V6, STREET_V7)
+# The same pair for longer together: the deeper model's features were still new to the local one.
+STREET_V8 = dataclasses.replace(
+    STREET_V7,
+    name='street-v8',
+    remote=dataclasses.replace(STREET_V7.remote, steps=0),  # as it is in the base
+    joint=dataclasses.replace(STREET_V7.joint, steps=750, rate=2e-3, seed=8),
+    base='street-v7',
+)
+
+_ALL = (STREET_V1, STREET_V2, STREET_V3, STREET_V4, STREET_V5, STREET_V6, STREET_V7, STREET_V8)
 RECIPES = {config.name: config for config in _ALL}
 
 
