@@ -134,7 +134,7 @@ def test_what_is_mostly_new_is_computed_in_full_at_once(new: float, all_at_once:
 
 @needs_kernels
 def test_a_camera_that_moves_on_costs_what_a_dense_model_does() -> None:
-    """Where nothing can be reused, that is not looked for in most frames; what is exact stays so, and rest is noticed."""
+    """Where nothing can be reused, that is rarely looked for; what is exact stays so, and rest is noticed."""
     settings = EdgeSettings(mode='local', dtype='float32', reuse='exact')
     pipeline = EdgePipeline(settings, WIDE)
     rng, first = np.random.default_rng(3), picture(1, WIDE)
