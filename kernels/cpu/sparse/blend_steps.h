@@ -2,19 +2,8 @@
 // in the same order, so that every variant has the same bits. Included inside an anonymous namespace, after the pragma.
 
 constexpr int kWide = 8;  // two registers where they hold four floats
-#include "round_steps.h"
+#include "vector_steps.h"
 
-// By reference: how a wide vector is returned depends on the instruction set.
-template <class Value>
-inline void load(const float* p, Value& value) {
-  __builtin_memcpy(&value, p, sizeof value);
-}
-inline void load(const Bf16* p, Floats& value) {
-  Halves halves;
-  __builtin_memcpy(&halves, p, sizeof halves);
-  const Words words = __builtin_convertvector(halves, Words) << 16;
-  __builtin_memcpy(&value, &words, sizeof value);
-}
 inline void load(const Bf16* p, float& value) { value = widened(*p); }
 
 template <class Value>

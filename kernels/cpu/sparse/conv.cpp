@@ -11,16 +11,12 @@ namespace {
 // What both number formats have; kernels are overloaded by theirs.
 template <class T>
 Variant<T> in_floats(int instruction_set) {
-  const Variant<T> portable{convolve_portable, kBlocksPortable};
-  switch (instruction_set) {
 #if defined(DEDELAYED_X86)
-    case kAmx:
-    case kAvx512Bf16:
-    case kAvx512: return {convolve_avx512, kBlocksAvx512};
-    case kAvx2: return __builtin_cpu_supports("fma") ? Variant<T>{convolve_avx2, kBlocksAvx2} : portable;
+  if (instruction_set >= kAvx512) return {convolve_avx512, kBlocksAvx512};
+  if (instruction_set >= kAvx2 && __builtin_cpu_supports("fma")) return {convolve_avx2, kBlocksAvx2};
 #endif
-    default: return portable;
-  }
+  static_cast<void>(instruction_set);
+  return {convolve_portable, kBlocksPortable};
 }
 
 }  // namespace
@@ -70,7 +66,8 @@ Aligned<float> packed(const float* weight, const std::vector<int>& lengths, int 
     if (pair == 1) {
       std::copy(values.begin(), values.end(), result.begin() + static_cast<std::ptrdiff_t>(begin));
     } else {
-      round_all(values.data(), static_cast<std::ptrdiff_t>(values.size()), reinterpret_cast<Bf16*>(result.data() + begin));
+      Bf16* pairs = reinterpret_cast<Bf16*>(result.data() + begin);
+      runs_portable<Bf16>().keep(values.data(), static_cast<std::ptrdiff_t>(values.size()), nullptr, 0, pairs);
     }
   }
   return result;

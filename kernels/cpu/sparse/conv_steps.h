@@ -5,7 +5,7 @@
 //   kPairs: whether weights are pairs of bfloat16, and then spread_pair and spread_one of a pixel's values.
 // It is included inside an anonymous namespace, after the pragma that chooses the instruction set. T is the maps' format.
 
-#include "round_steps.h"
+#include "vector_steps.h"
 
 constexpr int kMostPixels = 12;  // that are computed together: each needs a register for its address
 

@@ -28,9 +28,14 @@ class Cursor {
   std::int32_t last_ = -2;
 };
 
+// Between which a convolution's results are kept.
+struct Bounds {
+  float low = -std::numeric_limits<float>::infinity(), high = std::numeric_limits<float>::infinity();
+};
+
 template <class T>
 void convolve(const Node& node, const Map<T>& in, const Map<T>& to, const std::int32_t* positions, int count,
-              const std::int32_t* places, Workspace<T>& work, T* out) {
+              const std::int32_t* places, const Bounds& bounds, Workspace<T>& work, T* out) {
   work.pixels.resize(static_cast<std::size_t>(count));
   const std::ptrdiff_t step = static_cast<std::ptrdiff_t>(node.stride[1]) * in.channels;
   for (int i = 0, together; i < count; i += together) {
@@ -47,24 +52,23 @@ void convolve(const Node& node, const Map<T>& in, const Map<T>& to, const std::i
     depth += segment.length;
   }
   const ConvJob job{node.weight.data(), node.bias.data(), work.offsets.data(), work.lengths.data(),
-                    static_cast<int>(node.segments.size()), depth, node.channels, places, work.low, work.high,
-                    step,
-                    work.scratch_for(depth, static_cast<int>(node.segments.size()))};
+                    static_cast<int>(node.segments.size()), depth, node.channels, places, bounds.low, bounds.high,
+                    step, work.scratch_for(depth, static_cast<int>(node.segments.size()))};
   work.conv.convolve(job, work.pixels.data(), count, out);
 }
 
 // The result where no tap reaches.
 template <class T>
-void fill_with_bias(const Node& node, Workspace<T>& work, T* out) {
+void fill_with_bias(const Node& node, const Bounds& bounds, Workspace<T>& work, T* out) {
   work.line.assign(node.bias.begin(), node.bias.begin() + node.channels);
-  const Function clamp{Unary::kClamp, work.low, work.high, 0.0f};
+  const Function clamp{Unary::kClamp, bounds.low, bounds.high, 0.0f};
   work.runs.keep(work.line.data(), node.channels, &clamp, 1, out);
 }
 
 // A transposed convolution whose taps do not overlap: for the positions of each tap a convolution of one cell.
 template <class T>
 void convolve_apart(const Plan& plan, const Node& node, const Map<T>& in, const Map<T>& to, const std::int32_t* positions,
-                    int count, const std::int32_t* places, Workspace<T>& work, T* out) {
+                    int count, const std::int32_t* places, const Bounds& bounds, Workspace<T>& work, T* out) {
   const Axis &rows = plan.rows(node.windows[0]), &cols = plan.cols(node.windows[0]);
   work.by_tap.resize(static_cast<std::size_t>(rows.taps) * cols.taps);
   for (typename Workspace<T>::Tap& tap : work.by_tap) tap.begin(static_cast<std::size_t>(count));
@@ -77,7 +81,7 @@ void convolve_apart(const Plan& plan, const Node& node, const Map<T>& in, const 
       const int col = cols.first_tap[x + k];
       const std::int32_t place = places ? places[i + k] : i + k;
       if (row < 0 || col < 0) {
-        fill_with_bias(node, work, out + static_cast<std::int64_t>(place) * node.channels);
+        fill_with_bias(node, bounds, work, out + static_cast<std::int64_t>(place) * node.channels);
         continue;
       }
       typename Workspace<T>::Tap& tap = taps[col];
@@ -89,7 +93,7 @@ void convolve_apart(const Plan& plan, const Node& node, const Map<T>& in, const 
   const float* weight = node.weight.data();
   for (const typename Workspace<T>::Tap& tap : work.by_tap) {
     const ConvJob job{weight, node.bias.data(), &offset, &in.channels, 1, in.channels, node.channels, tap.places.data(),
-                      work.low, work.high, in.channels, work.scratch_for(in.channels, 1)};
+                      bounds.low, bounds.high, in.channels, work.scratch_for(in.channels, 1)};
     work.conv.convolve(job, tap.pixels.data(), tap.count, out);
     weight += node.tap_weights;
   }
@@ -336,22 +340,19 @@ bool is_copy(const Plan& plan, const Node& node, const std::vector<Map<T>>& maps
 
 bool is_direct(const Node& node) { return node.kind == Kind::kConv || node.tap_weights > 0; }
 
-std::size_t clamped_by(const Node& node, float& low, float& high) {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  const bool first = is_direct(node) && !node.epilogue.empty() && node.epilogue[0].unary == Unary::kClamp;
-  low = first ? node.epilogue[0].a : -kInfinity;
-  high = first ? node.epilogue[0].b : kInfinity;
-  return first ? 1 : 0;
-}
-
 template <class T>
-void compute_direct(const Plan& plan, const Node& node, const std::vector<Map<T>>& maps, const std::int32_t* positions,
-                    int count, const std::int32_t* places, Workspace<T>& work, T* out) {
+std::size_t compute_direct(const Plan& plan, const Node& node, const std::vector<Map<T>>& maps, const std::int32_t* positions,
+                           int count, const std::int32_t* places, Workspace<T>& work, T* out) {
   const Map<T>& in = maps[node.inputs[0]];
   const Map<T>& to = maps[&node - plan.nodes.data()];
-  clamped_by(node, work.low, work.high);
-  if (node.kind == Kind::kConv) return convolve(node, in, to, positions, count, places, work, out);
-  convolve_apart(plan, node, in, to, positions, count, places, work, out);
+  const bool clamps = !node.epilogue.empty() && node.epilogue[0].unary == Unary::kClamp;
+  const Bounds bounds = clamps ? Bounds{node.epilogue[0].a, node.epilogue[0].b} : Bounds{};
+  if (node.kind == Kind::kConv) {
+    convolve(node, in, to, positions, count, places, bounds, work, out);
+  } else {
+    convolve_apart(plan, node, in, to, positions, count, places, bounds, work, out);
+  }
+  return clamps;
 }
 
 template <class T>
@@ -372,10 +373,10 @@ void compute(const Plan& plan, const Node& node, const std::vector<Map<T>>& maps
   }
 }
 
-template void compute_direct(const Plan&, const Node&, const std::vector<Map<float>>&, const std::int32_t*, int,
-                             const std::int32_t*, Workspace<float>&, float*);
-template void compute_direct(const Plan&, const Node&, const std::vector<Map<Bf16>>&, const std::int32_t*, int,
-                             const std::int32_t*, Workspace<Bf16>&, Bf16*);
+template std::size_t compute_direct(const Plan&, const Node&, const std::vector<Map<float>>&, const std::int32_t*, int,
+                                    const std::int32_t*, Workspace<float>&, float*);
+template std::size_t compute_direct(const Plan&, const Node&, const std::vector<Map<Bf16>>&, const std::int32_t*, int,
+                                    const std::int32_t*, Workspace<Bf16>&, Bf16*);
 template bool is_copy(const Plan&, const Node&, const std::vector<Map<float>>&);
 template bool is_copy(const Plan&, const Node&, const std::vector<Map<Bf16>>&);
 template void compute(const Plan&, const Node&, const std::vector<Map<float>>&, const std::int32_t*, int,

@@ -18,7 +18,6 @@ template <class T>
 struct Workspace {
   Variant<T> conv{};
   RunKernels<T> runs{};
-  float low = 0.0f, high = 0.0f;  // between which a convolution's results are kept
   std::vector<std::byte> scratch;
   std::vector<const T*> pixels;
   std::vector<std::int64_t> offsets;
@@ -48,13 +47,10 @@ struct Workspace {
 // Whether a node is a convolution whose results go directly to where they are kept, rounded and clamped.
 bool is_direct(const Node& node);
 
-// Between which such a node's results are kept. Returns how many functions of its epilogue that does away with, 0 of others.
-std::size_t clamped_by(const Node& node, float& low, float& high);
-
-// Results of `count` positions of such a node after so much of the epilogue: that of position i goes to
-// out + places[i] · channels, or without places to i · channels.
+// Results of `count` positions of such a node: that of position i goes to out + places[i] · channels, or without places to
+// i · channels. Returns how many functions of the epilogue have been applied.
 template <class T>
-void compute_direct(const Plan& plan, const Node& node, const std::vector<Map<T>>& maps, const std::int32_t* positions,
+std::size_t compute_direct(const Plan& plan, const Node& node, const std::vector<Map<T>>& maps, const std::int32_t* positions,
                     int count, const std::int32_t* places, Workspace<T>& work, T* out);
 
 // Results of `count` positions of any other node, one after the other, before the epilogue.

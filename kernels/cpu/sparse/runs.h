@@ -40,7 +40,4 @@ RunKernels<T> runs_avx512();
 template <class T>
 RunKernels<T> run_variant(int instruction_set);
 
-// Round floats to the nearest bfloat16, ties to even; what is not a number stays none.
-void round_all(const float* from, std::ptrdiff_t count, Bf16* to);
-
 }  // namespace dedelayed::sparse

@@ -9,13 +9,9 @@ namespace dedelayed::sparse {
 namespace {
 
 constexpr int kWide = 16;
-#include "round_steps.h"
+#include "vector_steps.h"
 
 inline bool any(const Words& words) { return _mm512_test_epi32_mask((__m512i)words, (__m512i)words) != 0; }
-inline void load(const Bf16* from, Floats& value) {
-  const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-  value = (Floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16);
-}
 
 #include "runs_steps.h"
 

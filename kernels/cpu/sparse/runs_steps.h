@@ -1,7 +1,5 @@
-// The loops of runs.h. The including file defines kWide, floats that are taken together, and has included round_steps.h;
-// any(Words) says whether any bit is set, and
-// load(const Bf16*, Floats&) widens. Included inside an anonymous namespace, after the pragma that chooses the
-// instruction set.
+// The loops of runs.h. The including file has included vector_steps.h, and says by any(Words) whether any bit is set. Included
+// inside an anonymous namespace, after the pragma that chooses the instruction set.
 
 typedef std::uint8_t Bytes __attribute__((vector_size(kWide)));
 
@@ -14,8 +12,6 @@ template <class T>
 inline void widen(const T* from, std::ptrdiff_t count, float* to) {
   for (std::ptrdiff_t k = 0; k < count; ++k) to[k] = widened(from[k]);
 }
-
-inline void load(const float* from, Floats& value) { __builtin_memcpy(&value, from, sizeof value); }
 
 // All bits of a float, where it is further away than the threshold, or one of the two is not a number.
 template <class T>
@@ -145,19 +141,20 @@ inline void keep(float* from, std::ptrdiff_t count, const Function* functions, s
   const Function last = clamps ? functions[--function_count] : Function{Unary::kClamp, -__builtin_inff(), __builtin_inff(), 0};
   keep(from, count, functions, function_count, from);
   const Floats low = last.a - Floats{}, high = last.b - Floats{};
-  Floats value;
+  const auto round = [&](Floats value, Bf16* rounded) {
+    value = value < low ? low : value;
+    store(value > high ? high : value, rounded);
+  };
+  Floats value{};
   std::ptrdiff_t k = 0;
   for (; k + kWide <= count; k += kWide) {
-    __builtin_memcpy(&value, from + k, sizeof value);
-    value = value < low ? low : value;
-    store(value > high ? high : value, to + k);
+    load(from + k, value);
+    round(value, to + k);
   }
   if (k == count) return;
   Bf16 rest[kWide];
-  value = Floats{};
   __builtin_memcpy(&value, from + k, sizeof(float) * static_cast<std::size_t>(count - k));
-  value = value < low ? low : value;
-  store(value > high ? high : value, rest);
+  round(value, rest);
   __builtin_memcpy(to + k, rest, sizeof(Bf16) * static_cast<std::size_t>(count - k));
 }
 

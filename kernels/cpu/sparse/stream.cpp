@@ -10,7 +10,7 @@ namespace dedelayed::sparse {
 namespace {
 
 constexpr double kWorthSharing = 3e5;  // multiply-accumulates, or floats moved, from which helpers are woken
-constexpr int kCompared = 256;            // cells that are compared together, at most
+constexpr int kCompared = 256;  // cells that are compared together, at most
 constexpr int kTogether = 48 * 1024 / 4;  // floats of fresh values that stay in the nearer caches
 
 // Multiply-accumulates of an output position, and floats written, as a rough measure of its time.
@@ -387,9 +387,7 @@ void StreamOf<T>::compute_part(int n, const std::int32_t* positions, int count, 
   const Node& node = plan_.nodes[n];
   if (dense_ || plan_.mode == Mode::kTiles) {
     if (is_direct(node)) return compute_in_place(n, positions, count, bench);
-    bench.fresh.resize(static_cast<std::size_t>(count) * node.channels);
-    compute(plan_, node, maps_, positions, count, bench.work, bench.fresh.data());
-    float* fresh = bench.fresh.data();
+    float* fresh = raw(node, positions, count, bench);
     for (int i = 0, together; i < count; i += together) {
       together = run_length(positions + i, count - i, maps_[n].width);
       const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(together) * node.channels;
@@ -399,6 +397,14 @@ void StreamOf<T>::compute_part(int n, const std::int32_t* positions, int count, 
     return;
   }
   commit(n, positions, count, results(node, positions, count, bench), bench);
+}
+
+// Results of an operation that is not direct before its epilogue, one position after the other, in the bench's memory.
+template <class T>
+float* StreamOf<T>::raw(const Node& node, const std::int32_t* positions, int count, Bench<T>& bench) {
+  bench.fresh.resize(static_cast<std::size_t>(count) * node.channels);
+  compute(plan_, node, maps_, positions, count, bench.work, bench.fresh.data());
+  return bench.fresh.data();
 }
 
 // Where nothing is kept, the results of an operation that is direct.
@@ -411,9 +417,7 @@ void StreamOf<T>::compute_in_place(int n, const std::int32_t* positions, int cou
     together = run_length(positions + i, count - i, map.width);
     std::iota(bench.places.begin() + i, bench.places.begin() + i + together, map.place(positions[i]));
   }
-  compute_direct(plan_, node, maps_, positions, count, bench.places.data(), bench.work, map.at(0, 0));
-  float low, high;
-  const std::size_t done = clamped_by(node, low, high);
+  const std::size_t done = compute_direct(plan_, node, maps_, positions, count, bench.places.data(), bench.work, map.at(0, 0));
   if (done == node.epilogue.size()) return;
   for (int i = 0, together; i < count; i += together) {
     together = run_length(positions + i, count - i, map.width);
@@ -427,15 +431,11 @@ template <class T>
 const T* StreamOf<T>::results(const Node& node, const std::int32_t* positions, int count, Bench<T>& bench) {
   const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(count) * node.channels;
   bench.kept.resize(static_cast<std::size_t>(values));
-  float low, high;
   if (is_direct(node)) {
-    const std::size_t done = clamped_by(node, low, high);
-    compute_direct(plan_, node, maps_, positions, count, nullptr, bench.work, bench.kept.data());
+    const std::size_t done = compute_direct<T>(plan_, node, maps_, positions, count, nullptr, bench.work, bench.kept.data());
     runs_.refine(bench.kept.data(), values, node.epilogue.data() + done, node.epilogue.size() - done);
   } else {
-    bench.fresh.resize(static_cast<std::size_t>(values));
-    compute(plan_, node, maps_, positions, count, bench.work, bench.fresh.data());
-    runs_.keep(bench.fresh.data(), values, node.epilogue.data(), node.epilogue.size(), bench.kept.data());
+    runs_.keep(raw(node, positions, count, bench), values, node.epilogue.data(), node.epilogue.size(), bench.kept.data());
   }
   return bench.kept.data();
 }

@@ -120,6 +120,7 @@ class StreamOf final : public Stream {
   void keep(Map<T>& map, const Asked& asked);
   void compute_all(int node, const std::vector<std::int32_t>& positions);
   void begin_dense(std::size_t kept);
+  float* raw(const Node& node, const std::int32_t* positions, int count, Bench<T>& bench);
   const T* results(const Node& node, const std::int32_t* positions, int count, Bench<T>& bench);
   void commit(int node, const std::int32_t* positions, int count, const T* results, Bench<T>& bench);
   void gather(const Given& given, int y, int channels, int width, Aligned<float>& scratch, T* row);
