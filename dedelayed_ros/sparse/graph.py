@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from dedelayed_ros.errors import InputError
-from dedelayed_ros.sparse.geometry import POINT, Stride
+from dedelayed_ros.sparse.geometry import POINT, Stride, Window, identity
 from dedelayed_ros.sparse.layout import image
 from dedelayed_ros.sparse.lowering import UNSUPPORTED, Builder, Value, is_constant, lower
 from dedelayed_ros.sparse.lowering.builder import Draft, make_grid
-from dedelayed_ros.sparse.ops import Input, Op, Spread
+from dedelayed_ros.sparse.ops import Addend, Input, Spread
 from dedelayed_ros.sparse.plan import Motion, Node, Plan, Result
 
 
@@ -206,7 +206,7 @@ def _finish(
                 aliases=tuple(dict.fromkeys(a for a in d.aliases if a != d.name)),
                 op=d.op,
                 inputs=tuple(order[i] for i in d.inputs),
-                windows=_footprint(d.op, sizes, d.grid.size),
+                windows=_footprint(d, sizes),
                 grid=d.grid,
                 channels=d.channels,
                 epilogue=tuple(d.epilogue),
@@ -217,8 +217,10 @@ def _finish(
     return tuple(nodes), order
 
 
-def _footprint(op: Op, sizes: list[tuple[int, int]], out: tuple[int, int]) -> Any:
-    windows = op.windows(sizes, out)
+def _footprint(draft: Draft, sizes: list[tuple[int, int]]) -> tuple[Window, ...]:
+    op, out = draft.op, draft.grid.size
+    added = sum(isinstance(step, Addend) for step in draft.epilogue)
+    windows = op.windows(sizes[: len(sizes) - added], out) + (Window(identity(out[0]), identity(out[1])),) * added
     if not isinstance(op, (Input, Spread)):
         for window in windows:
             got = (window.rows.size_out, window.cols.size_out)

@@ -39,6 +39,16 @@ class Unary:
         return str(self.target)
 
 
+@dataclass(frozen=True)
+class Addend:
+    """Input ``number`` of the node, on its grid and with its channels, added to the values of an operation.
+
+    What a sum is of is not kept by itself then: of the two maps that a model adds, one is only ever seen in the sum.
+    """
+
+    number: int
+
+
 class Op:
     """Base of the operations."""
 

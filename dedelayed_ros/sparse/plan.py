@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from dedelayed_ros.sparse.geometry import Grid, Window
 from dedelayed_ros.sparse.layout import Layout
-from dedelayed_ros.sparse.ops import Input, Op, Unary
+from dedelayed_ros.sparse.ops import Addend, Input, Op, Unary
 
 Motion = Literal['frame', 'carried', 'none']
 
@@ -27,10 +27,10 @@ class Node:
     """One operation.
 
     name:     path of the layer in the model, unique in the plan; ``aliases`` are the layers folded into it.
-    inputs:   indices of the nodes that it reads; ``windows`` its footprint on each.
+    inputs:   indices of the nodes that it reads, an addend last; ``windows`` its footprint on each.
     grid:     positions of its output; a Global operation has one.
     channels: C of its output (0 for a Global operation, which has a shape of its own).
-    epilogue: element-wise functions applied to its result.
+    epilogue: element-wise functions applied to its result; among them at most one addend.
     macs:     multiply-accumulates of one output position.
     motion:   what moves its cache: the frame's motion; motion by whole cells with the remainder kept, for an input such
               as remote features and all that is computed from it alone; or none, where there is no position.
@@ -44,13 +44,18 @@ class Node:
     windows: tuple[Window, ...]
     grid: Grid
     channels: int
-    epilogue: tuple[Unary, ...]
+    epilogue: tuple[Unary | Addend, ...]
     macs: float
     motion: Motion
 
     @property
     def names(self) -> tuple[str, ...]:
         return (self.name, *self.aliases)
+
+    @property
+    def addend(self) -> int | None:
+        """Which of ``inputs`` is added to the result, if any."""
+        return next((step.number for step in self.epilogue if isinstance(step, Addend)), None)
 
     @property
     def is_point(self) -> bool:

@@ -275,7 +275,17 @@ STREET_V8 = dataclasses.replace(
     base='street-v7',
 )
 
-_ALL = (STREET_V1, STREET_V2, STREET_V3, STREET_V4, STREET_V5, STREET_V6, STREET_V7, STREET_V8)
+# And for longer still, on other streets again.
+STREET_V9 = dataclasses.replace(
+    STREET_V8,
+    name='street-v9',
+    clips=dataclasses.replace(STREET_V8.clips, first_seed=100_392, seeds=192),
+    joint=dataclasses.replace(STREET_V8.joint, steps=3000, seed=9),
+    codec=dataclasses.replace(STREET_V8.codec, steps=1600, bits=44.0),
+    base='street-v8',
+)
+
+_ALL = (STREET_V1, STREET_V2, STREET_V3, STREET_V4, STREET_V5, STREET_V6, STREET_V7, STREET_V8, STREET_V9)
 RECIPES = {config.name: config for config in _ALL}
 
 

@@ -9,6 +9,8 @@ __device__ inline float clamped(float x, float low, float high) {
   return above > high ? high : above;
 }
 
+constexpr int kAddend = 23;  // not a function of one number: the input number `a` is added
+
 // The functions of backends/unary.py, in its order.
 __device__ inline float apply(const Function& f, float x) {
   switch (f.code) {
@@ -36,6 +38,12 @@ __device__ inline float apply(const Function& f, float x) {
     case 21: return f.a - x;
     default: return x * x;
   }
+}
+
+// Of a node's addend the value at that place, which is the same in both maps.
+template <class T>
+__device__ inline float added(const Layer& layer, const Function& function, long long at) {
+  return to_float(static_cast<const T*>(layer.sources[static_cast<int>(function.a)].origin)[at]);
 }
 
 __device__ inline bool agrees(float fresh, float cached, float threshold) {
@@ -78,7 +86,10 @@ __device__ void commit_tile(const Layer& layer, const int* positions, const floa
       const int c = lane + 32 * j;
       if (c >= channels) continue;
       float x = fresh[i * pitch + c] + (bias ? bias[first + c] : 0.0f);
-      for (int f = 0; f < layer.function_count; ++f) x = apply(layer.functions[f], x);
+      for (int f = 0; f < layer.function_count; ++f) {
+        const Function& function = layer.functions[f];
+        x = function.code == kAddend ? x + added<T>(layer, function, at + c) : apply(function, x);
+      }
       value[j] = from_float<T>(x);
       if (usable && !layer.staged) unlike |= !agrees(to_float(value[j]), to_float(cell[c]), layer.threshold);
     }

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from emulated import ORDERS, EmulatedDevice
 from plans import traced
-from sparse_nets import integers
+from sparse_nets import Sums, integers
 from torch import nn
 
 from dedelayed_ros.frames import MotionField
@@ -142,6 +142,16 @@ def test_convolutions(dtype):
     assert not wrong, 'whole numbers are exact'
     suffix = 'f16' if dtype == 'float16' else 'f32'
     assert {f'{kind}_{suffix}' for kind in ('conv16', 'conv32', 'conv64', 'taps')} <= set(launched)
+
+
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_sums(dtype):
+    class Named(Sums):
+        def forward(self, x):
+            return {'sum': super().forward(x)}
+
+    got, wanted, _ = run(integers(Named(), 1, -1, 2), whole_numbers((1, 3, 12, 10)), DTYPES[dtype])
+    assert torch.equal(got['sum'].float(), wanted['sum'])
 
 
 @pytest.mark.parametrize('dtype', DTYPES)

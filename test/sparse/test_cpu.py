@@ -20,7 +20,7 @@ from sparse_alike import (
     local_model,
     on_the_kernels,
 )
-from sparse_nets import Attention, DeepLab, Fused, MobileNetV3, RandomNet, ResNetFPN, examples, integers, random_nets
+from sparse_nets import Attention, DeepLab, Fused, MobileNetV3, RandomNet, ResNetFPN, Sums, examples, integers, random_nets
 from sparse_scenes import picture, scenes, shift
 from torch import nn
 
@@ -105,6 +105,18 @@ def test_features_and_age_are_those_of_the_reference(mode):
         if n % 6 == 5:
             age = age + 1
         assert_alike(reference, cpu, (image, None if n % 5 == 4 else features, age), motion)
+
+
+@pytest.mark.parametrize('instruction_set', SETS)
+@pytest.mark.parametrize('mode', ['sticky', MODES[-1]], ids=str)
+def test_sums_are_those_of_the_reference(mode, instruction_set):
+    model = integers(Sums(), 1, -1, 2)
+    reference, cpu = pair(model, (torch.zeros(1, 3, 24, 38),), mode, instruction_set=instruction_set)
+    assert sum(node.addend is not None for node in cpu.plan.nodes) == Sums.folded
+    for image, motion in scenes(8, 3, (24, 38), frames=8):
+        got, _ = assert_alike(reference, cpu, (image,), motion)
+        if mode in EXACT:
+            assert torch.equal(got, model(image))
 
 
 def test_without_remap():

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sparse_alike import assert_alike, check_poison, drift, drifting, engines, local_model, on_the_kernels
-from sparse_nets import RandomNet, ResNetFPN, examples, integers, random_nets
+from sparse_nets import RandomNet, ResNetFPN, Sums, examples, integers, random_nets
 from sparse_scenes import scenes
 from torch import nn
 
@@ -45,6 +45,14 @@ def wide(stride: int = 1, dilation: int = 1) -> nn.Module:
         nn.ConvTranspose2d(32, 19, 2, stride=2),
         nn.Hardswish(),
     ).eval()
+
+
+@pytest.mark.parametrize('instruction_set', SETS)
+def test_sums_are_those_of_the_reference(instruction_set):
+    model = integers(Sums(), 1, -1, 2)
+    reference, cpu = pair(model, (torch.zeros(1, 3, 24, 38),), instruction_set=instruction_set)
+    for image, motion in scenes(8, 3, (24, 38), frames=8):
+        assert_alike(reference, cpu, (image,), motion)
 
 
 @given(random_nets(), st.integers(0, 10**6), st.integers(9, 40), st.integers(9, 40), st.sampled_from(MODES))

@@ -13,7 +13,7 @@ from dedelayed_ros import sparse
 from dedelayed_ros.errors import DedelayedError, InputError
 from dedelayed_ros.frames import MotionField
 from dedelayed_ros.sparse.graph import trace
-from dedelayed_ros.sparse.ops import Conv, Global, Pad, Pointwise, Resize
+from dedelayed_ros.sparse.ops import Addend, Conv, Global, Pad, Pointwise, Resize
 
 
 class Call(nn.Module):
@@ -66,6 +66,50 @@ def test_a_shared_convolution_keeps_its_own_value():
         norm=nn.BatchNorm2d(4),
     )
     assert not plan.find('conv').aliases
+
+
+def test_a_sum_is_folded_into_what_computes_the_later_part_of_it():
+    """Of a block and what goes around it only the sum is kept; functions before and after stay in their places."""
+    plan = assert_same(lambda m, x: (x + m.conv(x).relu()).clamp(-1, 1) * 2, conv=nn.Conv2d(4, 4, 3, padding=1))
+    assert kinds(plan) == ['Input', 'Conv'] and plan.nodes[1].inputs == (0, 0) and plan.nodes[1].addend == 1
+    assert [isinstance(step, Addend) for step in plan.nodes[1].epilogue] == [False, True, False, False]
+    assert plan.find('add') is plan.find('conv')
+    plan = assert_same(
+        lambda m, x: m.fine(x) + F.interpolate(m.coarse(x), scale_factor=2, mode='bilinear'),
+        fine=nn.Conv2d(4, 5, 1),
+        coarse=nn.Conv2d(4, 5, 3, 2, 1),
+    )
+    assert kinds(plan) == ['Input', 'Conv', 'Conv', 'Resize'] and plan.nodes[3].inputs == (2, 1)
+
+
+@pytest.mark.parametrize(
+    'function',
+    [
+        lambda m, x: torch.cat([x + (y := m.conv(x)), y], 1),  # read by others too
+        lambda m, x: m.conv(x) + m.conv(x).mean((2, 3), keepdim=True),  # of another size
+        lambda m, x: torch.add(x, m.conv(x), alpha=2),  # not a plain sum
+        lambda m, x: (y := m.conv(x)) + y,
+        lambda m, x: x + x.flip(1)[:, :1],  # other channels
+    ],
+)
+def test_other_sums_stay_by_themselves(function):
+    plan = assert_same(function, conv=nn.Conv2d(4, 4, 3, padding=1))
+    assert all(node.addend is None for node in plan.nodes)
+
+
+def test_what_moves_otherwise_is_not_added_along():
+    """Features that are carried stay as they are where only the picture changes."""
+
+    class Fused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.image, self.expand = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(2, 4, 3, padding=1)
+
+        def forward(self, image, features):
+            return self.image(image) + self.expand(features)
+
+    plan = trace(Fused().eval(), (torch.zeros(1, 3, 16, 24), torch.zeros(1, 2, 8, 12)))
+    assert kinds(plan) == ['Input', 'Input', 'Conv', 'Conv', 'Pointwise']
 
 
 def test_zero_padding_becomes_part_of_the_convolution():

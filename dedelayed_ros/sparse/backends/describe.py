@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dedelayed_ros.sparse.alignment import Alignment, first_footprints
-from dedelayed_ros.sparse.backends.unary import Lacking, describe_unary, name_of
+from dedelayed_ros.sparse.backends.unary import Lacking, describe_step, describe_unary, name_of
 from dedelayed_ros.sparse.geometry import AxisMap, Grid, Window
 from dedelayed_ros.sparse.ops import (
     AdaptivePool,
@@ -190,7 +190,7 @@ class _Writer:
         entries = sorted(self.entries.get(node.index, ())) if inputs else []
         out.put(len(entries), *entries)
         epilogue = () if is_given else node.epilogue
-        functions = [*operation.functions, *(f for unary in epilogue for f in describe_unary(unary))]
+        functions = [*operation.functions, *(f for step in epilogue for f in describe_step(step))]
         out.put(len(functions))
         for code, numbers in functions:
             out.put(code)
@@ -209,8 +209,9 @@ class _Operation:
 
     def __init__(self, plan: Plan, node: Node) -> None:
         self.node = node
-        self.sizes = [plan.nodes[i].grid.size for i in node.inputs]
-        self.channels = [plan.nodes[i].channels for i in node.inputs]
+        operands = [plan.nodes[i] for i in (node.inputs if node.addend is None else node.inputs[:-1])]
+        self.sizes = [operand.grid.size for operand in operands]
+        self.channels = [operand.channels for operand in operands]
         self.functions: list[tuple[int, list[float]]] = []
         self.out = _Numbers()
 

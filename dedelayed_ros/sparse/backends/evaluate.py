@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dedelayed_ros.sparse.lowering.builder import mapped
 from dedelayed_ros.sparse.ops import (
+    Addend,
     AdaptivePool,
     AvgPool,
     Concat,
@@ -34,14 +35,15 @@ from dedelayed_ros.sparse.plan import Node
 
 def evaluate(node: Node, inputs: list[Tensor]) -> Tensor:
     """The whole output of a node: [1, C, h, w], or a tensor of its own shape for a Global operation."""
+    addend = None if node.addend is None else inputs[node.addend]
     if isinstance(node.op, (Pointwise, Global)):
         result = _aten(node.op, node, inputs)
     elif isinstance(node.op, Spread):
         result = node.op.layout.from_raw(inputs[0], node.grid.size)
     else:
-        result = compute(node.op, inputs)
-    for unary in node.epilogue:
-        result = unary.target(result, *unary.args, **unary.kwargs)
+        result = compute(node.op, inputs if addend is None else inputs[:-1])
+    for step in node.epilogue:
+        result = result + addend if isinstance(step, Addend) else step.target(result, *step.args, **step.kwargs)
     return result
 
 

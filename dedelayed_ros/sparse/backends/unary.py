@@ -1,4 +1,4 @@
-"""Functions of one number that the CPU kernels have, as a number of their own and up to three parameters."""
+"""What follows an operation value by value, as the kernels have it: a number of its own and up to three parameters."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from dedelayed_ros.sparse.ops import Unary
+from dedelayed_ros.sparse.ops import Addend, Unary
 
 Function = tuple[int, list[float]]  # number in kernels/cpu/sparse/plan.h, parameters
 
 _NAMES = (
     'clamp leaky_relu hardswish hardsigmoid sigmoid silu tanh gelu gelu_tanh elu exp log sqrt abs neg floor ceil round '
-    'add mul div subtract_from square'
+    'add mul div subtract_from square addend'
 ).split()
 _NUMBER = {name: number for number, name in enumerate(_NAMES)}
 
@@ -25,6 +25,13 @@ def name_of(target: Any) -> str:
     """The plain name of a traced function, such as 'relu'."""
     schema = getattr(target, '_schema', None)
     return type(target).__name__ if schema is None else schema.name.split('::')[-1].rstrip('_')
+
+
+def describe_step(step: Unary | Addend) -> list[Function]:
+    """The functions that do what a step of an epilogue says. Raises Lacking."""
+    if isinstance(step, Addend):
+        return [(_NUMBER['addend'], [float(step.number), 0.0, 0.0])]
+    return describe_unary(step)
 
 
 def describe_unary(unary: Unary) -> list[Function]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dedelayed_ros.sparse.geometry import POINT, Grid, Stride
 from dedelayed_ros.sparse.layout import CELLS, COLS, ONE, ROWS, Layout, image
-from dedelayed_ros.sparse.ops import Concat, Conv, Gather, Global, Input, Op, Pointwise, Slot, Spread, Unary
+from dedelayed_ros.sparse.ops import Addend, Concat, Conv, Gather, Global, Input, Op, Pointwise, Slot, Spread, Unary
 from dedelayed_ros.sparse.plan import Motion
 
 
@@ -41,7 +41,7 @@ class Draft:
     channels: int
     motion: Motion
     aliases: list[str] = field(default_factory=list)
-    epilogue: list[Unary] = field(default_factory=list)
+    epilogue: list[Unary | Addend] = field(default_factory=list)
 
 
 class Builder:
@@ -176,6 +176,28 @@ class Builder:
             self.absorb(value).epilogue.append(Unary(target, args, kwargs))
             return value
         return self.pointwise(target, [value, *args], kwargs, value.layout)
+
+    def plus(self, a: Value, b: Value) -> Value | None:
+        """The sum of two maps that are read alike, folded into the later one; None where that cannot be.
+
+        The later one has to be computed for this sum alone, and to move as the other does: else it would be computed
+        anew wherever the other changes.
+        """
+        earlier, later = sorted((a, b), key=lambda value: value.node)
+        draft, other = self.node(later), self.node(earlier)
+        alike = (a.layout, a.shape, other.grid, other.channels, other.motion) == (
+            b.layout,
+            b.shape,
+            draft.grid,
+            draft.channels,
+            draft.motion,
+        )
+        taken = isinstance(draft.op, (Input, Spread, Global)) or any(isinstance(s, Addend) for s in draft.epilogue)
+        if a.layout is None or not alike or earlier.node == later.node or not later.sole or taken:
+            return None
+        self.absorb(later).epilogue.append(Addend(len(draft.inputs)))
+        draft.inputs = (*draft.inputs, earlier.node)
+        return later
 
     def pointwise(
         self,

@@ -37,6 +37,10 @@ def arithmetic(b: Builder, a: Args) -> Lowered:
     args = [_number(x) for x in a['args']]
     if isinstance(args[0], Value) and not any(isinstance(x, (Value, Tensor)) for x in args[1:]):
         return b.unary(args[0], a['target'], *args[1:], **a['kwargs'])
+    if a['target'] is torch.ops.aten.add.Tensor and all(isinstance(x, Value) for x in args) and not a['kwargs']:
+        folded = b.plus(*args)
+        if folded is not None:
+            return folded
     return b.broadcast(a['target'], args, a['kwargs'])
 
 

@@ -37,6 +37,8 @@ BlendKernels<T> blend_portable();
 template <class T>
 BlendKernels<T> blend_avx2();
 template <class T>
+BlendKernels<T> blend_avx512();
+template <class T>
 BlendKernels<T> blend_variant(int instruction_set);
 
 }  // namespace dedelayed::sparse

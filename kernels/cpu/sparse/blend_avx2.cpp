@@ -7,7 +7,11 @@
 namespace dedelayed::sparse {
 namespace {
 
+constexpr int kWide = 8;
+#include "vector_steps.h"
+
 #include "blend_steps.h"
+#include "unexplained_steps.h"
 
 }  // namespace
 

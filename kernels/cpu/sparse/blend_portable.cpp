@@ -4,7 +4,11 @@
 namespace dedelayed::sparse {
 namespace {
 
+constexpr int kWide = 8;  // two registers where they hold four floats
+#include "vector_steps.h"
+
 #include "blend_steps.h"
+#include "unexplained_steps.h"
 
 }  // namespace
 
@@ -18,6 +22,7 @@ template BlendKernels<Bf16> blend_portable();
 template <class T>
 BlendKernels<T> blend_variant(int instruction_set) {
 #if defined(DEDELAYED_X86)
+  if (instruction_set >= kAvx512) return blend_avx512<T>();
   if (instruction_set >= kAvx2) return blend_avx2<T>();
 #endif
   static_cast<void>(instruction_set);

@@ -1,8 +1,6 @@
-// The loops of blend.h, compiled once for each instruction set: they hold no arithmetic that could be contracted, and add up
-// in the same order, so that every variant has the same bits. Included inside an anonymous namespace, after the pragma.
-
-constexpr int kWide = 8;  // two registers where they hold four floats
-#include "vector_steps.h"
+// The loops of blend.h, compiled once for each instruction set: they hold no arithmetic that could be contracted, so that
+// every variant has the same bits. Included inside an anonymous namespace, after the pragma and
+// vector_steps.h.
 
 inline void load(const Bf16* p, float& value) { value = widened(*p); }
 
@@ -89,24 +87,4 @@ inline void follow(const View<const T>& from, const Patch* patches, std::size_t 
     T* out = to.at(patches[k].to.top, patches[k].to.left);
     visit(from, patches[k], [&](int y, int i, const auto& value) { store(value, out + y * to.pitch + i); });
   }
-}
-
-template <class T>
-inline float unexplained(const View<const T>& from, const Patch& patch, const View<const T>& now) {
-  const T* fresh = now.at(patch.to.top, patch.to.left);
-  Floats sums = {};
-  float rest = 0.0f;
-  visit(from, patch, [&](int y, int i, const auto& value) {
-    auto left = value;
-    load(fresh + y * now.pitch + i, left);
-    left -= value;
-    if constexpr (sizeof left == sizeof sums) {
-      sums += left < 0 ? -left : left;
-    } else {
-      rest += __builtin_fabsf(left);
-    }
-  });
-  float sum[kWide];
-  __builtin_memcpy(sum, &sums, sizeof sum);
-  return (((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]))) + rest;
 }

@@ -249,8 +249,16 @@ void convolve_amx(const ConvJob& job, const Bf16* const* pixels, int count, Bf16
       pending.add_alone(i++);
       continue;
     }
-    // Pixels of the row from this one on, among them some that nobody asked for.
     Tile tile{pixels[i], job.step, scratch.offsets, 1, {i}};
+    // Pixels are listed as they lie in memory: of which the sixteenth is where it is without a gap, there is no gap before.
+    if (i + kRows <= count && pixels[i + kRows - 1] - pixels[i] == (kRows - 1) * job.step) {
+      tile.count = kRows;
+      for (int r = 0; r < kRows; ++r) tile.pixel[r] = i + r;
+      pending.add(tile);
+      i += kRows;
+      continue;
+    }
+    // Pixels of the row from this one on, among them some that nobody asked for.
     int taken = 1;
     for (; i + taken < count; ++taken) {
       const std::ptrdiff_t distance = pixels[i + taken] - pixels[i];

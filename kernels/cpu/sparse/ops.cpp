@@ -189,36 +189,50 @@ void pool(const Plan& plan, const Node& node, const Map<T>& in, const Map<T>& to
   }
 }
 
-// Bilinear: four cells, of which those outside of the map are left out; the weights of each axis one after the other.
+// Of one position the cells that its taps read, without those outside of the map; the weights of each axis one after the other.
+template <class T>
+void resize_one(const Plan& plan, const Node& node, const Map<T>& in, int y, int x, float* line, float* out) {
+  const Axis &rows = plan.rows(node.windows[0]), &cols = plan.cols(node.windows[0]);
+  const std::int32_t *row = rows.taps_of(y), *col = cols.taps_of(x);
+  const float* row_weight = node.factors[0].data() + static_cast<std::size_t>(y) * rows.taps;
+  const float* col_weight = node.factors[1].data() + static_cast<std::size_t>(x) * cols.taps;
+  std::fill_n(out, node.channels, 0.0f);
+  for (int r = 0; r < rows.taps; ++r) {
+    if (row[r] == rows.in) continue;
+    std::fill_n(line, node.channels, 0.0f);
+    for (int c = 0; c < cols.taps; ++c) {
+      if (col[c] == cols.in) continue;
+      const T* from = in.at(row[r], col[c]);
+      for (int k = 0; k < node.channels; ++k) line[k] += col_weight[c] * widened(from[k]);
+    }
+    for (int k = 0; k < node.channels; ++k) out[k] += row_weight[r] * line[k];
+  }
+}
+
+// Neighbours of bilinear resampling, which are most positions of most resampling, go together.
 template <class T>
 void resize(const Plan& plan, const Node& node, const Map<T>& in, const Map<T>& to, const std::int32_t* positions, int count,
             Workspace<T>& work, float* out) {
   const Axis &rows = plan.rows(node.windows[0]), &cols = plan.cols(node.windows[0]);
-  const int channels = node.channels;
-  work.line.resize(static_cast<std::size_t>(channels));
-  float* line = work.line.data();
-  Cursor at(to.width);
-  for (int i = 0; i < count; ++i, out += channels) {
-    at.go(positions[i]);
-    const std::int32_t *row = rows.taps_of(at.y), *col = cols.taps_of(at.x);
-    const float* row_weight = node.factors[0].data() + static_cast<std::size_t>(at.y) * rows.taps;
-    const float* col_weight = node.factors[1].data() + static_cast<std::size_t>(at.x) * cols.taps;
-    if (rows.taps == 2 && cols.taps == 2 && row[0] != rows.in && row[1] != rows.in && col[0] != cols.in && col[1] != cols.in) {
-      const T *a = in.at(row[0], col[0]), *b = in.at(row[0], col[1]), *c = in.at(row[1], col[0]), *d = in.at(row[1], col[1]);
-      const float left = col_weight[0], right = col_weight[1], up = row_weight[0], down = row_weight[1];
-      work.runs.mix({a, b, c, d, left, right, up, down}, channels, out);
-      continue;
-    }
-    std::fill_n(out, channels, 0.0f);
-    for (int r = 0; r < rows.taps; ++r) {
-      if (row[r] == rows.in) continue;
-      std::fill_n(line, channels, 0.0f);
-      for (int c = 0; c < cols.taps; ++c) {
-        if (col[c] == cols.in) continue;
-        const T* from = in.at(row[r], col[c]);
-        for (int k = 0; k < channels; ++k) line[k] += col_weight[c] * widened(from[k]);
+  work.line.resize(static_cast<std::size_t>(node.channels));
+  for (int i = 0, together; i < count; i += together) {
+    together = run_length(positions + i, count - i, to.width);
+    const int y = positions[i] / to.width, x = positions[i] % to.width;
+    const bool bilinear = rows.taps == 2 && cols.taps == 2 && rows.inside[y];
+    for (int k = 0; k < together;) {
+      int inside = 0;
+      while (bilinear && k + inside < together && cols.inside[x + k + inside]) ++inside;
+      if (inside) {
+        const std::int32_t* row = rows.taps_of(y);
+        const float *row_weight = node.factors[0].data() + 2 * y, *col_weight = node.factors[1].data() + 2 * (x + k);
+        const T *upper = in.at(row[0], 0), *lower = in.at(row[1], 0);
+        work.runs.mix({upper, lower, row_weight[0], row_weight[1], cols.taps_of(x + k), col_weight, node.channels}, inside, out);
+      } else {
+        resize_one(plan, node, in, y, x + k, work.line.data(), out);
+        inside = 1;
       }
-      for (int k = 0; k < channels; ++k) out[k] += row_weight[r] * line[k];
+      k += inside;
+      out += static_cast<std::ptrdiff_t>(inside) * node.channels;
     }
   }
 }

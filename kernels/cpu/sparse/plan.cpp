@@ -237,6 +237,24 @@ void read_operation(Reader& read, Plan& plan, Node& node) {
   }
 }
 
+void read_epilogue(Reader& read, const Plan& plan, Node& node) {
+  constexpr int kAddend = static_cast<int>(Unary::kSquare) + 1;  // not a function of one number
+  node.addend = -1;
+  const int steps = read.number(0, kLargest);
+  for (int k = 0; k < steps; ++k) {
+    const int code = read.number(0, kAddend);
+    const float a = read.real(), b = read.real(), c = read.real();
+    if (code != kAddend) {
+      (node.addend < 0 ? node.epilogue : node.after).push_back({static_cast<Unary>(code), a, b, c});
+      continue;
+    }
+    Reader::require(node.addend < 0 && a >= 0 && a < static_cast<float>(node.inputs.size()));
+    node.addend = static_cast<int>(a);
+    const Node& added = plan.nodes[node.inputs[node.addend]];
+    Reader::require(added.channels == node.channels && plan.grids[added.grid].cells() == plan.grids[node.grid].cells());
+  }
+}
+
 Node read_node(Reader& read, Plan& plan) {
   Node node{};
   const std::int64_t before = static_cast<std::int64_t>(plan.nodes.size());
@@ -259,13 +277,7 @@ Node read_node(Reader& read, Plan& plan) {
   node.carrier = read.number(0, std::max(inputs - 1, 0));
   const int entries = read.number(0, inputs);
   node.entries = read.numbers<int>(entries, 0, inputs - 1);
-  const int functions = read.number(0, kLargest);
-  for (int k = 0; k < functions; ++k) {
-    Function function;
-    function.unary = static_cast<Unary>(read.number(0, static_cast<int>(Unary::kSquare)));
-    function.a = read.real(), function.b = read.real(), function.c = read.real();
-    node.epilogue.push_back(function);
-  }
+  read_epilogue(read, plan, node);
   read_operation(read, plan, node);
   return node;
 }

@@ -94,7 +94,9 @@ struct Node {
   Motion motion;
   int grid, channels;
   std::vector<int> inputs, windows;
-  std::vector<Function> epilogue;
+  std::vector<Function> epilogue;  // that follow the operation
+  int addend;                      // number of the input that is then added, position by position, or -1
+  std::vector<Function> after;     // that follow the sum
   std::vector<int> entries;  // Mode::kPaper: inputs at which its flags are merged
   int carrier;    // Motion::kCarried, not an input: number of the input whose displacement is taken over
   int moved;      // slot of its displacement

@@ -3,17 +3,21 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "element.h"
 #include "plan.h"
 
 namespace dedelayed::sparse {
 
-// Four runs of cells and their weights: row by row, then one row with the other.
+// Cells between two rows of another map, each between two columns of these; the weights of columns go first, then those of rows.
 template <class T>
-struct Corners {
-  const T *up_left, *up_right, *down_left, *down_right;
-  float left, right, up, down;
+struct Between {
+  const T *upper, *lower;
+  float up, down;
+  const std::int32_t* columns;  // [cells, 2]
+  const float* weights;         // [cells, 2]
+  int channels;
 };
 
 template <class T>
@@ -29,7 +33,7 @@ struct RunKernels {
   // Of each cell, 0 or 1: whether any channel differs from the cached one by more than the threshold, or is not a number.
   void (*differ)(const T* fresh, const T* cached, int channels, int cells, float threshold, std::uint8_t* on);
   void (*add)(const T* a, const T* b, float alpha, std::ptrdiff_t count, float* to);
-  void (*mix)(const Corners<T>& corners, std::ptrdiff_t count, float* to);
+  void (*mix)(const Between<T>& rows, int cells, float* to);
 };
 template <class T>
 RunKernels<T> runs_portable();

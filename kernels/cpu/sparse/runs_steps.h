@@ -2,6 +2,7 @@
 // inside an anonymous namespace, after the pragma that chooses the instruction set.
 
 typedef std::uint8_t Bytes __attribute__((vector_size(kWide)));
+typedef std::uint16_t Pairs __attribute__((vector_size(4 * kWide)));
 
 inline void weave(const float* const rows[3], std::ptrdiff_t count, float* to) {
   const float *a = rows[0], *b = rows[1], *c = rows[2];
@@ -52,12 +53,28 @@ inline void differ_in_threes(const T* fresh, const T* cached, int cells, float t
   }
 }
 
+// The same of a threshold of 0, from the bits of twice as many values: zeros of either sign are alike.
+inline Words unlike_at_all(const Bf16* fresh, const Bf16* cached) {
+  Pairs a, b;
+  __builtin_memcpy(&a, fresh, sizeof a), __builtin_memcpy(&b, cached, sizeof b);
+  const Pairs differ = static_cast<Pairs>(a != b) & static_cast<Pairs>(static_cast<Pairs>((a | b) << 1) != 0);
+  const Pairs found = differ | static_cast<Pairs>((a & 0x7fffu) > 0x7f80u);
+  Words words;
+  __builtin_memcpy(&words, &found, sizeof words);
+  return words;
+}
+
 template <class T>
 inline void differ(const T* fresh, const T* cached, int channels, int cells, float threshold, std::uint8_t* on) {
   if (channels == 3) return differ_in_threes(fresh, cached, cells, threshold, on);
   for (int x = 0; x < cells; ++x, fresh += channels, cached += channels) {
     Words words{};
     int k = 0;
+    if constexpr (std::is_same_v<T, Bf16>) {
+      if (threshold == 0.0f) {
+        for (; k + 2 * kWide <= channels; k += 2 * kWide) words |= unlike_at_all(fresh + k, cached + k);
+      }
+    }
     for (; k + kWide <= channels; k += kWide) words |= unlike(fresh + k, cached + k, threshold);
     bool found = any(words);
     for (; k < channels; ++k) found |= is_unlike(widened(fresh[k]), widened(cached[k]), threshold);
@@ -71,13 +88,18 @@ inline void add(const T* a, const T* b, float alpha, std::ptrdiff_t count, float
 }
 
 template <class T>
-inline void mix(const Corners<T>& corners, std::ptrdiff_t count, float* to) {
-  const T *a = corners.up_left, *b = corners.up_right, *c = corners.down_left, *d = corners.down_right;
-  const float left = corners.left, right = corners.right, up = corners.up, down = corners.down;
-  for (std::ptrdiff_t k = 0; k < count; ++k) {
-    const float above = 0.0f + left * widened(a[k]) + right * widened(b[k]);
-    const float below = 0.0f + left * widened(c[k]) + right * widened(d[k]);
-    to[k] = 0.0f + up * above + down * below;
+inline void mix(const Between<T>& rows, int cells, float* to) {
+  const float up = rows.up, down = rows.down;
+  for (int x = 0; x < cells; ++x, to += rows.channels) {
+    const std::ptrdiff_t first = static_cast<std::ptrdiff_t>(rows.columns[2 * x]) * rows.channels;
+    const std::ptrdiff_t second = static_cast<std::ptrdiff_t>(rows.columns[2 * x + 1]) * rows.channels;
+    const T *a = rows.upper + first, *b = rows.upper + second, *c = rows.lower + first, *d = rows.lower + second;
+    const float left = rows.weights[2 * x], right = rows.weights[2 * x + 1];
+    for (int k = 0; k < rows.channels; ++k) {
+      const float above = 0.0f + left * widened(a[k]) + right * widened(b[k]);
+      const float below = 0.0f + left * widened(c[k]) + right * widened(d[k]);
+      to[k] = 0.0f + up * above + down * below;
+    }
   }
 }
 

@@ -15,7 +15,7 @@ constexpr int kTogether = 48 * 1024 / 4;  // floats of fresh values that stay in
 
 // Multiply-accumulates of an output position, and floats written, as a rough measure of its time.
 double cost_of(const Node& node) {
-  return static_cast<double>(node.weight.size()) + 4.0 * node.channels * static_cast<double>(1 + node.epilogue.size());
+  return static_cast<double>(node.weight.size()) + 4.0 * node.channels * static_cast<double>(1 + node.epilogue.size() + 2 * (node.addend >= 0));
 }
 
 // A row of what the caller gives, channels-last.
@@ -391,7 +391,9 @@ void StreamOf<T>::compute_part(int n, const std::int32_t* positions, int count, 
     for (int i = 0, together; i < count; i += together) {
       together = run_length(positions + i, count - i, maps_[n].width);
       const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(together) * node.channels;
-      runs_.keep(fresh, values, node.epilogue.data(), node.epilogue.size(), maps_[n].cell(positions[i]));
+      T* const cell = maps_[n].cell(positions[i]);
+      runs_.keep(fresh, values, node.epilogue.data(), node.epilogue.size(), cell);
+      if (node.addend >= 0) add_addend(node, positions[i], together, cell, bench);
       fresh += values;
     }
     return;
@@ -418,12 +420,23 @@ void StreamOf<T>::compute_in_place(int n, const std::int32_t* positions, int cou
     std::iota(bench.places.begin() + i, bench.places.begin() + i + together, map.place(positions[i]));
   }
   const std::size_t done = compute_direct(plan_, node, maps_, positions, count, bench.places.data(), bench.work, map.at(0, 0));
-  if (done == node.epilogue.size()) return;
+  if (done == node.epilogue.size() && node.addend < 0) return;
   for (int i = 0, together; i < count; i += together) {
     together = run_length(positions + i, count - i, map.width);
     const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(together) * node.channels;
-    runs_.refine(map.cell(positions[i]), values, node.epilogue.data() + done, node.epilogue.size() - done);
+    T* const cell = map.cell(positions[i]);
+    runs_.refine(cell, values, node.epilogue.data() + done, node.epilogue.size() - done);
+    if (node.addend >= 0) add_addend(node, positions[i], together, cell, bench);
   }
+}
+
+// To the values of neighbours, which start at a position, those of the node's addend; then the functions that follow the sum.
+template <class T>
+void StreamOf<T>::add_addend(const Node& node, std::int32_t position, int together, T* values, Bench<T>& bench) {
+  const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(together) * node.channels;
+  if (bench.sums.size() < static_cast<std::size_t>(count)) bench.sums.resize(static_cast<std::size_t>(count));
+  runs_.add(values, maps_[node.inputs[node.addend]].cell(position), 1.0f, count, bench.sums.data());
+  runs_.keep(bench.sums.data(), count, node.after.data(), node.after.size(), values);
 }
 
 // Results of an operation as they are kept, one position after the other, in the bench's memory.
@@ -436,6 +449,10 @@ const T* StreamOf<T>::results(const Node& node, const std::int32_t* positions, i
     runs_.refine(bench.kept.data(), values, node.epilogue.data() + done, node.epilogue.size() - done);
   } else {
     runs_.keep(raw(node, positions, count, bench), values, node.epilogue.data(), node.epilogue.size(), bench.kept.data());
+  }
+  for (int i = 0, together; node.addend >= 0 && i < count; i += together) {
+    together = run_length(positions + i, count - i, maps_[&node - plan_.nodes.data()].width);
+    add_addend(node, positions[i], together, bench.kept.data() + static_cast<std::ptrdiff_t>(i) * node.channels, bench);
   }
   return bench.kept.data();
 }

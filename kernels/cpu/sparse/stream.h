@@ -64,7 +64,7 @@ std::unique_ptr<Stream> make_stream(const Plan& plan, int threads, int frame, do
 template <class T>
 struct Bench {
   Workspace<T> work;
-  Aligned<float> fresh;
+  Aligned<float> fresh, sums;
   Aligned<T> kept;
   std::vector<std::int32_t> places;
   std::int64_t changed;
@@ -122,6 +122,7 @@ class StreamOf final : public Stream {
   void begin_dense(std::size_t kept);
   float* raw(const Node& node, const std::int32_t* positions, int count, Bench<T>& bench);
   const T* results(const Node& node, const std::int32_t* positions, int count, Bench<T>& bench);
+  void add_addend(const Node& node, std::int32_t position, int together, T* values, Bench<T>& bench);
   void commit(int node, const std::int32_t* positions, int count, const T* results, Bench<T>& bench);
   void gather(const Given& given, int y, int channels, int width, Aligned<float>& scratch, T* row);
   void prepare_slot(const Field& field, int slot);
