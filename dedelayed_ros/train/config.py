@@ -281,7 +281,7 @@ STREET_V9 = dataclasses.replace(
     name='street-v9',
     clips=dataclasses.replace(STREET_V8.clips, first_seed=100_392, seeds=192),
     joint=dataclasses.replace(STREET_V8.joint, steps=3000, seed=9),
-    codec=dataclasses.replace(STREET_V8.codec, steps=1600, bits=44.0),
+    codec=CodecConfig(steps=1600, batch=12, rate=2e-3, crop=(320, 640), ema=0.99, latents=16, bits=44.0),
     base='street-v8',
 )
 

@@ -20,7 +20,18 @@ from sparse_alike import (
     local_model,
     on_the_kernels,
 )
-from sparse_nets import Attention, DeepLab, Fused, MobileNetV3, RandomNet, ResNetFPN, Sums, examples, integers, random_nets
+from sparse_nets import (
+    Attention,
+    DeepLab,
+    Fused,
+    MobileNetV3,
+    RandomNet,
+    ResNetFPN,
+    Sums,
+    examples,
+    integers,
+    random_nets,
+)
 from sparse_scenes import picture, scenes, shift
 from torch import nn
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dedelayed_ros.sparse.lowering.builder import mapped
 from dedelayed_ros.sparse.ops import (
-    Addend,
     AdaptivePool,
+    Addend,
     AvgPool,
     Concat,
     Conv,
@@ -35,15 +35,17 @@ from dedelayed_ros.sparse.plan import Node
 
 def evaluate(node: Node, inputs: list[Tensor]) -> Tensor:
     """The whole output of a node: [1, C, h, w], or a tensor of its own shape for a Global operation."""
-    addend = None if node.addend is None else inputs[node.addend]
     if isinstance(node.op, (Pointwise, Global)):
         result = _aten(node.op, node, inputs)
     elif isinstance(node.op, Spread):
         result = node.op.layout.from_raw(inputs[0], node.grid.size)
     else:
-        result = compute(node.op, inputs if addend is None else inputs[:-1])
+        result = compute(node.op, inputs if node.addend is None else inputs[:-1])
     for step in node.epilogue:
-        result = result + addend if isinstance(step, Addend) else step.target(result, *step.args, **step.kwargs)
+        if isinstance(step, Addend):
+            result = result + inputs[step.number]
+        else:
+            result = step.target(result, *step.args, **step.kwargs)
     return result
 
 
