@@ -113,6 +113,32 @@ def test_rounding_is_that_of_torch(channels, instruction_set):
 
 
 @pytest.mark.parametrize('instruction_set', SETS)
+@pytest.mark.parametrize('threshold', [0.0, 1e-3])
+def test_what_is_new_is_that_of_the_specification(threshold, instruction_set):
+    """Zeros of either sign are alike, infinities are, and what is not a number is like nothing: in every channel."""
+    size, channels = (16, 24), 75  # whole vectors, one of half the width, and some
+    image = torch.ones(1, channels, *size)
+    _, cpu = pair(
+        nn.Conv2d(channels, 1, 1).eval(), (image,), thresholds=[threshold, 0.0], instruction_set=instruction_set
+    )
+    kinds = torch.tensor([0.0, -0.0, float('nan'), float('inf'), -float('inf'), 1.0, 1.0078125])
+    rng = torch.Generator().manual_seed(5)
+    channel = torch.randint(channels, size, generator=rng)[None, None]
+    for _ in range(4):
+        before, image = image, torch.ones(1, channels, *size)
+        image.scatter_(1, channel, kinds[torch.randint(len(kinds), size, generator=rng)][None, None])
+        image = torch.where(torch.rand(size, generator=rng) < 0.5, before, image)
+        cpu.reset()
+        cpu.step(before)
+        cpu.step(image, motion=MotionField.identity(size))
+        if threshold:
+            unlike = ~((image - before).abs() <= threshold)
+        else:
+            unlike = ~(image == before)
+        assert torch.equal(cpu.recompute_set('input'), unlike[0].any(0))
+
+
+@pytest.mark.parametrize('instruction_set', SETS)
 @pytest.mark.parametrize('features', [False, True])
 def test_the_local_model_is_as_near_to_float32_as_in_torch(instruction_set, features):
     size = (96, 160)
