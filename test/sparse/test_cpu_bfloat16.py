@@ -131,10 +131,7 @@ def test_what_is_new_is_that_of_the_specification(threshold, instruction_set):
         cpu.reset()
         cpu.step(before)
         cpu.step(image, motion=MotionField.identity(size))
-        if threshold:
-            unlike = ~((image - before).abs() <= threshold)
-        else:
-            unlike = ~(image == before)
+        unlike = ~((image - before).abs() <= threshold) if threshold else ~(image == before)
         assert torch.equal(cpu.recompute_set('input'), unlike[0].any(0))
 
 
