@@ -159,6 +159,16 @@ def test_padding_wider_than_the_kernel():
 
 
 @pytest.mark.parametrize('instruction_set', SETS)
+def test_resampling_reads_nothing_beyond_the_border(instruction_set):
+    """What lies in memory after a row is the next one; a weight of 0 does not make an infinity go away."""
+    image = torch.zeros(1, 20, 5, 7)
+    image[..., 0] = float('inf')
+    model = nn.Upsample(scale_factor=2, mode='bilinear').eval()
+    _, cpu = pair(model, (image,), instruction_set=instruction_set)
+    assert torch.isfinite(cpu.step(image)[0][..., 3:]).all()
+
+
+@pytest.mark.parametrize('instruction_set', SETS)
 @pytest.mark.parametrize(
     'layer',
     [

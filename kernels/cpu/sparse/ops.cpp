@@ -209,6 +209,12 @@ void resize_one(const Plan& plan, const Node& node, const Map<T>& in, int y, int
   }
 }
 
+// Whether an output lies between two inputs.
+bool is_between(const Axis& axis, int output) {
+  const std::int32_t* tap = axis.taps_of(output);
+  return axis.taps == 2 && tap[0] != axis.in && tap[1] != axis.in;
+}
+
 // Neighbours of bilinear resampling, which are most positions of most resampling, go together.
 template <class T>
 void resize(const Plan& plan, const Node& node, const Map<T>& in, const Map<T>& to, const std::int32_t* positions, int count,
@@ -218,10 +224,10 @@ void resize(const Plan& plan, const Node& node, const Map<T>& in, const Map<T>& 
   for (int i = 0, together; i < count; i += together) {
     together = run_length(positions + i, count - i, to.width);
     const int y = positions[i] / to.width, x = positions[i] % to.width;
-    const bool bilinear = rows.taps == 2 && cols.taps == 2 && rows.inside[y];
+    const bool between = is_between(rows, y);
     for (int k = 0; k < together;) {
       int inside = 0;
-      while (bilinear && k + inside < together && cols.inside[x + k + inside]) ++inside;
+      while (between && k + inside < together && is_between(cols, x + k + inside)) ++inside;
       if (inside) {
         const std::int32_t* row = rows.taps_of(y);
         const float *row_weight = node.factors[0].data() + 2 * y, *col_weight = node.factors[1].data() + 2 * (x + k);
