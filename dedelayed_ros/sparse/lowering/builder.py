@@ -185,15 +185,10 @@ class Builder:
         """
         earlier, later = sorted((a, b), key=lambda value: value.node)
         draft, other = self.node(later), self.node(earlier)
-        alike = (a.layout, a.shape, other.grid, other.channels, other.motion) == (
-            b.layout,
-            b.shape,
-            draft.grid,
-            draft.channels,
-            draft.motion,
-        )
+        read_alike = a.layout is not None and a.layout == b.layout and a.shape == b.shape
+        lie_alike = (draft.grid, draft.channels, draft.motion) == (other.grid, other.channels, other.motion)
         taken = isinstance(draft.op, (Input, Spread, Global)) or any(isinstance(s, Addend) for s in draft.epilogue)
-        if a.layout is None or not alike or earlier.node == later.node or not later.sole or taken:
+        if not (read_alike and lie_alike and later.sole) or earlier.node == later.node or taken:
             return None
         self.absorb(later).epilogue.append(Addend(len(draft.inputs)))
         draft.inputs = (*draft.inputs, earlier.node)
