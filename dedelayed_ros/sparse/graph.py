@@ -17,7 +17,7 @@ from dedelayed_ros.sparse.geometry import POINT, Stride, Window, identity
 from dedelayed_ros.sparse.layout import image
 from dedelayed_ros.sparse.lowering import UNSUPPORTED, Builder, Value, is_constant, lower
 from dedelayed_ros.sparse.lowering.builder import Draft, make_grid
-from dedelayed_ros.sparse.ops import Addend, Input, Spread
+from dedelayed_ros.sparse.ops import Input, Spread, addend_of
 from dedelayed_ros.sparse.plan import Motion, Node, Plan, Result
 
 
@@ -219,8 +219,10 @@ def _finish(
 
 def _footprint(draft: Draft, sizes: list[tuple[int, int]]) -> tuple[Window, ...]:
     op, out = draft.op, draft.grid.size
-    added = sum(isinstance(step, Addend) for step in draft.epilogue)
-    windows = op.windows(sizes[: len(sizes) - added], out) + (Window(identity(out[0]), identity(out[1])),) * added
+    if addend_of(draft.epilogue) is None:
+        windows = op.windows(sizes, out)
+    else:
+        windows = (*op.windows(sizes[:-1], out), Window(identity(out[0]), identity(out[1])))
     if not isinstance(op, (Input, Spread)):
         for window in windows:
             got = (window.rows.size_out, window.cols.size_out)

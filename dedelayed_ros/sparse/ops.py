@@ -7,7 +7,7 @@ Feature maps are canonical, [1, C, h, w]; ``Global`` alone works on tensors of a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Union
 
@@ -47,6 +47,11 @@ class Addend:
     """
 
     number: int
+
+
+def addend_of(epilogue: Iterable[Unary | Addend]) -> int | None:
+    """Which input of its node an epilogue adds, if any."""
+    return next((step.number for step in epilogue if isinstance(step, Addend)), None)
 
 
 class Op:

@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from dedelayed_ros.sparse.geometry import Grid, Window
 from dedelayed_ros.sparse.layout import Layout
-from dedelayed_ros.sparse.ops import Addend, Input, Op, Unary
+from dedelayed_ros.sparse.ops import Addend, Input, Op, Unary, addend_of
 
 Motion = Literal['frame', 'carried', 'none']
 
@@ -55,7 +55,12 @@ class Node:
     @property
     def addend(self) -> int | None:
         """Which of ``inputs`` is added to the result, if any."""
-        return next((step.number for step in self.epilogue if isinstance(step, Addend)), None)
+        return addend_of(self.epilogue)
+
+    @property
+    def operands(self) -> tuple[int, ...]:
+        """The inputs of the operation itself: all but an addend."""
+        return self.inputs if self.addend is None else self.inputs[:-1]
 
     @property
     def is_point(self) -> bool:

@@ -209,7 +209,7 @@ class _Operation:
 
     def __init__(self, plan: Plan, node: Node) -> None:
         self.node = node
-        operands = [plan.nodes[i] for i in (node.inputs if node.addend is None else node.inputs[:-1])]
+        operands = [plan.nodes[i] for i in node.operands]
         self.sizes = [operand.grid.size for operand in operands]
         self.channels = [operand.channels for operand in operands]
         self.functions: list[tuple[int, list[float]]] = []

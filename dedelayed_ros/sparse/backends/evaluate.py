@@ -40,7 +40,7 @@ def evaluate(node: Node, inputs: list[Tensor]) -> Tensor:
     elif isinstance(node.op, Spread):
         result = node.op.layout.from_raw(inputs[0], node.grid.size)
     else:
-        result = compute(node.op, inputs if node.addend is None else inputs[:-1])
+        result = compute(node.op, inputs[: len(node.operands)])
     for step in node.epilogue:
         if isinstance(step, Addend):
             result = result + inputs[step.number]

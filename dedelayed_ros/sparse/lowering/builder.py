@@ -13,7 +13,20 @@ from torch import Tensor
 
 from dedelayed_ros.sparse.geometry import POINT, Grid, Stride
 from dedelayed_ros.sparse.layout import CELLS, COLS, ONE, ROWS, Layout, image
-from dedelayed_ros.sparse.ops import Addend, Concat, Conv, Gather, Global, Input, Op, Pointwise, Slot, Spread, Unary
+from dedelayed_ros.sparse.ops import (
+    Addend,
+    Concat,
+    Conv,
+    Gather,
+    Global,
+    Input,
+    Op,
+    Pointwise,
+    Slot,
+    Spread,
+    Unary,
+    addend_of,
+)
 from dedelayed_ros.sparse.plan import Motion
 
 
@@ -187,7 +200,7 @@ class Builder:
         draft, other = self.node(later), self.node(earlier)
         read_alike = a.layout is not None and a.layout == b.layout and a.shape == b.shape
         lie_alike = (draft.grid, draft.channels, draft.motion) == (other.grid, other.channels, other.motion)
-        taken = isinstance(draft.op, (Input, Spread, Global)) or any(isinstance(s, Addend) for s in draft.epilogue)
+        taken = isinstance(draft.op, (Input, Spread, Global)) or addend_of(draft.epilogue) is not None
         if not (read_alike and lie_alike and later.sole) or earlier.node == later.node or taken:
             return None
         self.absorb(later).epilogue.append(Addend(len(draft.inputs)))
