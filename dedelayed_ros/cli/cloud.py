@@ -36,6 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='MODEL',
         help="the robots' own model, for frames that they offload; '' for none (default: street-conv)",
     )
+    parser.add_argument(
+        '--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='where the model computes (default: auto)'
+    )
+    parser.add_argument(
+        '--max-batch',
+        type=int,
+        default=0,
+        metavar='N',
+        help='streams whose waiting frames are computed together (default: 8 on a GPU, 1 on a processor)',
+    )
     parser.add_argument('--threads', type=int, default=0, metavar='N', help='of the model (default: torch decides)')
     parser.add_argument('--max-streams', type=int, default=8, metavar='N', help='cameras served at once (default: 8)')
     parser.add_argument('--name', default='', help='name of this server (default: host name and process number)')
@@ -52,8 +62,10 @@ def run(args: argparse.Namespace) -> int:
     """Runs until SIGTERM (exit 0) or Ctrl-C (exit 130)."""
     from dedelayed_ros.errors import InputError
 
-    if args.max_streams < 1 or args.threads < 0:
-        raise InputError(f'--max-streams {args.max_streams} --threads {args.threads}; expected at least 1 and 0')
+    for option, least in (('max_streams', 1), ('threads', 0), ('max_batch', 0)):
+        value = getattr(args, option)
+        if value < least:
+            raise InputError(f'--{option.replace("_", "-")} is {value}; expected {least} or more')
     # A restarted server has robots waiting: collecting garbage while modules load only costs time, for they stay.
     gc.disable()
     from dedelayed_ros.cloud import CloudServer, CloudSettings
@@ -70,14 +82,15 @@ def run(args: argparse.Namespace) -> int:
     listen = tuple(args.listen or (() if args.connect or args.config else CloudSettings.listen))
     settings = CloudSettings(
         listen, tuple(args.connect), args.config, args.model, args.dtype, args.offload_model, args.threads,
-        args.max_streams, report_s=args.report_seconds, name=args.name,
+        args.max_streams, report_s=args.report_seconds, name=args.name, device=args.device, max_batch=args.max_batch,
     )  # fmt: skip
     try:
         with CloudServer(settings, report=lambda line: print(line, flush=True)) as server:
             gc.freeze()
             gc.enable()
             places = ', '.join((*listen, *args.connect)) or str(args.config)
-            print(f'ready: {args.model} at {places} as {server.name}, up to {args.max_streams} streams', flush=True)
+            served = f'{args.model} at {places} as {server.name}, up to {args.max_streams} streams, on {server.place}'
+            print(f'ready: {served}', flush=True)
             if args.ready_file is not None:
                 args.ready_file.write_text(f'{places}\n')
             stop.wait()

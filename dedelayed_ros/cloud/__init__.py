@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dedelayed_ros.cloud.served import ServedModel, StreamModel, serve_from_zoo
+from dedelayed_ros.cloud.served import LoadedModel, ServedModel, StreamModel, serve_from_zoo
 from dedelayed_ros.cloud.served_offload import ServedOffload, serve_offload_from_zoo
 from dedelayed_ros.cloud.server import CloudServer, CloudSettings
 from dedelayed_ros.cloud.stream import CloudStream
@@ -11,6 +11,7 @@ __all__ = [
     'CloudServer',
     'CloudSettings',
     'CloudStream',
+    'LoadedModel',
     'ServedModel',
     'ServedOffload',
     'StreamModel',

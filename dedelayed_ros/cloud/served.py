@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.greeting import feature_format, link_shape
 from dedelayed_ros.link import FeatureFormat, Hello, PlainFormat
+from dedelayed_ros.models.asked import Asked
 
 if TYPE_CHECKING:
     from dedelayed_ros.cloud.served_offload import ServedOffload
@@ -30,18 +31,32 @@ class StreamModel(Protocol):
 
 
 @dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory; it and the states that it makes belong to one thread.
+
+    ``make`` gives a stream's state. ``together`` takes the next frame of several states, whose features are of one
+    shape, and gives what each one's ``step`` would; ``at_once`` is for how many streams that is worth it, 1 for none.
+    ``place``: where it computes, and in which number format, in words.
+    """
+
+    make: Callable[[Hello], StreamModel]
+    together: Callable[[Sequence[Any], Sequence[Asked]], Sequence[np.ndarray]] | None = None
+    at_once: int = 1
+    place: str = ''
+
+
+@dataclass(frozen=True)
 class ServedModel:
     """What is served, known at once, and how to load it, which takes a while.
 
-    `sizes` gives, for a camera size (H, W), the model's input size (H, W) and its features' shape (C, h, w). `load`
-    reads the weights and returns what makes a stream's state; it and the states belong to one thread.
+    `sizes` gives, for a camera size (H, W), the model's input size (H, W) and its features' shape (C, h, w).
     """
 
     name: str
     checksum: str
     classes: int
     sizes: Callable[[tuple[int, int]], tuple[tuple[int, int], tuple[int, int, int]]]
-    load: Callable[[], Callable[[Hello], StreamModel]]
+    load: Callable[[], LoadedModel]
     feature_format: FeatureFormat = field(default_factory=PlainFormat)
 
     def objection(self, hello: Hello) -> str | None:
@@ -73,28 +88,40 @@ def other_weights(hello: Hello | OffloadHello, served: ServedModel | ServedOfflo
     return None
 
 
-def serve_from_zoo(name: str, dtype: str = 'auto') -> ServedModel:
+_AT_ONCE = 8
+"""Streams that a GPU computes together; a processor is busy with one."""
+
+
+def serve_from_zoo(name: str, dtype: str = 'auto', device: str = 'auto') -> ServedModel:
     """The zoo's remote model `name`, to be loaded once for all streams.
 
-    `dtype` is float32, bfloat16, or auto: bfloat16 where the processor multiplies it natively.
+    `device` is 'cpu', 'cuda', or 'auto': a GPU where torch finds one. `dtype` is float32, bfloat16, or auto: bfloat16
+    where the device multiplies it natively.
 
     Raises:
         WeightsError: the model is unknown; and from `load`: its weights are missing or damaged.
-        InputError: an unknown dtype.
+        InputError: an unknown dtype or device; and from `load`: there is no such device.
     """
     from dedelayed_ros.models import model_sizes, zoo
 
     if dtype not in ('auto', 'float32', 'bfloat16'):
         raise InputError(f"dtype is {dtype!r}; expected 'auto', 'float32' or 'bfloat16'")
+    if device not in ('auto', 'cpu', 'cuda'):
+        raise InputError(f"device is {device!r}; expected 'auto', 'cpu' or 'cuda'")
     entry = zoo.entry(name)
 
-    def load() -> Callable[[Hello], StreamModel]:
-        from dedelayed_ros.models import RemoteStream
-        from dedelayed_ros.models.dtypes import resolve_dtype
+    def load() -> LoadedModel:
+        from dedelayed_ros.models.dtypes import resolve_device, resolve_dtype
+        from dedelayed_ros.models.stream import RemoteStream, step_together
 
-        model = zoo.load_remote(name, dtype=resolve_dtype(dtype))
+        place = resolve_device(device)
+        number_format = resolve_dtype(dtype, place)
+        model = zoo.load_remote(name, dtype=number_format).to(place)
         codec = zoo.load_codec(name)
-        return lambda hello: RemoteStream(model, codec)
+        codec = codec if codec is None else codec.to(place)
+        at_once = _AT_ONCE if place.type == 'cuda' else 1
+        words = f'{place.type} in {str(number_format).removeprefix("torch.")}'
+        return LoadedModel(lambda hello: RemoteStream(model, codec), step_together, at_once, words)
 
     def sizes(camera_size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int, int]]:
         found = model_sizes(camera_size)

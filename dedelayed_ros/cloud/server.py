@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from dedelayed_ros.cloud.caches import CacheBudget
 from dedelayed_ros.cloud.inbox import Wires
+from dedelayed_ros.cloud.model_thread import ModelThread, Turns
 from dedelayed_ros.cloud.served import ServedModel, serve_from_zoo
 from dedelayed_ros.cloud.served_offload import OffloadModels, ServedOffload, serve_offload_from_zoo
 from dedelayed_ros.cloud.stream import CloudStream
@@ -85,20 +86,10 @@ class CloudSettings:
     """Time between status lines; 0 for none."""
     name: str = ''
     """This server's name in answers and logs; empty: host name and process."""
-
-
-@dataclass
-class _Turn:
-    """Whose turn it is: streams are served in a circle."""
-
-    last: StreamKey | None = None
-
-    def order(self, keys: list[StreamKey]) -> list[StreamKey]:
-        keys = sorted(keys)
-        if self.last is None:
-            return keys
-        later = [key for key in keys if key > self.last]
-        return later + [key for key in keys if key <= self.last]
+    device: str = 'auto'
+    """Where the model computes: 'cpu', 'cuda', or 'auto' for a GPU where torch finds one."""
+    max_batch: int = 0
+    """Streams whose frames the model computes together where they wait for it; 0 for what suits the device."""
 
 
 class CloudServer:
@@ -122,6 +113,8 @@ class CloudServer:
         self.name = settings.name or f'{socket.gethostname()}-{os.getpid()}'
         self.worker = secrets.randbits(63) + 1
         """Identity of this life of the server."""
+        self.place = ''
+        """Where the model computes, in words; known when it is loaded."""
         self._served = served
         self._offload = offload
         self._caches: CacheBudget[StreamKey] = CacheBudget(
@@ -155,7 +148,9 @@ class CloudServer:
             listen=self.settings.listen, connect=self.settings.connect, config=self.settings.config
         )
         try:
-            self._served = self._served or serve_from_zoo(self.settings.model, self.settings.dtype)
+            self._served = self._served or serve_from_zoo(
+                self.settings.model, self.settings.dtype, self.settings.device
+            )
             self._open(self._session).result()
         except BaseException:
             self.stop()
@@ -380,7 +375,7 @@ class CloudServer:
     def _compute(self, loaded: Future[None]) -> None:
         assert self._served is not None
         try:
-            make_model = self._served.load()
+            model = self._served.load()
             if self.settings.threads:
                 import torch
 
@@ -388,32 +383,23 @@ class CloudServer:
         except Exception as error:
             loaded.set_exception(error)
             return
+        self.place = model.place
         loaded.set_result(None)
-        offload = OffloadModels(self._served_offload, self.settings.threads)
-        turn = _Turn()
+        at_once = 1 if model.together is None else self.settings.max_batch or model.at_once
+        thread = ModelThread(model, OffloadModels(self._served_offload, self.settings.threads))
+        turns = Turns()
         while True:
             with self._lock:
-                found = self._next(turn)
-                while found is None and not self._stopping:
-                    self._lock.wait()
-                    found = self._next(turn)
-                if self._stopping or found is None:
+                self._lock.wait_for(lambda: self._stopping or any(s.waiting() for s in self._streams.values()))
+                if self._stopping:
                     return
-            turn.last, stream = found
-            job = stream.take()
-            try:
-                if isinstance(stream, CloudStream):
-                    if job is not None:
-                        stream.answer(job, make_model)
-                elif job is None:
-                    stream.prepare(offload.endpoint)
-                else:
-                    stream.answer(job, offload.endpoint)
-                    self._bound_caches(turn.last, stream)
-            except Exception:
-                # One stream's failure must not take the others' model away. The robot has been told.
-                wanted = 'model' if job is None else f'answer to frame {job.frame.sequence}'
-                _log.exception('no %s of %s', wanted, stream.name)
+                chosen = turns.next(self._streams, at_once)
+            features = [stream for _, stream in chosen if isinstance(stream, CloudStream)]
+            if features:
+                thread.answer_features(features)
+            for key, stream in chosen:
+                if not isinstance(stream, CloudStream) and thread.answer_offloaded(stream):
+                    self._bound_caches(key, stream)
 
     def _bound_caches(self, key: StreamKey, stream: OffloadStream) -> None:
         """Evicts the caches that there is no room for beside the one that was just used."""
@@ -422,12 +408,6 @@ class CloudServer:
         for other in evicted:
             if other is not None and not isinstance(other, CloudStream):
                 other.evict('its cache was evicted for that of another stream, which was used later')
-
-    def _next(self, turn: _Turn) -> tuple[StreamKey, CloudStream | OffloadStream] | None:
-        for key in turn.order(list(self._streams)):
-            if self._streams[key].waiting():
-                return key, self._streams[key]
-        return None
 
     def _wake(self) -> None:
         with self._lock:

@@ -54,18 +54,32 @@ class CloudStream(Stream):
         start_s = time.monotonic()
         frame = job.frame
         try:
-            if self._model is None:
-                self._model = make_model(self.hello)
-            features = self._model.step(job.image, frame.stamp_ns, frame.predicted_delay_ms)
+            features = self.model(make_model).step(job.image, frame.stamp_ns, frame.predicted_delay_ms)
+        except Exception as error:
+            self._failed(job, error)
+            raise
+        self.send(job, features, start_s)
+
+    def model(self, make_model: Callable[[Hello], StreamModel]) -> StreamModel:
+        """The model's state of this stream; belongs to the model's thread."""
+        if self._model is None:
+            self._model = make_model(self.hello)
+        return self._model
+
+    def send(self, job: Job, features: np.ndarray, start_s: float) -> None:
+        """Sends what the model gave for a frame, which it was asked for at ``start_s``; belongs to the model's thread.
+
+        Features that are none are refused, as what the model raises is.
+        """
+        frame = job.frame
+        try:
             if features.shape != self.hello.feature_shape:
                 raise WireError(
                     'value', f'the model gave features {features.shape}, agreed were {self.hello.feature_shape}'
                 )
             data = self._format.pack(features)
         except Exception as error:
-            self._model = None
-            self.count('failed')
-            self.notice(Code.FAILED, frame.sequence, f'{type(error).__name__}: {error}')
+            self._failed(job, error)
             raise
         now_s = time.monotonic()
         self.queue_ms = (start_s - job.arrived_s) * 1e3
@@ -78,6 +92,11 @@ class CloudStream(Stream):
         )  # fmt: skip
         self._post(record.pack(), urgent=False)
         self.count('answered')
+
+    def _failed(self, job: Job, error: Exception) -> None:
+        self._model = None
+        self.count('failed')
+        self.notice(Code.FAILED, job.frame.sequence, f'{type(error).__name__}: {error}')
 
     def _take(self, record: Any, arrived_s: float) -> bool:
         if not isinstance(record, FrameUp):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -63,7 +64,9 @@ def test_a_cloud_serves_the_model_of_the_zoo_until_it_is_told_to_end(command, fr
     # The robot is there first: it is served as soon as the model is loaded.
     with client, Camera(client.submit, rate=10.0) as running:
         camera.append(running)
-        assert child.stdout.readline().startswith(f'ready: {zoo.DEFAULT} at 127.0.0.1:{port} as test-cloud')
+        said = child.stdout.readline()
+        assert said.startswith(f'ready: {zoo.DEFAULT} at 127.0.0.1:{port} as test-cloud')
+        assert re.search(r', on (cpu|cuda) in (float32|bfloat16)$', said)
         wait_until(lambda: len(got) >= 3, 20, str(client.status))
         wait_until(ready.exists)
         assert client.status.worker == 'test-cloud'
@@ -94,6 +97,16 @@ def test_an_unknown_model_is_one_message_and_exit_2(command):
     assert child.returncode == 2
     assert len(err.splitlines()) == 1
     assert "no model 'no-such-model'" in err
+
+
+def test_a_gpu_that_is_not_there_is_one_message_and_exit_2(command, free_port, monkeypatch, process_env):
+    monkeypatch.setitem(process_env, 'CUDA_VISIBLE_DEVICES', '')
+    child = command('cloud', '--listen', f'127.0.0.1:{free_port()}', '--device', 'cuda')
+    _, err = child.communicate(timeout=30)
+    assert child.returncode == 2
+    assert len(err.splitlines()) == 1
+    assert 'finds no GPU' in err
+    assert "use 'cpu'" in err
 
 
 def test_a_relay_relays_writes_its_statistics_and_ends_on_ctrl_c(command, free_port, tmp_path):

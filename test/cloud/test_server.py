@@ -296,6 +296,38 @@ def test_the_newest_frame_wins_and_streams_take_turns(start, meet):
     assert max(a.queue_ms for r in robots for a in r.answers()) > 40
 
 
+class Together:
+    """Answers several streams' frames at once, or fails to; ``sizes`` of the batches that it was asked for."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.sizes: list[int] = []
+        self._fails = fails
+
+    def __call__(self, models, asked):
+        self.sizes.append(len(models))
+        if self._fails:
+            raise RuntimeError('not together')
+        time.sleep(0.05)
+        return [model.step(*one) for model, one in zip(models, asked, strict=True)]
+
+
+@pytest.mark.parametrize('fails', [False, True])
+def test_streams_that_wait_are_answered_together(start, meet, fails):
+    together = Together(fails)
+    _, port = start(served(lambda hello: TinyModel(pause_s=0.01), together, at_once=3))
+    robots = [meet(port, name) for name in ('a', 'b', 'c', 'd')]
+    for _ in range(10):
+        for robot in robots:
+            robot.send()
+        time.sleep(0.05)
+    newest = [robot.camera.sequence - 1 for robot in robots]
+    wait_until(lambda: [r.answers()[-1].sequence for r in robots] == newest)
+    assert max(together.sizes) == 3
+    for robot in robots:
+        assert all(serves(a.sequence, unpack_features(a.data)) for a in robot.answers())
+        assert not robot.notices(Code.FAILED)
+
+
 class Moody(TinyModel):
     """Fails on its second picture, and gives NaN on its third."""
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from dedelayed_ros.cloud import CloudServer, CloudSettings, ServedModel
+from dedelayed_ros.cloud import CloudServer, CloudSettings, LoadedModel, ServedModel
 from dedelayed_ros.frames import EncodedPicture, EncoderSettings, H264Encoder
 from dedelayed_ros.link import FeatureRecord, Hello, LinkStatus
 
@@ -52,8 +52,11 @@ class Small(torch.nn.Module):
         return self.layers(image)
 
 
-def served(make: Callable[[Hello], object] = lambda hello: TinyModel()) -> ServedModel:
-    return ServedModel('tiny', 'c0ffee', 19, lambda size: (size, (3, size[0] // 16, size[1] // 16)), lambda: make)
+def served(
+    make: Callable[[Hello], object] = lambda hello: TinyModel(), together: Callable | None = None, at_once: int = 1
+) -> ServedModel:
+    loaded = LoadedModel(make, together, at_once)
+    return ServedModel('tiny', 'c0ffee', 19, lambda size: (size, (3, size[0] // 16, size[1] // 16)), lambda: loaded)
 
 
 def level(sequence: int) -> float:

@@ -6,7 +6,9 @@ import torch
 
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.models import RemoteModel, RemoteStream, model_sizes
+from dedelayed_ros.models.asked import Asked
 from dedelayed_ros.models.blocks import fold_batchnorm
+from dedelayed_ros.models.stream import step_together
 
 MS = 1_000_000
 
@@ -54,6 +56,26 @@ def test_streams_of_one_model_know_nothing_of_each_other(model: RemoteModel) -> 
     one.step(picture(5), 0, 100.0)
     assert np.array_equal(one.step(picture(6), 40 * MS, 100.0), _fresh(model, [5, 6]))
     assert np.array_equal(other.step(picture(6), 40 * MS, 100.0), _fresh(model, [6]))
+
+
+def test_streams_together_are_answered_as_each_alone(model: RemoteModel) -> None:
+    together, alone = ([RemoteStream(model) for _ in range(3)] for _ in range(2))
+    together[0].step(picture(1), 0, 50.0)  # one of them has a history
+    alone[0].step(picture(1), 0, 50.0)
+    for turn in range(2):
+        # Cameras of another size are stretched to the same; times and delays are each one's own.
+        sizes = ((128, 128), (128, 128), (128, 127))
+        asked = [Asked(picture(10 * turn + k, sizes[k]), (40 + 30 * k + 90 * turn) * MS, 80.0 * k) for k in range(3)]
+        answers = step_together(together, asked)
+        for stream, one, answer in zip(alone, asked, answers, strict=True):
+            assert answer.dtype == np.float32
+            np.testing.assert_allclose(answer, stream.step(*one), rtol=1e-4, atol=1e-4)
+
+
+def test_frames_of_other_sizes_are_not_computed_together(model: RemoteModel) -> None:
+    streams = [RemoteStream(model), RemoteStream(model)]
+    with pytest.raises(InputError, match=r'different sizes .*128, 128.*128, 256'):
+        step_together(streams, [Asked(picture(1), 0, 0.0), Asked(picture(1, (128, 256)), 0, 0.0)])
 
 
 @pytest.mark.parametrize('why', ['reset', 'stamp', 'size'])

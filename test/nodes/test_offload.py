@@ -10,7 +10,7 @@ pytest.importorskip('dedelayed_ros.msg', reason='the messages are not built: run
 from dedelayed_ros.msg import MaskProvenance
 from sensor_msgs.msg import Image
 
-from dedelayed_ros.cloud import CloudServer, CloudSettings, ServedModel
+from dedelayed_ros.cloud import CloudServer, CloudSettings, LoadedModel, ServedModel
 from dedelayed_ros.link import OffloadHello
 from dedelayed_ros.nodes.lifecycle import RELIABLE
 
@@ -22,7 +22,7 @@ def test_every_frame_has_a_mask_with_a_choice_of_ends_and_without(
     observer, start, free_port, real_clip, uplink
 ) -> None:
     port = free_port()
-    nothing = ServedModel('none', '', 19, lambda size: (size, (1, 1, 1)), lambda: lambda hello: None)
+    nothing = ServedModel('none', '', 19, lambda size: (size, (1, 1, 1)), lambda: LoadedModel(lambda hello: None))
     provenance = observer.hear(MaskProvenance, 'segmentation/provenance', RELIABLE)
     masks = observer.hear(Image, 'segmentation/mask', RELIABLE)
     with CloudServer(CloudSettings(listen=(f'127.0.0.1:{port}',), threads=1), nothing) as server:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dedelayed_ros import masks
-from dedelayed_ros.cloud import CloudServer, CloudSettings, ServedModel
+from dedelayed_ros.cloud import CloudServer, CloudSettings, LoadedModel, ServedModel
 from dedelayed_ros.dispatch import Decision, LatencyProfile, Situation, decide
 from dedelayed_ros.edge import EdgeResult
 from dedelayed_ros.errors import InputError
@@ -27,7 +27,7 @@ SIZE = (64, 96)
 
 
 def no_features() -> ServedModel:
-    return ServedModel('none', '', 19, lambda size: (size, (1, 1, 1)), lambda: lambda hello: None)  # type: ignore[return-value]
+    return ServedModel('none', '', 19, lambda size: (size, (1, 1, 1)), lambda: LoadedModel(lambda hello: None))  # type: ignore[return-value]
 
 
 @pytest.fixture
