@@ -69,13 +69,14 @@ def make_engine(
     """
     if backend not in ('auto', *BACKENDS):
         raise InputError(f"backend {backend!r} is not available; there is {', '.join(BACKENDS)}, or use 'auto'")
+    levels = _compared(plan, thresholds)
     reasons = []
     for name, make in _NATIVE.items():
         if backend not in ('auto', name):
             continue
         options = {'threads': threads, 'dense_above': dense_above} if name == 'cpu' else {}
         try:
-            engine = make(plan, alignment, tuple(thresholds), remap=remap, **options)
+            engine = make(plan, alignment, levels, remap=remap, **options)
         except Lacking as error:
             reasons.append(f'backend {name!r} cannot run this plan: {error}')
             continue
@@ -83,6 +84,15 @@ def make_engine(
         return engine
     if backend in _NATIVE:
         raise InputError(f"{reasons[0]}; use 'reference', or 'auto' to have the fastest that can")
-    reference = ReferenceEngine(plan, alignment, tuple(thresholds), remap=remap)
+    reference = ReferenceEngine(plan, alignment, levels, remap=remap)
     reference.reason = '; '.join(reasons)
     return reference
+
+
+def _compared(plan: Plan, thresholds: Sequence[float]) -> tuple[float, ...]:
+    """Thresholds for the engines: below zero, so that nothing agrees with it, where comparing would spare nothing.
+
+    That is a layer which no other reads: whatever of it is computed counts as new.
+    """
+    read = {*plan.inputs, *(i for node in plan.nodes for i in node.inputs)}
+    return tuple(level if level or index in read else -1.0 for index, level in enumerate(thresholds))

@@ -29,12 +29,13 @@ struct ConvJob {
   const int* lengths;             // [segments] values; their sum is the depth
   int segments, depth, channels;  // output channels
   const std::int32_t* places;     // [pixels] where in the output each pixel's result goes; null: one after the other
+  std::ptrdiff_t pitch;           // values from one place to the next
   float low, high;                // between which results are kept; what is not a number stays none
   std::ptrdiff_t step;            // values from a pixel to its neighbour in the row
   void* scratch;                  // as much as the variant asks for
 };
 
-// Compute `count` pixels: pixels[i] is the first tap of pixel i, its result goes to out + its place · channels.
+// Compute `count` pixels: pixels[i] is the first tap of pixel i, its result goes to out + its place · pitch.
 template <class T>
 using Convolve = void (*)(const ConvJob&, const T* const* pixels, int count, T* out);
 void convolve_portable(const ConvJob&, const float* const* pixels, int count, float* out);

@@ -84,7 +84,7 @@ inline void keep(const ConvJob& job, const Tile& tile, const float* sums, const 
   for (int r = 0; r < tile.count; ++r) {
     const int pixel = tile.pixel[r];
     if (pixel < 0) continue;
-    Bf16* to = out + static_cast<std::int64_t>(job.places ? job.places[pixel] : pixel) * job.channels + first;
+    Bf16* to = out + static_cast<std::int64_t>(job.places ? job.places[pixel] : pixel) * job.pitch + first;
     const __m512 values = clamped(sums + r * kWide);
     if constexpr (kBlocks > 1) {
       _mm512_mask_storeu_epi16(to, some, (__m512i)_mm512_cvtne2ps_pbh(clamped(beside + r * kWide), values));

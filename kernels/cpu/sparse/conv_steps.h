@@ -47,7 +47,7 @@ inline void convolve_tile(const ConvJob& job, const float* weight, int first, in
   T* to[kPixels];
   for (int p = 0; p < kPixels; ++p) {
     const std::int64_t place = job.places ? job.places[done + p] : done + p;
-    to[p] = out + place * job.channels + first;
+    to[p] = out + place * job.pitch + first;
     __builtin_prefetch(to[p], 1);
   }
   Floats sum[kPixels][kVectors];

@@ -52,7 +52,7 @@ void convolve(const Node& node, const Map<T>& in, const Map<T>& to, const std::i
     depth += segment.length;
   }
   const ConvJob job{node.weight.data(), node.bias.data(), work.offsets.data(), work.lengths.data(),
-                    static_cast<int>(node.segments.size()), depth, node.channels, places, bounds.low, bounds.high,
+                    static_cast<int>(node.segments.size()), depth, node.channels, places, node.channels, bounds.low, bounds.high,
                     step, work.scratch_for(depth, static_cast<int>(node.segments.size()))};
   work.conv.convolve(job, work.pixels.data(), count, out);
 }
@@ -65,37 +65,55 @@ void fill_with_bias(const Node& node, const Bounds& bounds, Workspace<T>& work, 
   work.runs.keep(work.line.data(), node.channels, &clamp, 1, out);
 }
 
-// A transposed convolution whose taps do not overlap: for the positions of each tap a convolution of one cell.
+// A transposed convolution whose taps do not overlap: for the positions of each tap, or of each row of them where those lie
+// side by side, a convolution of one cell.
 template <class T>
 void convolve_apart(const Plan& plan, const Node& node, const Map<T>& in, const Map<T>& to, const std::int32_t* positions,
                     int count, const std::int32_t* places, const Bounds& bounds, Workspace<T>& work, T* out) {
   const Axis &rows = plan.rows(node.windows[0]), &cols = plan.cols(node.windows[0]);
-  work.by_tap.resize(static_cast<std::size_t>(rows.taps) * cols.taps);
+  const int groups = cols.taps / node.beside;  // of a row's taps
+  work.by_tap.resize(static_cast<std::size_t>(rows.taps) * groups);
   for (typename Workspace<T>::Tap& tap : work.by_tap) tap.begin(static_cast<std::size_t>(count));
+  const std::int64_t offset = 0;
+  void* const scratch = work.scratch_for(in.channels, 1);
+  const auto job = [&](std::ptrdiff_t number, const std::int32_t* to_places) {
+    const float* weight = node.weight.data() + number * static_cast<std::ptrdiff_t>(node.tap_weights);
+    return ConvJob{weight, node.bias.data(), &offset, &in.channels, 1, in.channels, node.beside * node.channels, to_places,
+                   node.channels, bounds.low, bounds.high, in.channels, scratch};
+  };
   for (int i = 0, together; i < count; i += together) {
     together = run_length(positions + i, count - i, to.width);
     const int y = positions[i] / to.width, x = positions[i] % to.width, row = rows.first_tap[y];
     const T* inputs = row < 0 ? nullptr : in.at(rows.taps_of(y)[row], 0);
-    typename Workspace<T>::Tap* taps = work.by_tap.data() + static_cast<std::ptrdiff_t>(std::max(row, 0)) * cols.taps;
-    for (int k = 0; k < together; ++k) {
+    const std::ptrdiff_t first = static_cast<std::ptrdiff_t>(std::max(row, 0)) * groups;
+    for (int k = 0, many; k < together; k += many) {
+      many = 1;
       const int col = cols.first_tap[x + k];
       const std::int32_t place = places ? places[i + k] : i + k;
       if (row < 0 || col < 0) {
         fill_with_bias(node, bounds, work, out + static_cast<std::int64_t>(place) * node.channels);
         continue;
       }
-      typename Workspace<T>::Tap& tap = taps[col];
-      tap.places[static_cast<std::size_t>(tap.count)] = place;
-      tap.pixels[static_cast<std::size_t>(tap.count++)] = inputs + static_cast<std::ptrdiff_t>(cols.taps_of(x + k)[col]) * in.channels;
+      const T* pixel = inputs + static_cast<std::ptrdiff_t>(cols.taps_of(x + k)[col]) * in.channels;
+      const int skip = node.beside > 1 ? col : 0;  // outputs of its pixel before this one
+      const std::ptrdiff_t number = first + col - skip;
+      const int pixels = skip ? 0 : (together - k) / node.beside;
+      if (!pixels) {  // some of a pixel's outputs
+        many = std::min(node.beside - skip, together - k);
+        work.cells.resize(static_cast<std::size_t>(node.beside) * node.channels);
+        work.conv.convolve(job(number, nullptr), &pixel, 1, work.cells.data());
+        std::copy_n(work.cells.data() + static_cast<std::ptrdiff_t>(skip) * node.channels,
+                    static_cast<std::ptrdiff_t>(many) * node.channels, out + static_cast<std::int64_t>(place) * node.channels);
+        continue;
+      }
+      typename Workspace<T>::Tap& tap = work.by_tap[static_cast<std::size_t>(number)];
+      many = node.beside > 1 ? pixels * node.beside : 1;
+      for (int done = 0; done < many; done += node.beside, pixel += in.channels) tap.add(place + done, pixel);
     }
   }
-  const std::int64_t offset = 0;
-  const float* weight = node.weight.data();
-  for (const typename Workspace<T>::Tap& tap : work.by_tap) {
-    const ConvJob job{weight, node.bias.data(), &offset, &in.channels, 1, in.channels, node.channels, tap.places.data(),
-                      bounds.low, bounds.high, in.channels, work.scratch_for(in.channels, 1)};
-    work.conv.convolve(job, tap.pixels.data(), tap.count, out);
-    weight += node.tap_weights;
+  for (std::size_t number = 0; number < work.by_tap.size(); ++number) {
+    const typename Workspace<T>::Tap& tap = work.by_tap[number];
+    work.conv.convolve(job(static_cast<std::ptrdiff_t>(number), tap.places.data()), tap.pixels.data(), tap.count, out);
   }
 }
 

@@ -33,8 +33,13 @@ struct Workspace {
       count = 0;
       if (places.size() < most) places.resize(most), pixels.resize(most);
     }
+    void add(std::int32_t place, const T* pixel) {
+      places[static_cast<std::size_t>(count)] = place;
+      pixels[static_cast<std::size_t>(count++)] = pixel;
+    }
   };
   std::vector<Tap> by_tap;
+  std::vector<T> cells;
 
   // What the convolution needs beside registers.
   void* scratch_for(int depth, int segments) {

@@ -131,6 +131,38 @@ bool is_apart(const Axis& axis) {
   return true;
 }
 
+// Whether the taps of every input make outputs of their own that lie side by side, in the order of the taps.
+bool lie_beside(const Axis& axis) {
+  if (axis.out != axis.in * axis.taps) return false;
+  for (int p = 0; p < axis.out; ++p) {
+    const int tap = p % axis.taps;
+    if (axis.first_tap[p] != tap || axis.taps_of(p)[tap] != p / axis.taps) return false;
+  }
+  return true;
+}
+
+// Weights [tap, in, out] of a transposed convolution whose taps do not overlap, packed for each tap by itself or, where
+// outputs lie side by side, for those of a row as one with so many times the channels.
+void pack_taps(Node& node, const std::vector<float>& weight, const Axis& cols, int in, const Blocks& blocks) {
+  node.beside = lie_beside(cols) ? cols.taps : 1;
+  const int taps = node.kernel[0] * node.kernel[1], out = node.channels;
+  std::vector<float> joined(static_cast<std::size_t>(in) * node.beside * out);
+  for (int tap = 0; tap < taps; tap += node.beside) {
+    float* to = joined.data();
+    for (int i = 0; i < in; ++i) {
+      for (int k = tap; k < tap + node.beside; ++k, to += out) {
+        std::copy_n(weight.data() + (static_cast<std::size_t>(k) * in + i) * out, out, to);
+      }
+    }
+    const Aligned<float> own = packed(joined.data(), {in}, node.beside * out, blocks);
+    node.weight.insert(node.weight.end(), own.begin(), own.end());
+    node.tap_weights = own.size();
+  }
+  const Aligned<float> bias = node.bias;
+  for (int k = 1; k < node.beside; ++k) node.bias.insert(node.bias.end(), bias.begin(), bias.end());
+  pad_bias(node.bias, blocks);
+}
+
 void read_convolution(Reader& read, Plan& plan, Node& node) {
   for (auto* pair : {&node.kernel, &node.stride, &node.before, &node.dilation}) {
     for (int& item : *pair) item = read.number(0, kLargest);
@@ -147,12 +179,7 @@ void read_convolution(Reader& read, Plan& plan, Node& node) {
   const Blocks blocks = convolve_blocks(plan);
   if (node.kind == Kind::kTaps && node.groups == 1 && is_apart(plan.rows(node.windows[0])) &&
       is_apart(plan.cols(node.windows[0]))) {
-    for (int tap = 0; tap < taps; ++tap) {
-      const Aligned<float> own = packed(weight.data() + static_cast<std::size_t>(tap) * in * out, {in}, out, blocks);
-      node.weight.insert(node.weight.end(), own.begin(), own.end());
-      node.tap_weights = own.size();
-    }
-    pad_bias(node.bias, blocks);
+    pack_taps(node, weight, plan.cols(node.windows[0]), in, blocks);
     Border& border = plan.borders[node.inputs[0]];
     border.after = std::max(border.after, kStepsBeyond);
     return;

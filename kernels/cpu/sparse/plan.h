@@ -101,7 +101,7 @@ struct Node {
   int carrier;    // Motion::kCarried, not an input: number of the input whose displacement is taken over
   int moved;      // slot of its displacement
   int alignment;  // class of its misaligned set
-  float threshold;
+  float threshold;  // below zero: it is not compared, and what is computed of it counts as new
   bool always, kept;  // kTiles: all of it is computed; its last value is needed outside of what is computed
 
   std::array<int, 2> kernel, stride, before, dilation;  // convolutions: rows, columns
@@ -109,6 +109,7 @@ struct Node {
   std::vector<Segment> segments;
   Aligned<float> weight, bias;  // packed as the kind's kernel reads them
   std::size_t tap_weights;          // kTaps: floats of one tap's own packed weights; 0: taps overlap, nothing is packed
+  int beside;                       // kTaps: taps of a row whose outputs lie side by side and are packed as one; or 1
   std::vector<float> factors[2];    // kResize: weights of the taps by axis; kPool: divisor of each output by axis
   Pool pool;
   Binary binary;

@@ -27,33 +27,7 @@ inline bool is_unlike(float fresh, float cached, float threshold) {
   return threshold == 0.0f ? !(fresh == cached) : !(__builtin_fabsf(fresh - cached) <= threshold);
 }
 
-// A picture: values first, then the three of each cell.
-template <class T>
-inline void differ_in_threes(const T* fresh, const T* cached, int cells, float threshold, std::uint8_t* on) {
-  constexpr int kCells = 4 * kWide, kValues = 3 * kCells;
-  int done = 0;
-  for (; done + kCells <= cells; done += kCells, fresh += kValues, cached += kValues) {
-    std::uint8_t found[kValues];
-    Words all{};
-    for (int k = 0; k < kValues; k += kWide) {
-      const Words words = unlike(fresh + k, cached + k, threshold);
-      const Bytes bytes = __builtin_convertvector(words & 1u, Bytes);
-      __builtin_memcpy(found + k, &bytes, sizeof bytes);
-      all |= words;
-    }
-    if (!any(all)) {
-      __builtin_memset(on + done, 0, kCells);
-      continue;
-    }
-    for (int k = 0; k < kCells; ++k) on[done + k] = found[3 * k] | found[3 * k + 1] | found[3 * k + 2];
-  }
-  for (; done < cells; ++done, fresh += 3, cached += 3) {
-    const auto differs = [&](int c) { return is_unlike(widened(fresh[c]), widened(cached[c]), threshold); };
-    on[done] = differs(0) | differs(1) | differs(2);
-  }
-}
-
-// The same of a threshold of 0, from the bits of twice as many values: zeros of either sign are alike.
+// The same with a threshold of 0, from the bits of twice as many values: zeros of either sign are alike.
 inline Words unlike_at_all(const Bf16* fresh, const Bf16* cached) {
   Pairs a, b;
   __builtin_memcpy(&a, fresh, sizeof a), __builtin_memcpy(&b, cached, sizeof b);
@@ -62,6 +36,43 @@ inline Words unlike_at_all(const Bf16* fresh, const Bf16* cached) {
   Words words;
   __builtin_memcpy(&words, &found, sizeof words);
   return words;
+}
+
+// Whether any of so many values is, a multiple of 2 * kWide.
+template <class T>
+inline bool any_unlike(const T* fresh, const T* cached, int values, float threshold) {
+  Words all{};
+  if constexpr (std::is_same_v<T, Bf16>) {
+    if (threshold == 0.0f) {
+      for (int k = 0; k < values; k += 2 * kWide) all |= unlike_at_all(fresh + k, cached + k);
+      return any(all);
+    }
+  }
+  for (int k = 0; k < values; k += kWide) all |= unlike(fresh + k, cached + k, threshold);
+  return any(all);
+}
+
+// A picture: values first, then the three of each cell. Most of it is as it was.
+template <class T>
+inline void differ_in_threes(const T* fresh, const T* cached, int cells, float threshold, std::uint8_t* on) {
+  constexpr int kCells = 4 * kWide, kValues = 3 * kCells;
+  int done = 0;
+  for (; done + kCells <= cells; done += kCells, fresh += kValues, cached += kValues) {
+    if (!any_unlike(fresh, cached, kValues, threshold)) {
+      __builtin_memset(on + done, 0, kCells);
+      continue;
+    }
+    std::uint8_t found[kValues];
+    for (int k = 0; k < kValues; k += kWide) {
+      const Bytes bytes = __builtin_convertvector(unlike(fresh + k, cached + k, threshold) & 1u, Bytes);
+      __builtin_memcpy(found + k, &bytes, sizeof bytes);
+    }
+    for (int k = 0; k < kCells; ++k) on[done + k] = found[3 * k] | found[3 * k + 1] | found[3 * k + 2];
+  }
+  for (; done < cells; ++done, fresh += 3, cached += 3) {
+    const auto differs = [&](int c) { return is_unlike(widened(fresh[c]), widened(cached[c]), threshold); };
+    on[done] = differs(0) | differs(1) | differs(2);
+  }
 }
 
 template <class T>
@@ -76,6 +87,10 @@ inline void differ(const T* fresh, const T* cached, int channels, int cells, flo
       }
     }
     for (; k + kWide <= channels; k += kWide) words |= unlike(fresh + k, cached + k, threshold);
+    if (k < channels && channels >= kWide) {  // the rest, and some before it again
+      words |= unlike(fresh + channels - kWide, cached + channels - kWide, threshold);
+      k = channels;
+    }
     bool found = any(words);
     for (; k < channels; ++k) found |= is_unlike(widened(fresh[k]), widened(cached[k]), threshold);
     on[x] = found;

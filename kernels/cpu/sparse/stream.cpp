@@ -4,6 +4,7 @@
 #include <chrono>
 #include <stdexcept>
 #include <type_traits>
+#include <utility>
 
 namespace dedelayed::sparse {
 namespace {
@@ -341,9 +342,9 @@ void StreamOf<T>::run(int n, const Field* field, Report& report) {
   compute_all(n, positions_);
   std::int64_t changed = 0;
   for (const Bench<T>& bench : benches_) changed += bench.changed;
-  if (dense_) dirty.fill();
+  if (keeps_all(node)) std::swap(dirty, candidates_);
   report.computed = static_cast<std::int64_t>(positions_.size());
-  report.dirty = dense_ ? report.computed : changed;
+  report.dirty = keeps_all(node) ? report.computed : changed;
 }
 
 template class StreamOf<float>;

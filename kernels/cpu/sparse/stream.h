@@ -86,6 +86,8 @@ class StreamOf final : public Stream {
   std::size_t frame_;
   double dense_above_;
   bool sticky() const { return plan_.mode == Mode::kSticky; }
+  // Whether what is computed of a node goes straight into its map, without being compared with what is there.
+  bool keeps_all(const Node& node) const { return dense_ || plan_.mode == Mode::kTiles || node.threshold < 0.0f; }
   bool ready_ = false, dense_ = true;
   std::vector<Map<T>> maps_;
   std::vector<Set> dirty_;        // S: positions that differ, or may differ, from their cached value

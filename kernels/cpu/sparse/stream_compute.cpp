@@ -19,7 +19,7 @@ template <class T>
 void StreamOf<T>::compute_all(int n, const std::vector<std::int32_t>& positions) {
   const Node& node = plan_.nodes[n];
   const int total = static_cast<int>(positions.size());
-  if ((dense_ || plan_.mode == Mode::kTiles) && total == maps_[n].height * maps_[n].width && is_copy(plan_, node, maps_)) {
+  if (keeps_all(node) && total == maps_[n].height * maps_[n].width && is_copy(plan_, node, maps_)) {
     const Map<T>& in = maps_[node.inputs[0]];
     const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(maps_[n].width) * node.channels;
     fresh_.resize(static_cast<std::size_t>(values));
@@ -48,7 +48,7 @@ void StreamOf<T>::compute_all(int n, const std::vector<std::int32_t>& positions)
 template <class T>
 void StreamOf<T>::compute_part(int n, const std::int32_t* positions, int count, Bench<T>& bench) {
   const Node& node = plan_.nodes[n];
-  if (dense_ || plan_.mode == Mode::kTiles) {
+  if (keeps_all(node)) {
     if (is_direct(node)) return compute_in_place(n, positions, count, bench);
     float* fresh = raw(node, positions, count, bench);
     for (int i = 0, together; i < count; i += together) {
