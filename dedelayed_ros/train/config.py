@@ -66,10 +66,12 @@ class RemoteConfig(StageConfig):
     """The remote model's single-frame stage; ``through_features``: share of the steps that also train the way through
     the features, which costs as much again as the encoder and its image head. ``fine``: the model becomes a fine one
     with ``feature_channels``; what of the base has no place in it is learned anew. ``deep``: then a deep one, whose
-    further blocks are.
+    further blocks are. ``keep_features``: what makes and reads the features stays as it is, so that the base's local
+    model still knows them; the encoder learns to serve it.
     """
 
     through_features: float = 1.0
+    keep_features: bool = False
     fine: bool = False
     deep: bool = False
     feature_channels: int = FEATURE_CHANNELS
@@ -286,7 +288,19 @@ STREET_V9 = dataclasses.replace(
     base='street-v8',
 )
 
-_ALL = (STREET_V1, STREET_V2, STREET_V3, STREET_V4, STREET_V5, STREET_V6, STREET_V7, STREET_V8, STREET_V9)
+# The remote model by itself again, at the features that the local one has learnt to read.
+STREET_V10 = dataclasses.replace(
+    STREET_V9,
+    name='street-v10',
+    clips=dataclasses.replace(STREET_V9.clips, first_seed=100_584, seeds=128),
+    remote=dataclasses.replace(
+        STREET_V9.remote, steps=3000, rate=1.5e-3, seed=10, through_features=0.35, keep_features=True
+    ),
+    joint=dataclasses.replace(STREET_V9.joint, steps=1800, rate=1.5e-3, seed=10),
+    base='street-v9',
+)
+
+_ALL = (STREET_V1, STREET_V2, STREET_V3, STREET_V4, STREET_V5, STREET_V6, STREET_V7, STREET_V8, STREET_V9, STREET_V10)
 RECIPES = {config.name: config for config in _ALL}
 
 

@@ -105,8 +105,14 @@ class RemoteTask:
         self._stage = stage
         self._frames = SingleFrames(clips, stage, stage.crop, decoded=1.0)
         self._weights = weights
+        trained = (remote.encoder, remote.image_head)
+        self._kept = [part for part in remote.children() if part not in trained] if stage.keep_features else []
+        for part in self._kept:
+            part.requires_grad_(False)
 
     def losses(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        for part in self._kept:
+            part.eval()
         images, labels = self._frames.batch(rng)
         losses = {}
         with autocast():

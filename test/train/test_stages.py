@@ -43,6 +43,7 @@ from dedelayed_ros.train.joint import JointTask, encode_clips
 from dedelayed_ros.train.loop import fit
 from dedelayed_ros.train.pretrain import (
     LocalTask,
+    RemoteTask,
     fold_backbone,
     local_from,
     new_local,
@@ -118,6 +119,16 @@ def test_the_local_loss_falls(tiny_cache: Path, tmp_path: Path) -> None:
     fit(task, stage, tmp_path, 'x', Silent())
     task.model.train()
     assert float(task.losses(np.random.default_rng(0))['local'].detach()) < 0.6 * before
+
+
+def test_what_makes_the_features_can_stay_while_the_encoder_learns(tiny_cache: Path, tmp_path: Path) -> None:
+    stage = dataclasses.replace(CONFIG.remote, keep_features=True)
+    remote = remote_for_training()
+    before = {name: value.clone() for name, value in remote.state_dict().items()}
+    task = RemoteTask(remote, available(tiny_cache, CONFIG.stills), stage, torch.ones(19))
+    fit(task, stage, tmp_path, 'x', Silent())
+    changed = {name for name, value in task.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name.partition('.')[0] for name in changed} == {'encoder', 'image_head'}
 
 
 @pytest.mark.timeout(120)
