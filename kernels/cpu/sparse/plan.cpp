@@ -111,6 +111,11 @@ Axis read_axis(Reader& read) {
   axis.is_point = axis.taps == 1 && axis.in == axis.out;
   for (int p = 0; axis.is_point && p < axis.out; ++p) axis.is_point = axis.tap[p] == p;
   find_distances(axis);
+  axis.is_beside = axis.out == axis.in * axis.taps;
+  for (int p = 0; axis.is_beside && p < axis.out; ++p) {
+    const std::int32_t* tap = axis.taps_of(p);
+    for (int k = 0; k < axis.taps; ++k) axis.is_beside &= tap[k] == (k == p % axis.taps ? p / axis.taps : axis.in);
+  }
   return axis;
 }
 
@@ -131,20 +136,10 @@ bool is_apart(const Axis& axis) {
   return true;
 }
 
-// Whether the taps of every input make outputs of their own that lie side by side, in the order of the taps.
-bool lie_beside(const Axis& axis) {
-  if (axis.out != axis.in * axis.taps) return false;
-  for (int p = 0; p < axis.out; ++p) {
-    const int tap = p % axis.taps;
-    if (axis.first_tap[p] != tap || axis.taps_of(p)[tap] != p / axis.taps) return false;
-  }
-  return true;
-}
-
 // Weights [tap, in, out] of a transposed convolution whose taps do not overlap, packed for each tap by itself or, where
 // outputs lie side by side, for those of a row as one with so many times the channels.
 void pack_taps(Node& node, const std::vector<float>& weight, const Axis& cols, int in, const Blocks& blocks) {
-  node.beside = lie_beside(cols) ? cols.taps : 1;
+  node.beside = cols.is_beside ? cols.taps : 1;
   const int taps = node.kernel[0] * node.kernel[1], out = node.channels;
   std::vector<float> joined(static_cast<std::size_t>(in) * node.beside * out);
   for (int tap = 0; tap < taps; tap += node.beside) {

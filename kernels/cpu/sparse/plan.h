@@ -25,6 +25,7 @@ struct Axis {
   std::vector<std::int32_t> phase;     // [out]: outputs of one phase use the same weights
   bool is_even;                        // tap k of output p reads input start + p · step + k · apart, or none outside
   int start, step, apart;
+  bool is_beside;                      // the taps of each input make outputs of their own, side by side in the taps' order
   std::vector<std::int32_t> first_tap;  // [out]: the number of the first tap that reads an input, or -1
 
   const std::int32_t* taps_of(int output) const { return tap.data() + static_cast<std::size_t>(output) * taps; }

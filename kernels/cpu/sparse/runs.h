@@ -23,7 +23,7 @@ struct Between {
 template <class T>
 struct RunKernels {
   // Three rows of floats as one of cells.
-  void (*weave)(const float* const rows[3], std::ptrdiff_t count, float* to);
+  void (*weave)(const float* const rows[3], std::ptrdiff_t count, T* to);
   void (*widen)(const T* from, std::ptrdiff_t count, float* to);
   // Keep results, after the element-wise functions that follow an operation, in the maps' number format. `from` is scratch
   // then, and may be `to`.
@@ -35,6 +35,16 @@ struct RunKernels {
   void (*add)(const T* a, const T* b, float alpha, std::ptrdiff_t count, float* to);
   void (*mix)(const Between<T>& rows, int cells, float* to);
 };
+// Of the values of kWide cells of three: which element of a row each is, and of which row.
+template <int kWide>
+struct Woven {
+  std::uint32_t element[3 * kWide], row[3 * kWide];
+
+  constexpr Woven() : element(), row() {
+    for (int k = 0; k < 3 * kWide; ++k) element[k] = k / 3, row[k] = k % 3;
+  }
+};
+
 template <class T>
 RunKernels<T> runs_portable();
 template <class T>

@@ -9,6 +9,13 @@ constexpr int kWide = 4;
 
 inline bool any(const Words& words) { return (words[0] | words[1] | words[2] | words[3]) != 0; }
 
+inline void interleave(Floats (&rows)[3]) {
+  float from[3][kWide], to[3 * kWide];
+  __builtin_memcpy(from, rows, sizeof from);
+  for (int k = 0; k < kWide; ++k) to[3 * k] = from[0][k], to[3 * k + 1] = from[1][k], to[3 * k + 2] = from[2][k];
+  __builtin_memcpy(rows, to, sizeof to);
+}
+
 #include "runs_steps.h"
 
 }  // namespace

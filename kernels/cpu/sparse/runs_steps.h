@@ -1,12 +1,28 @@
-// The loops of runs.h. The including file has included vector_steps.h, and says by any(Words) whether any bit is set. Included
-// inside an anonymous namespace, after the pragma that chooses the instruction set.
+// The loops of runs.h. The including file has included vector_steps.h, and says by any(Words) whether any bit is set and by
+// interleave(Floats[3]) how the elements of three rows become cells. Included inside an anonymous namespace, after the pragma
+// that chooses the instruction set.
 
 typedef std::uint8_t Bytes __attribute__((vector_size(kWide)));
 typedef std::uint16_t Pairs __attribute__((vector_size(4 * kWide)));
 
-inline void weave(const float* const rows[3], std::ptrdiff_t count, float* to) {
-  const float *a = rows[0], *b = rows[1], *c = rows[2];
-  for (std::ptrdiff_t k = 0; k < count; ++k) to[3 * k] = a[k], to[3 * k + 1] = b[k], to[3 * k + 2] = c[k];
+template <class T>
+inline void weave(const float* const rows[3], std::ptrdiff_t count, T* to) {
+  for (std::ptrdiff_t k = 0; k < count; k += kWide, to += 3 * kWide) {
+    const std::ptrdiff_t left = count - k;
+    Floats cells[3]{};
+    for (int r = 0; r < 3; ++r) {
+      if (left >= kWide) {
+        load(rows[r] + k, cells[r]);
+      } else {
+        __builtin_memcpy(&cells[r], rows[r] + k, sizeof(float) * static_cast<std::size_t>(left));
+      }
+    }
+    interleave(cells);
+    T last[3 * kWide];
+    T* const woven = left >= kWide ? to : last;
+    for (int r = 0; r < 3; ++r) store(cells[r], woven + r * kWide);
+    if (left < kWide) __builtin_memcpy(to, last, 3 * sizeof(T) * static_cast<std::size_t>(left));
+  }
 }
 
 template <class T>
@@ -207,5 +223,5 @@ inline void refine(T* values, std::ptrdiff_t count, const Function* functions, s
 
 template <class T>
 inline RunKernels<T> kernels() {
-  return {weave, widen<T>, keep, refine<T>, differ<T>, add<T>, mix<T>};
+  return {weave<T>, widen<T>, keep, refine<T>, differ<T>, add<T>, mix<T>};
 }

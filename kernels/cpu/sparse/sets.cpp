@@ -5,6 +5,32 @@
 #include <cstring>
 
 namespace dedelayed::sparse {
+namespace {
+
+// Counts come by value: a member would have to be read again after each byte that is written, which may be any object's.
+void merge(std::uint8_t* to, const std::uint8_t* from, int count) {
+  for (int x = 0; x < count; ++x) to[x] |= from[x];
+}
+
+// Every step-th byte.
+void merge_every(std::uint8_t* to, const std::uint8_t* from, int step, int count) {
+  if (step == 2) {
+    for (int x = 0; x < count; ++x) to[x] |= from[2 * x];
+  } else {
+    for (int x = 0; x < count; ++x) to[x] |= from[x * step];
+  }
+}
+
+// Each byte to so many in a row.
+void merge_repeated(std::uint8_t* to, const std::uint8_t* from, int times, int count) {
+  if (times == 2) {
+    for (int x = 0; x < count; ++x) to[2 * x] |= from[x], to[2 * x + 1] |= from[x];
+  } else {
+    for (int x = 0; x < count * times; ++x) to[x] |= from[x / times];
+  }
+}
+
+}  // namespace
 
 void Set::resize(int h, int w) {
   height = h, width = w;
@@ -38,9 +64,7 @@ void add(Set& set, const Set& other) {
   for (int y = 0; y < set.height; ++y) {
     if (!other.rows[y]) continue;
     set.rows[y] = 1;
-    std::uint8_t* to = set.row(y);
-    const std::uint8_t* from = other.row(y);
-    for (int x = 0; x < set.width; ++x) to[x] |= from[x];
+    merge(set.row(y), other.row(y), set.width);
   }
 }
 
@@ -57,7 +81,7 @@ void add_dilated(Set& set, const Set& in, const Axis& rows, const Axis& cols, st
       if (tap[k] == rows.in || !in.rows[tap[k]]) continue;
       const std::uint8_t* from = in.row(tap[k]);
       if (any) {
-        for (int x = 0; x < in.width; ++x) inputs[x] |= from[x];
+        merge(inputs, from, in.width);
       } else {
         std::copy_n(from, in.width, inputs);
         any = true;
@@ -67,25 +91,25 @@ void add_dilated(Set& set, const Set& in, const Axis& rows, const Axis& cols, st
     std::uint8_t* to = set.row(y);
     set.rows[y] = 1;
     if (cols.is_point) {
-      for (int x = 0; x < set.width; ++x) to[x] |= inputs[x];
-      continue;
-    }
-    if (cols.is_even) {
+      merge(to, inputs, set.width);
+    } else if (cols.is_even) {
       for (int k = 0; k < cols.taps; ++k) {
         const std::uint8_t* read = inputs + cols.start + k * cols.apart;
         if (cols.step == 1) {
-          for (int x = 0; x < set.width; ++x) to[x] |= read[x];
+          merge(to, read, set.width);
         } else {
-          for (int x = 0; x < set.width; ++x) to[x] |= read[x * cols.step];
+          merge_every(to, read, cols.step, set.width);
         }
       }
-      continue;
-    }
-    for (int x = 0; x < set.width; ++x) {
-      const std::int32_t* column = cols.taps_of(x);
-      std::uint8_t found = 0;
-      for (int k = 0; k < cols.taps; ++k) found |= inputs[column[k]];
-      to[x] |= found;
+    } else if (cols.is_beside) {
+      merge_repeated(to, inputs, cols.taps, in.width);
+    } else {
+      for (int x = 0, width = set.width; x < width; ++x) {
+        const std::int32_t* column = cols.taps_of(x);
+        std::uint8_t found = 0;
+        for (int k = 0; k < cols.taps; ++k) found |= inputs[column[k]];
+        to[x] |= found;
+      }
     }
   }
 }

@@ -15,14 +15,10 @@ double cost_of(const Node& node) {
 }
 
 // A row of what the caller gives, channels-last.
-template <class T>
-void gather_floats(const Given& given, int y, int channels, int width, const RunKernels<T>& runs, float* row) {
+void gather_floats(const Given& given, int y, int channels, int width, float* row) {
   const float* from = given.data + y * given.row;
   if (given.channel == 1 && given.col == channels) {
     std::copy_n(from, static_cast<std::ptrdiff_t>(width) * channels, row);
-  } else if (given.col == 1 && channels == 3) {
-    const float* const rows[] = {from, from + given.channel, from + 2 * given.channel};
-    runs.weave(rows, width, row);
   } else {
     for (int c = 0; c < channels; ++c) {
       for (int x = 0; x < width; ++x) row[static_cast<std::ptrdiff_t>(x) * channels + c] = from[c * given.channel + x * given.col];
@@ -151,12 +147,16 @@ void StreamOf<T>::begin_dense(std::size_t kept) {
 // A row of what the caller gives, as the maps have it.
 template <class T>
 void StreamOf<T>::gather(const Given& given, int y, int channels, int width, Aligned<float>& scratch, T* row) {
-  if constexpr (std::is_same_v<T, float>) {
-    gather_floats(given, y, channels, width, runs_, row);
+  if (given.col == 1 && channels == 3) {
+    const float* from = given.data + y * given.row;
+    const float* const rows[] = {from, from + given.channel, from + 2 * given.channel};
+    runs_.weave(rows, width, row);
+  } else if constexpr (std::is_same_v<T, float>) {
+    gather_floats(given, y, channels, width, row);
   } else {
     const std::size_t count = static_cast<std::size_t>(width) * channels;
     if (scratch.size() < count) scratch.resize(count);
-    gather_floats(given, y, channels, width, runs_, scratch.data());
+    gather_floats(given, y, channels, width, scratch.data());
     runs_.keep(scratch.data(), static_cast<std::ptrdiff_t>(count), nullptr, 0, row);
   }
 }
@@ -266,36 +266,37 @@ void StreamOf<T>::take(int n, const Given& given, Report& report) {
   dirty.clear();
   if (sticky()) flags_[n].clear();
   const Moved* moved = dense_ || moved_[node.moved].still ? nullptr : &moved_[node.moved];
-  row_.assign(static_cast<std::size_t>(node.channels) * map.width, T{});
+  const int width = map.width;  // by itself: bytes that are written might be the map's
+  row_.assign(static_cast<std::size_t>(node.channels) * width, T{});
   for (int y = 0; y < map.height; ++y) {
-    if (given.data) gather(given, y, node.channels, map.width, fresh_, row_.data());
+    if (given.data) gather(given, y, node.channels, width, fresh_, row_.data());
     const T* fresh = row_.data();
     std::uint8_t* on = dirty.row(y);
     T* row = map.at(y, 0);
     if (dense_) {
-      std::fill_n(on, map.width, 1);
+      std::fill_n(on, width, 1);
     } else if (node.kind == Kind::kGiven) {
-      std::fill_n(on, map.width, given.dirty ? 1 : 0);
+      std::fill_n(on, width, given.dirty ? 1 : 0);
     } else if (given.data) {
-      runs_.differ(fresh, row, node.channels, map.width, node.threshold, on);
+      runs_.differ(fresh, row, node.channels, width, node.threshold, on);
     }
     if (moved) {
-      const std::int32_t* key = moved->key.data() + static_cast<std::size_t>(y) * map.width;
-      for (int x = 0; x < map.width; ++x) on[x] |= key[x] == kNowhere;
+      const std::int32_t* key = moved->key.data() + static_cast<std::size_t>(y) * width;
+      for (int x = 0; x < width; ++x) on[x] |= key[x] == kNowhere;
     }
     if (sticky() && (dense_ || moved)) {
       std::uint8_t* flag = flags_[n].row(y);
-      const std::int32_t* key = moved ? moved->key.data() + static_cast<std::size_t>(y) * map.width : nullptr;
-      for (int x = 0; x < map.width; ++x) flag[x] = !key || key[x] == kNowhere;
+      const std::int32_t* key = moved ? moved->key.data() + static_cast<std::size_t>(y) * width : nullptr;
+      for (int x = 0; x < width; ++x) flag[x] = !key || key[x] == kNowhere;
       flags_[n].rows[y] = 1;
     }
     std::uint8_t any = 0, all = 1;
-    for (int x = 0; x < map.width; ++x) any |= on[x], all &= on[x];
+    for (int x = 0; x < width; ++x) any |= on[x], all &= on[x];
     dirty.rows[y] = any;
     if (all) {
       std::copy_n(fresh, row_.size(), row);
     } else if (any) {
-      for (int x = 0; x < map.width; ++x) {
+      for (int x = 0; x < width; ++x) {
         const std::ptrdiff_t first = static_cast<std::ptrdiff_t>(x) * node.channels;
         if (on[x]) std::copy_n(fresh + first, node.channels, row + first);
       }
