@@ -116,14 +116,17 @@ class Plan:
         return sum(node.macs * node.grid.cells for node in self.nodes)
 
     @cached_property
+    def cells(self) -> np.ndarray:
+        """Positions of each node, float64: whole numbers, whose products with ``work`` are exact."""
+        return np.array([node.grid.cells for node in self.nodes], np.float64)
+
+    @cached_property
     def work(self) -> np.ndarray:
-        """Multiply-accumulates of each node in a dense pass, 0 for inputs; of a network that has none, positions."""
+        """Multiply-accumulates of a position of each node, 0 for inputs; in a network that has none, 1."""
         unit = 0.0 if self.macs else 1.0
-        return np.array(
-            [0.0 if isinstance(node.op, Input) else (node.macs or unit) * node.grid.cells for node in self.nodes]
-        )
+        return np.array([0.0 if isinstance(node.op, Input) else node.macs or unit for node in self.nodes])
 
     @cached_property
     def all_work(self) -> float:
-        """The sum of ``work``."""
-        return float(self.work.sum())
+        """``work`` of all positions."""
+        return float(self.cells @ self.work)

@@ -104,6 +104,7 @@ class SparseModule:
         self._engine = engine
         self._given = given
         self._how = how or _How(engine.name, True, 1, 1.0)
+        self._is_single = engine.plan.structure.is_leaf()
         self._state = engine.new_state()
 
     @property
@@ -172,7 +173,7 @@ class SparseModule:
         results, stats = self._engine.step(self._state, tensors, motion)
         if copy:
             results = [r.clone() if isinstance(r, Tensor) else r for r in results]
-        return pytree.tree_unflatten(results, self.plan.structure), stats
+        return results[0] if self._is_single else pytree.tree_unflatten(results, self.plan.structure), stats
 
     def recompute_set(self, name: str) -> Tensor:  # bool [h, w]
         """Positions of a layer or input that were new in the last step."""

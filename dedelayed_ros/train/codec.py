@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dedelayed_ros.errors import InputError
 from dedelayed_ros.models.codec import LATENT_LIMIT, FeatureCodec, LatentRate
 from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.models.remote import HISTORY, RemoteModel
@@ -44,9 +45,17 @@ class CodecTask:
         remote: RemoteModel,
         clips: tuple[Sequence[Clip], Sequence[np.ndarray]],
         stage: CodecConfig,
+        base: FeatureCodec | None = None,
     ) -> None:
+        """``base``: the codec to begin with; None: one that knows nothing.
+
+        Raises:
+            InputError: it is of other features or latents.
+        """
         torch.manual_seed(stage.seed)
         self.codec = FeatureCodec(feature_channels=remote.feature_channels, latents=stage.latents)
+        if base is not None:
+            _restore(self.codec, base)
         self.rate = LatentRate(stage.latents)
         self._weight = _Weight(stage.first_weight)
         # The weight is checkpointed too: a stopped run goes on with the one that it had found.
@@ -58,6 +67,8 @@ class CodecTask:
         with torch.no_grad():
             seen = self._features(np.random.default_rng((stage.seed, 2**31)), count=32)
             self._variances = [added.var() for added in local.expanded(seen)]
+            if base is not None:
+                return
             # Latents of about two steps' spread to begin with.
             spread = self.codec.analyse(seen).std()
             last = cast('nn.Conv2d', self.codec.analysis[-1])
@@ -108,3 +119,12 @@ class CodecTask:
             told.append(float(rng.uniform(0.0, 500.0)))
         assert len(history[0]) == HISTORY
         return self._remote.predict(torch.from_numpy(np.stack(history)), torch.tensor(ages), torch.tensor(told)).float()
+
+
+def _restore(codec: FeatureCodec, base: FeatureCodec) -> None:
+    wanted, found = ({name: tuple(value.shape) for name, value in one.state_dict().items()} for one in (codec, base))
+    if wanted != found:
+        raise InputError(
+            f"the base's codec is of other features or latents ({found}; expected {wanted}); begin without it"
+        )
+    codec.load_state_dict(base.state_dict())

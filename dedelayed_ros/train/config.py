@@ -117,7 +117,8 @@ class ConvConfig(StageConfig):
 @dataclass(frozen=True)
 class CodecConfig(StageConfig):
     """The codec stage: ``latents`` channels, ``bits`` a cell of the features' grid that they may take; the weight of
-    the rate in the loss begins at ``first_weight`` and follows the rate with ``weight_gain``.
+    the rate in the loss begins at ``first_weight`` and follows the rate with ``weight_gain``. ``from_base``: it begins
+    as the base's codec, for features that are nearly those.
 
     ``crop`` means nothing here: whole maps are coded.
     """
@@ -126,6 +127,7 @@ class CodecConfig(StageConfig):
     bits: float = 34.0
     first_weight: float = 1e-3
     weight_gain: float = 0.02
+    from_base: bool = False
 
 
 @dataclass(frozen=True)
@@ -292,11 +294,22 @@ STREET_V9 = dataclasses.replace(
 STREET_V10 = dataclasses.replace(
     STREET_V9,
     name='street-v10',
-    clips=dataclasses.replace(STREET_V9.clips, first_seed=100_584, seeds=128),
+    clips=dataclasses.replace(STREET_V9.clips, first_seed=100_584, seeds=96),
     remote=dataclasses.replace(
         STREET_V9.remote, steps=3000, rate=1.5e-3, seed=10, through_features=0.35, keep_features=True
     ),
-    joint=dataclasses.replace(STREET_V9.joint, steps=1800, rate=1.5e-3, seed=10),
+    joint=dataclasses.replace(STREET_V9.joint, steps=1500, rate=1.5e-3, seed=10),
+    codec=CodecConfig(
+        steps=1000,
+        batch=12,
+        rate=1.5e-3,
+        crop=(320, 640),
+        ema=0.99,
+        latents=16,
+        bits=42.5,
+        first_weight=6e-4,
+        from_base=True,
+    ),
     base='street-v9',
 )
 

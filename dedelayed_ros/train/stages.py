@@ -153,7 +153,8 @@ class Workshop:
             model.requires_grad_(False)
         clips = footage.available(self.cache, self.config.clips)
         maps = encode_clips(remote, clips, self.runs / 'maps', self.config.fingerprint('remote'), self.say)
-        return CodecTask(local, remote, (clips, maps), stage)
+        base = self._base() if stage.from_base else None
+        return CodecTask(local, remote, (clips, maps), stage, None if base is None else zoo.load_codec(base))
 
     def export(self, stage: str, folder: Path) -> Path:
         """Write the models of a stage ('joint', or 'single': both single-frame ones) to ``folder`` as an entry.

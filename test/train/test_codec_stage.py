@@ -9,7 +9,9 @@ import pytest
 import torch
 from tiny_clips import SIZE, tiny_footage
 
+from dedelayed_ros.errors import InputError
 from dedelayed_ros.link import LatentCoder
+from dedelayed_ros.models.codec import FeatureCodec
 from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.models.remote import RemoteModel
 from dedelayed_ros.train.codec import CodecTask
@@ -58,3 +60,16 @@ def test_training_makes_latents_say_more_in_the_bits_that_there_are(parts: tuple
         sizes = [len(coder.pack(latents.numpy())) for latents in task.codec.encode(features)]
     cells = features.shape[-2] * features.shape[-1]
     assert 8 * np.mean(sizes) / cells < 2 * 16.0, 'near the budget, on a grid of a few cells'
+
+
+def test_it_can_go_on_from_a_codec_that_is_there(parts: tuple, tmp_path: Path) -> None:
+    config = stage(bits=16.0, steps=40)
+    begun = CodecTask(*parts, config)
+    fit(begun, config, tmp_path, 'x', lambda text: None)
+    found = begun.losses(np.random.default_rng(0))['added']
+    again = CodecTask(*parts, config, begun.codec)
+    assert float(again.losses(np.random.default_rng(0))['added'].detach()) == pytest.approx(
+        float(found.detach()), rel=1e-3
+    )
+    with pytest.raises(InputError, match='other features or latents'):
+        CodecTask(*parts, config, FeatureCodec(latents=5))

@@ -48,7 +48,7 @@ def statistics(
     plan: Plan, layers: Sequence[LayerStats], computed: Sequence[float] | np.ndarray, dense: bool, milliseconds: float
 ) -> SparseStats:
     """A step's statistics from those of every node; ``computed``: their compute ratios."""
-    work = float(np.dot(computed, plan.work))
+    work = float(np.rint(computed * plan.cells) @ plan.work)
     first = layers[plan.inputs[0]].recompute_ratio
     return SparseStats(first, work / plan.all_work if plan.all_work else first, dense, layers, milliseconds)
 

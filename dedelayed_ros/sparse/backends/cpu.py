@@ -22,7 +22,7 @@ from torch import Tensor
 
 from dedelayed_ros import native
 from dedelayed_ros.sparse.alignment import Alignment
-from dedelayed_ros.sparse.backends.common import PerNode, Vectors, check_motion, results_of, statistics
+from dedelayed_ros.sparse.backends.common import PerNode, Vectors, check_motion, results_of
 from dedelayed_ros.sparse.backends.describe import Lacking, describe
 from dedelayed_ros.sparse.plan import Plan
 from dedelayed_ros.sparse.stats import LayerStats, SparseStats
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dedelayed_ros.frames import MotionField
 
 _DTYPES = {torch.float32: '<f4', torch.bfloat16: '<i2'}  # by the kernels' numbers; what numpy takes their memory for
+_VIEWS = 4  # of a map that are kept: it is at one place, or at two in turn, until the picture moves as a whole
 _POINTER = ctypes.c_void_p
 _INT64 = ctypes.c_int64
 _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
@@ -91,8 +92,11 @@ class CpuEngine:
         self.number = {index: k for k, index in enumerate(self.native)}
         # Number in the reports, None for what is computed before, and positions, by node.
         self._counted = [(None if n.index in self.before else self.number[n.index], n.grid.cells) for n in plan.nodes]
-        self._rows = np.array([k or 0 for k, _ in self._counted])
-        self._cells = np.array([cells for _, cells in self._counted], np.float64)
+        self._work = np.zeros(len(self.native))  # of a position, by number in the reports
+        for index, (k, _) in enumerate(self._counted):
+            if k is not None:
+                self._work[k] = plan.work[index]
+        self._frame = self.number[plan.inputs[0]]
         self._from_outside = [
             (k, index) for k, index in enumerate(self.native) if index in self.before or index in plan.inputs
         ]
@@ -118,34 +122,46 @@ class CpuEngine:
     def step(
         self, state: CpuState, inputs: Sequence[Tensor | None], motion: MotionField | None
     ) -> tuple[list[Tensor], SparseStats]:
+        # What Python does here is a good part of the time of a frame that hardly changed: as little as possible.
         start = time.perf_counter()
         check_motion(self.plan, motion)
         dense = not state.ready or motion is None
         given = dict(zip(self.plan.inputs, inputs, strict=True))
-        for index in self.before:
-            if (item := given.get(index)) is not None:
-                given[index] = item.to(self.plan.dtype)
-        small = Vectors(self.plan, self.thresholds, state.small, dense)
-        for index in self.before:
-            small.run(self.plan.nodes[index], given)
-        table = np.zeros((len(self.native), 5), np.int64)
+        small = self._vectors(state, given, dense)
+        memory = state.open()
+        table = memory.table
         outside: dict[int, Tensor] = {}  # kept until the kernels have read it
         for k, index in self._from_outside:
             item = small.values.get(index, given.get(index))
-            if item is not None:
+            if item is None:
+                table[k] = 0
+            else:
                 item = outside[k] = item.float()
                 table[k] = item.data_ptr(), *item.stride()[-3:], small.dirty.get(index, False)
-        reports = np.empty((len(self.native), 5), np.int64)
-        self._run(state, table, motion, reports)
+        self._run(memory, motion)
+        state.ready = True
         state.small, state.small_dirty = small.values, small.dirty
         results = results_of(self.plan, state.values)
-        computed = reports[self._rows, 0] / self._cells
+        reports = memory.reports.copy()
+        work = float(reports[:, 0] @ self._work)
         for index in self.before:
-            computed[index] = small.ratios[index][1]
+            work += small.ratios[index][1] * float(self.plan.work[index])
+        recomputed = float(reports[self._frame, 1]) / self._counted[self.plan.inputs[0]][1]
+        computed = work / self.plan.all_work if self.plan.all_work else recomputed
         layers = PerNode(len(self.plan.nodes), lambda index: self._layer(index, reports, small))
-        return results, statistics(self.plan, layers, computed, dense, (time.perf_counter() - start) * 1e3)
+        return results, SparseStats(recomputed, computed, dense, layers, (time.perf_counter() - start) * 1e3)
 
-    def _run(self, state: CpuState, table: np.ndarray, motion: MotionField | None, reports: np.ndarray) -> None:
+    def _vectors(self, state: CpuState, given: dict[int, Tensor | None], dense: bool) -> Vectors:
+        """What depends on vectors alone, found; those of ``given`` become the plan's format."""
+        small = Vectors(self.plan, self.thresholds, state.small, dense)
+        for index in self.before:
+            if (item := given.get(index)) is not None:
+                given[index] = item.to(self.plan.dtype)
+        for index in self.before:
+            small.run(self.plan.nodes[index], given)
+        return small
+
+    def _run(self, memory: _Memory, motion: MotionField | None) -> None:
         vectors = valid = None
         rows = cols = block = 0
         if motion is not None and self.remap:
@@ -156,17 +172,16 @@ class CpuEngine:
             rows = cols = 1
             block = max(self.plan.frame)
         status = self._call['step'](
-            state.open(),
-            table.ctypes.data,
+            memory.handle,
+            memory.table_address,
             None if vectors is None else vectors.ctypes.data,
             None if valid is None else valid.ctypes.data,
             rows,
             cols,
             block,
-            reports.ctypes.data,
+            memory.reports_address,
         )
         native.check(status, 'dedelayed_sparse_step')
-        state.ready = True
 
     def _layer(self, index: int, reports: np.ndarray, small: Vectors) -> LayerStats:
         name, (k, cells) = self.plan.nodes[index].name, self._counted[index]
@@ -185,13 +200,13 @@ class CpuState:
         self.small: dict[int, Tensor] = {}
         self.small_dirty: dict[int, bool] = {}
         self._memory: _Memory | None = None
-        self._views: dict[int, tuple[int, Tensor]] = {}  # by node: where its map was, and a view of it there
+        self._views: dict[int, dict[int, Tensor]] = {}  # by node: views of its map by where it was
 
-    def open(self) -> ctypes.c_void_p:
+    def open(self) -> _Memory:
         """The kernels' stream."""
         if self._memory is None:
             self._memory = _Memory(self.engine)
-        return self._memory.handle
+        return self._memory
 
     @property
     def bytes(self) -> int:
@@ -199,7 +214,7 @@ class CpuState:
         if not self.ready:
             return 0
         small = sum(t.element_size() * t.nelement() for t in self.small.values())
-        return int(self.engine._call['bytes'](self.open())) + small
+        return int(self.engine._call['bytes'](self.open().handle)) + small
 
     @property
     def values(self) -> Sequence[Tensor]:
@@ -214,33 +229,47 @@ class CpuState:
     def _value(self, index: int) -> Tensor:
         if index in self.small:
             return self.small[index]
-        node = self.engine.plan.nodes[index]
+        memory = self.open()
+        address = self.engine._call['map'](
+            memory.handle, self.engine.number[index], memory.row_address, memory.cell_address
+        )
+        views = self._views.setdefault(index, {})
+        if address not in views:
+            if len(views) == _VIEWS:
+                views.clear()
+            views[address] = self._view(index, address, memory)
+        return views[address]
+
+    def _view(self, index: int, address: int, memory: _Memory) -> Tensor:
+        node, dtype = self.engine.plan.nodes[index], self.engine.plan.dtype
         (h, w), channels = node.grid.size, node.channels
-        row, cell = _INT64(), _INT64()
-        number = self.engine.number[index]
-        address = self.engine._call['map'](self.open(), number, ctypes.byref(row), ctypes.byref(cell))
-        if index in self._views and self._views[index][0] == address:
-            return self._views[index][1]
-        count = (h - 1) * row.value + (w - 1) * cell.value + channels
-        dtype = self.engine.plan.dtype
-        flat = torch.from_numpy(np.asarray(_Borrowed(address, count, _DTYPES[dtype], self._memory))).view(dtype)
-        view = flat.as_strided((1, channels, h, w), (count, 1, row.value, cell.value))
-        self._views[index] = address, view
-        return view
+        row, cell = memory.row.value, memory.cell.value
+        count = (h - 1) * row + (w - 1) * cell + channels
+        flat = torch.from_numpy(np.asarray(_Borrowed(address, count, _DTYPES[dtype], memory))).view(dtype)
+        return flat.as_strided((1, channels, h, w), (count, 1, row, cell))
 
     def _set(self, index: int) -> Tensor:
         if index in self.small_dirty:
             return torch.tensor([[self.small_dirty[index]]])
         size = self.engine.plan.nodes[index].grid.size
-        address = self.engine._call['set'](self.open(), self.engine.number[index])
+        address = self.engine._call['set'](self.open().handle, self.engine.number[index])
         flat = np.asarray(_Borrowed(address, math.prod(size), '|b1', self._memory))
         return torch.from_numpy(flat).reshape(size)
 
 
 class _Memory:
-    """A stream of the kernels, which lives as long as its state or any view of its maps."""
+    """A stream of the kernels, which lives as long as its state or any view of its maps, and its tables.
+
+    ``table`` int64 [nodes, 5] of the maps that are given, zeros where none is; ``reports`` int64 [nodes, 5] of a step;
+    ``row`` and ``cell``: from one to the next, in values, of the map that was asked for last.
+    """
 
     def __init__(self, engine: CpuEngine) -> None:
+        self.table = np.zeros((len(engine.native), 5), np.int64)
+        self.reports = np.zeros((len(engine.native), 5), np.int64)
+        self.table_address, self.reports_address = self.table.ctypes.data, self.reports.ctypes.data
+        self.row, self.cell = _INT64(), _INT64()
+        self.row_address, self.cell_address = ctypes.addressof(self.row), ctypes.addressof(self.cell)
         self.handle = _POINTER()
         self._engine = engine  # whose plan it reads
         frame = engine.number[engine.plan.inputs[0]]
