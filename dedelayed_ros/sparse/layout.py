@@ -32,6 +32,11 @@ class Layout:
     def channels(self) -> int:
         return math.prod(self.factors)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the traced tensor is the canonical one."""
+        return self.dims == _PLAIN and len(self.factors) == 1
+
     def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
         """Shape of the traced tensor on a grid of ``size`` (h, w)."""
         known = {ONE: 1, ROWS: size[0], COLS: size[1], CELLS: size[0] * size[1]}
@@ -49,7 +54,7 @@ class Layout:
 
     def to_raw(self, canonical: Tensor) -> Tensor:
         """The traced tensor, from [1, C, h, w]."""
-        if self.dims == _PLAIN and len(self.factors) == 1:
+        if self.is_plain:
             return canonical
         size = (canonical.shape[-2], canonical.shape[-1])
         axes = self._axes()

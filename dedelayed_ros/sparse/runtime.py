@@ -105,6 +105,7 @@ class SparseModule:
         self._given = given
         self._how = how or _How(engine.name, True, 1, 1.0)
         self._is_single = engine.plan.structure.is_leaf()
+        self._dtypes = (engine.plan.dtype, *engine.takes)
         self._state = engine.new_state()
 
     @property
@@ -206,14 +207,14 @@ class SparseModule:
                     raise InputError('the frame cannot be None')
                 used.append(None)
                 continue
-            if not isinstance(item, Tensor) or tuple(item.shape) != shape:
+            if not isinstance(item, Tensor) or item.shape != shape:
                 got = list(item.shape) if isinstance(item, Tensor) else type(item).__name__
                 raise InputError(f'input {number} is {got}, the model was compiled for {list(shape)}')
-            if not item.is_floating_point():
-                raise InputError(f'input {number} is {item.dtype}; expected floating point')
-            dtypes = (self.plan.dtype, *self._engine.takes)
-            plain = item.dtype in dtypes and item.is_cpu and not item.requires_grad
-            used.append(item if plain else item.detach().to(device='cpu', dtype=self.plan.dtype))
+            if item.dtype not in self._dtypes or not item.is_cpu or item.requires_grad:
+                if not item.is_floating_point():
+                    raise InputError(f'input {number} is {item.dtype}; expected floating point')
+                item = item.detach().to(device='cpu', dtype=self.plan.dtype)
+            used.append(item)
         return used
 
 

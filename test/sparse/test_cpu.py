@@ -187,6 +187,22 @@ def test_transposed_convolutions_are_those_of_torch(layer, instruction_set):
         assert torch.equal(got, model(image))
 
 
+@pytest.mark.parametrize('instruction_set', SETS)
+@pytest.mark.parametrize('kernel', [2, 3])
+def test_some_of_the_outputs_that_a_transposed_convolution_makes_of_a_pixel(kernel, instruction_set):
+    """A column that comes in from the side is less than what a pixel makes in a row, which is computed together."""
+    model = integers(nn.Sequential(nn.Conv2d(3, 5, 1, stride=kernel), nn.ConvTranspose2d(5, 19, kernel, kernel)), 2)
+    size = (4 * kernel, 7 * kernel)
+    reference, cpu = pair(model, (torch.zeros(1, 3, *size),), 'off', instruction_set=instruction_set)
+    rng = np.random.default_rng(kernel)
+    image = picture(rng, 3, size)
+    assert_alike(reference, cpu, (image,), None)
+    for cols in (1, -1, 2, -2, 1):
+        image = image.roll(cols, 3)
+        _, stats = assert_alike(reference, cpu, (image,), shift(size, 0, cols))
+        assert 0 < stats.layers[-1].compute_ratio < 0.5
+
+
 @pytest.mark.parametrize('features', [False, True])
 def test_the_local_model_runs_on_the_kernels(features):
     model, inputs = local_model((64, 96), features)

@@ -115,6 +115,23 @@ def test_bound_of_a_layer():
     assert torch.equal(worst, bound)
 
 
+@pytest.mark.parametrize('backend', ['reference', 'auto'])
+@pytest.mark.parametrize('read', [False, True])
+def test_only_a_layer_that_another_reads_is_compared(backend, read):
+    """To compare the last one would spare nothing: what is computed of it counts as new."""
+    same = nn.Conv2d(1, 1, 1)
+    nn.init.zeros_(same.weight)
+    model = nn.Sequential(nn.Conv2d(1, 1, 1), same, *([nn.Conv2d(1, 2, 3)] if read else [])).eval()
+    image = torch.zeros(1, 1, 8, 8)
+    module = sparse.compile(model, (image,), backend=backend)
+    module.step(image)
+    image[..., 4, 5] = 1.0
+    _, stats = module.step(image, motion=MotionField.identity((8, 8)))
+    assert stats.layer('1').compute_ratio == 1 / 64
+    assert stats.layer('1').recompute_ratio == (0 if read else 1 / 64)
+    assert torch.equal(module.recompute_set('1'), torch.zeros(8, 8, dtype=torch.bool) if read else image[0, 0] > 0)
+
+
 def test_a_layer_can_be_named_by_what_was_folded_into_it():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU()).eval()
     image = torch.rand(1, 1, 8, 8)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from dedelayed_ros import native
 from dedelayed_ros.sparse.alignment import Alignment
-from dedelayed_ros.sparse.backends.common import PerNode, Vectors, check_motion, results_of
+from dedelayed_ros.sparse.backends.common import PerNode, Vectors, check_motion
 from dedelayed_ros.sparse.backends.describe import Lacking, describe
 from dedelayed_ros.sparse.plan import Plan
 from dedelayed_ros.sparse.stats import LayerStats, SparseStats
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from dedelayed_ros.frames import MotionField
 
 _DTYPES = {torch.float32: '<f4', torch.bfloat16: '<i2'}  # by the kernels' numbers; what numpy takes their memory for
-_VIEWS = 4  # of a map that are kept: it is at one place, or at two in turn, until the picture moves as a whole
+_VIEWS = 64  # that are kept of maps: each is at one place, or at two in turn, until the picture moves as a whole
+_GIVEN, _REPORT = 5, 6  # numbers of 64 bits that a map which is given, and what is told of a node, consist of
 _POINTER = ctypes.c_void_p
 _INT64 = ctypes.c_int64
 _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
@@ -40,7 +41,7 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     'stream': (ctypes.c_int, [_POINTER, ctypes.c_int, ctypes.c_int, ctypes.c_double, _POINTER]),
     'free_stream': (None, [_POINTER]),
     'bytes': (_INT64, [_POINTER]),
-    'step': (ctypes.c_int, [*[_POINTER] * 4, ctypes.c_int, ctypes.c_int, ctypes.c_int, _POINTER]),
+    'step': (ctypes.c_int, [*[_POINTER] * 4, *[ctypes.c_int] * 3, *[_POINTER] * 3]),
     'map': (_POINTER, [_POINTER, ctypes.c_int, _POINTER, _POINTER]),
     'set': (_POINTER, [_POINTER, ctypes.c_int]),
 }
@@ -96,9 +97,17 @@ class CpuEngine:
         for index, (k, _) in enumerate(self._counted):
             if k is not None:
                 self._work[k] = plan.work[index]
+        self._work_address, self._all_work = self._work.ctypes.data, plan.all_work
         self._frame = self.number[plan.inputs[0]]
+        # Each result's node, where its address is in the reports, its layout if it is not a map's own, and constant.
+        self._results = []
+        for result in plan.results:
+            place = _REPORT * self.number.get(-1 if result.node is None else result.node, 0) + 5
+            layout = None if result.layout is None or result.layout.is_plain else result.layout
+            self._results.append((result.node, place, layout, result.constant))
+        # Where the numbers of a map begin that is given, and whose it is.
         self._from_outside = [
-            (k, index) for k, index in enumerate(self.native) if index in self.before or index in plan.inputs
+            (_GIVEN * k, index) for k, index in enumerate(self.native) if index in self.before or index in plan.inputs
         ]
         best = -1 if instruction_set is None else native.INSTRUCTION_SETS.index(instruction_set)
         words, reals = described.words, described.reals
@@ -130,24 +139,34 @@ class CpuEngine:
         small = self._vectors(state, given, dense)
         memory = state.open()
         table = memory.table
-        outside: dict[int, Tensor] = {}  # kept until the kernels have read it
-        for k, index in self._from_outside:
+        outside: list[Tensor] = []  # kept until the kernels have read it
+        for first, index in self._from_outside:
             item = small.values.get(index, given.get(index))
             if item is None:
-                table[k] = 0
-            else:
-                item = outside[k] = item.float()
-                table[k] = item.data_ptr(), *item.stride()[-3:], small.dirty.get(index, False)
+                table[first] = 0
+                continue
+            if item.dtype is not torch.float32:
+                item = item.float()
+            outside.append(item)
+            strides = item.stride()
+            table[first], table[first + 1] = item.data_ptr(), strides[-3]
+            table[first + 2], table[first + 3], table[first + 4] = *strides[-2:], small.dirty.get(index, False)
         self._run(memory, motion)
         state.ready = True
         state.small, state.small_dirty = small.values, small.dirty
-        results = results_of(self.plan, state.values)
-        reports = memory.reports.copy()
-        work = float(reports[:, 0] @ self._work)
+        reports = memoryview(bytes(memory.reports)).cast('q')
+        results = []
+        for node, place, layout, constant in self._results:
+            value = constant
+            if node is not None:
+                value = state.views.get((node, reports[place]))
+                value = state.value(node) if value is None else value
+            results.append(value if layout is None else layout.to_raw(value))
+        work = memory.done.value
         for index in self.before:
             work += small.ratios[index][1] * float(self.plan.work[index])
-        recomputed = float(reports[self._frame, 1]) / self._counted[self.plan.inputs[0]][1]
-        computed = work / self.plan.all_work if self.plan.all_work else recomputed
+        recomputed = reports[_REPORT * self._frame + 1] / self._counted[self.plan.inputs[0]][1]
+        computed = work / self._all_work if self._all_work else recomputed
         layers = PerNode(len(self.plan.nodes), lambda index: self._layer(index, reports, small))
         return results, SparseStats(recomputed, computed, dense, layers, (time.perf_counter() - start) * 1e3)
 
@@ -162,32 +181,34 @@ class CpuEngine:
         return small
 
     def _run(self, memory: _Memory, motion: MotionField | None) -> None:
-        vectors = valid = None
+        qpel = valid = None
         rows = cols = block = 0
         if motion is not None and self.remap:
-            vectors, valid = np.ascontiguousarray(motion.qpel), np.ascontiguousarray(motion.valid)
+            qpel, valid = np.ascontiguousarray(motion.qpel), np.ascontiguousarray(motion.valid)
             (rows, cols), block = valid.shape, motion.block
         elif motion is not None:
-            vectors, valid = np.zeros((1, 1, 2), np.int16), np.ones((1, 1), bool)
+            qpel, valid = np.zeros((1, 1, 2), np.int16), np.ones((1, 1), bool)
             rows = cols = 1
             block = max(self.plan.frame)
         status = self._call['step'](
             memory.handle,
             memory.table_address,
-            None if vectors is None else vectors.ctypes.data,
-            None if valid is None else valid.ctypes.data,
+            None if qpel is None else qpel.__array_interface__['data'][0],
+            None if valid is None else valid.__array_interface__['data'][0],
             rows,
             cols,
             block,
+            self._work_address,
+            memory.done_address,
             memory.reports_address,
         )
         native.check(status, 'dedelayed_sparse_step')
 
-    def _layer(self, index: int, reports: np.ndarray, small: Vectors) -> LayerStats:
+    def _layer(self, index: int, reports: memoryview, small: Vectors) -> LayerStats:
         name, (k, cells) = self.plan.nodes[index].name, self._counted[index]
         if k is None:
             return LayerStats(name, *small.ratios[index])
-        computed, dirty, *nanoseconds = reports[k].tolist()
+        computed, dirty, *nanoseconds = reports[_REPORT * k : _REPORT * k + 5].tolist()
         return LayerStats(name, dirty / cells, computed / cells, *(n / 1e6 for n in nanoseconds))
 
 
@@ -200,7 +221,8 @@ class CpuState:
         self.small: dict[int, Tensor] = {}
         self.small_dirty: dict[int, bool] = {}
         self._memory: _Memory | None = None
-        self._views: dict[int, dict[int, Tensor]] = {}  # by node: views of its map by where it was
+        self.views: dict[tuple[int, int], Tensor] = {}
+        """Of maps that were shown, by node and address."""
 
     def open(self) -> _Memory:
         """The kernels' stream."""
@@ -219,34 +241,34 @@ class CpuState:
     @property
     def values(self) -> Sequence[Tensor]:
         """Output of every node for the last frame, [1, C, h, w]; views that the next step writes to."""
-        return PerNode(len(self.engine.plan.nodes), self._value) if self.ready else ()
+        return PerNode(len(self.engine.plan.nodes), self.value) if self.ready else ()
 
     @property
     def sets(self) -> Sequence[Tensor]:
         """Recompute set of every node in the last frame, bool [h, w]; views likewise."""
         return PerNode(len(self.engine.plan.nodes), self._set) if self.ready else ()
 
-    def _value(self, index: int) -> Tensor:
+    def value(self, index: int) -> Tensor:
+        """A node's output for the last frame, likewise."""
         if index in self.small:
             return self.small[index]
         memory = self.open()
-        address = self.engine._call['map'](
-            memory.handle, self.engine.number[index], memory.row_address, memory.cell_address
-        )
-        views = self._views.setdefault(index, {})
-        if address not in views:
-            if len(views) == _VIEWS:
-                views.clear()
-            views[address] = self._view(index, address, memory)
-        return views[address]
+        key = index, memory.reports[_REPORT * self.engine.number[index] + 5]
+        if key not in self.views:
+            if len(self.views) >= _VIEWS:
+                self.views.clear()
+            self.views[key] = self._view(index, memory)
+        return self.views[key]
 
-    def _view(self, index: int, address: int, memory: _Memory) -> Tensor:
+    def _view(self, index: int, memory: _Memory) -> Tensor:
         node, dtype = self.engine.plan.nodes[index], self.engine.plan.dtype
         (h, w), channels = node.grid.size, node.channels
-        row, cell = memory.row.value, memory.cell.value
-        count = (h - 1) * row + (w - 1) * cell + channels
+        row, cell = _INT64(), _INT64()
+        number = self.engine.number[index]
+        address = self.engine._call['map'](memory.handle, number, ctypes.byref(row), ctypes.byref(cell))
+        count = (h - 1) * row.value + (w - 1) * cell.value + channels
         flat = torch.from_numpy(np.asarray(_Borrowed(address, count, _DTYPES[dtype], memory))).view(dtype)
-        return flat.as_strided((1, channels, h, w), (count, 1, row, cell))
+        return flat.as_strided((1, channels, h, w), (count, 1, row.value, cell.value))
 
     def _set(self, index: int) -> Tensor:
         if index in self.small_dirty:
@@ -260,16 +282,18 @@ class CpuState:
 class _Memory:
     """A stream of the kernels, which lives as long as its state or any view of its maps, and its tables.
 
-    ``table`` int64 [nodes, 5] of the maps that are given, zeros where none is; ``reports`` int64 [nodes, 5] of a step;
-    ``row`` and ``cell``: from one to the next, in values, of the map that was asked for last.
+    ``table``: five numbers a node, of a map that is given, whose address is 0 where none is. ``reports``: six a node,
+    of the last step, and ``done`` what it computed, in the units of the plan's work.
     """
 
     def __init__(self, engine: CpuEngine) -> None:
-        self.table = np.zeros((len(engine.native), 5), np.int64)
-        self.reports = np.zeros((len(engine.native), 5), np.int64)
-        self.table_address, self.reports_address = self.table.ctypes.data, self.reports.ctypes.data
-        self.row, self.cell = _INT64(), _INT64()
-        self.row_address, self.cell_address = ctypes.addressof(self.row), ctypes.addressof(self.cell)
+        count = len(engine.native)
+        self.table = (_INT64 * (_GIVEN * count))()
+        self.reports = (_INT64 * (_REPORT * count))()
+        self.done = ctypes.c_double()
+        self.table_address, self.reports_address, self.done_address = (
+            ctypes.addressof(item) for item in (self.table, self.reports, self.done)
+        )
         self.handle = _POINTER()
         self._engine = engine  # whose plan it reads
         frame = engine.number[engine.plan.inputs[0]]

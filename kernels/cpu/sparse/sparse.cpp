@@ -55,17 +55,25 @@ DEDELAYED_EXPORT void dedelayed_sparse_free_stream(Stream* stream) { delete stre
 DEDELAYED_EXPORT std::int64_t dedelayed_sparse_bytes(const Stream* stream) { return stream->bytes(); }
 
 // One frame. vectors int16 [rows, cols, 2] and valid [rows, cols]; without vectors nothing is known of the motion.
-// given and reports have an entry a node.
+// given, reports and work have an entry a node; `*done` is the sum of the computed positions, each times its node's work.
 DEDELAYED_EXPORT int dedelayed_sparse_step(Stream* stream, const dedelayed::sparse::Given* given,
                                            const std::int16_t* vectors, const std::uint8_t* valid, int rows, int cols,
-                                           int block, dedelayed::sparse::Report* reports) {
+                                           int block, const double* work, double* done, dedelayed::sparse::Report* reports) {
   using namespace dedelayed;
-  if (!stream || !given || !reports) return kBadArgument;
+  if (!stream || !given || !work || !done || !reports) return kBadArgument;
   if (vectors && (!valid || rows < 1 || cols < 1 || block < 1)) return kBadArgument;
   return sparse::guarded([&] {
-    if (!vectors) return stream->step(given, nullptr, reports);
-    const sparse::Field field = sparse::Field::of(vectors, valid, rows, cols, block);
-    stream->step(given, &field, reports);
+    if (vectors) {
+      const sparse::Field field = sparse::Field::of(vectors, valid, rows, cols, block);
+      stream->step(given, &field, reports);
+    } else {
+      stream->step(given, nullptr, reports);
+    }
+    *done = 0.0;
+    for (int n = 0; n < stream->nodes(); ++n) {
+      *done += static_cast<double>(reports[n].computed) * work[n];
+      reports[n].origin = stream->shown(n).origin;
+    }
   });
 }
 

@@ -27,9 +27,10 @@ struct Given {
 };
 
 // What a node did in a step: positions that were computed, and that are new; nanoseconds in all, those of motion, comparing
-// and sets, and those of moving cached values.
+// and sets, and those of moving cached values; where its map is now.
 struct Report {
   std::int64_t computed, dirty, nanoseconds, front, remap;
+  void* origin;
 };
 
 // Where a window of outputs on `grid` reads vectors of the input's grid `from` that differ too much.
@@ -51,6 +52,7 @@ class Stream {
   virtual ~Stream() = default;
   // One frame. No field: nothing is known of the motion, everything is computed. `given` and `reports` are by node.
   virtual void step(const Given* given, const Field* field, Report* reports) = 0;
+  virtual int nodes() const = 0;
   virtual Shown shown(int node) = 0;
   virtual const Set& dirty(int node) const = 0;
   virtual std::int64_t bytes() const = 0;
@@ -77,6 +79,7 @@ class StreamOf final : public Stream {
   StreamOf(const Plan& plan, int threads, int frame, double dense_above);
 
   void step(const Given* given, const Field* field, Report* reports) override;
+  int nodes() const override { return static_cast<int>(maps_.size()); }
   Shown shown(int node) override { return {maps_[node].at(0, 0), maps_[node].pitch * maps_[node].channels, maps_[node].channels}; }
   const Set& dirty(int node) const override { return dirty_[node]; }
   std::int64_t bytes() const override;
