@@ -306,7 +306,7 @@ STREET_V10 = dataclasses.replace(
         crop=(320, 640),
         ema=0.99,
         latents=16,
-        bits=42.5,
+        bits=41.0,
         first_weight=6e-4,
         from_base=True,
     ),
