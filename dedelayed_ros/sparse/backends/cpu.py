@@ -97,7 +97,7 @@ class CpuEngine:
         for index, (k, _) in enumerate(self._counted):
             if k is not None:
                 self._work[k] = plan.work[index]
-        self._work_address, self._all_work = self._work.ctypes.data, plan.all_work
+        self._work_address = self._work.ctypes.data
         self._frame = self.number[plan.inputs[0]]
         # Each result's node, where its address is in the reports, its layout if it is not a map's own, and constant.
         self._results = []
@@ -166,7 +166,8 @@ class CpuEngine:
         for index in self.before:
             work += small.ratios[index][1] * float(self.plan.work[index])
         recomputed = reports[_REPORT * self._frame + 1] / self._counted[self.plan.inputs[0]][1]
-        computed = work / self._all_work if self._all_work else recomputed
+        all_work = self.plan.all_work
+        computed = work / all_work if all_work else recomputed
         layers = PerNode(len(self.plan.nodes), lambda index: self._layer(index, reports, small))
         return results, SparseStats(recomputed, computed, dense, layers, (time.perf_counter() - start) * 1e3)
 

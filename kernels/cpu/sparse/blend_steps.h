@@ -4,10 +4,6 @@
 
 inline void load(const Bf16* p, float& value) { value = widened(*p); }
 
-template <class Value>
-inline void store(const Value& value, float* p) {
-  __builtin_memcpy(p, &value, sizeof value);
-}
 inline void store(const float& value, Bf16* p) {
   const Floats alone{value};
   Bf16 rounded[kWide];

@@ -17,7 +17,10 @@ inline void load(const Bf16* from, Floats& value) {
   __builtin_memcpy(&value, words, sizeof value);
 }
 
-inline void store(const Floats& value, float* to) { __builtin_memcpy(to, &value, sizeof value); }
+template <class Value>
+inline void store(const Value& value, float* to) {
+  __builtin_memcpy(to, &value, sizeof value);
+}
 inline void store(const Floats& value, Bf16* to) {
   Words words;
   __builtin_memcpy(&words, &value, sizeof words);
