@@ -7,9 +7,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dedelayed_ros.link import Code, Hello, Notice, OffloadHello, Probe, WireError, unpack
+
+if TYPE_CHECKING:
+    from dedelayed_ros.cloud.stream import CloudStream
 
 _INBOX = 64
 """Records waiting to be decoded; beyond, a stream floods us and its records are dropped."""
@@ -26,12 +29,14 @@ class Wires:
         worker: identity of this life of the server.
         send: sends a record to the robot, before others if it is urgent (True); drops it rather than wait.
         ready: called when there is a new job for the model.
+        sibling: the stream of features of the same camera, where this server has it.
     """
 
     name: str
     worker: int
     send: Callable[[bytes, bool], None]
     ready: Callable[[], None]
+    sibling: Callable[[], CloudStream | None] = lambda: None
 
 
 class Stream:
@@ -50,15 +55,21 @@ class Stream:
         self.robot_gone_s: float | None = None
         """When the robot's liveliness token vanished."""
         self.last_frame_s = time.monotonic()
+        self._last_probe_s = self.last_frame_s
         self._worker = wires.worker
         self._send = wires.send
         self._ready = wires.ready
         self._noticed_s: dict[Code, float] = {}
         self._lock = threading.Condition()
-        self._inbox: deque[tuple[bytes, float]] = deque()
+        self._inbox: deque[tuple[Any, float]] = deque()
         self._job: Any = None
         self._closing = False
         self._thread = threading.Thread(target=self._take_all, name=f'cloud-decode {self.name}', daemon=True)
+
+    @property
+    def last_heard_s(self) -> float:
+        """When the robot last sent a frame, or a probe while it had none to send."""
+        return max(self.last_frame_s, self._last_probe_s)
 
     # -- what a stream does its own way
 
@@ -71,16 +82,25 @@ class Stream:
         """Takes a record of the robot in the stream's own thread; False for one of an unexpected type."""
         raise NotImplementedError
 
+    def _take_shared(self, picture: Any) -> None:
+        """Takes a picture of the camera's other stream, which this one watches, in the stream's own thread."""
+
+    def _due_s(self) -> float | None:
+        """How long until :meth:`_look_after` has something to do (seconds); None: nothing."""
+        return None
+
+    def _look_after(self) -> None:
+        """What is due by now, in the stream's own thread."""
+
     # -- from any thread
 
     def offer(self, data: bytes) -> None:
         """A record of the robot's arrived; returns at once."""
-        with self._lock:
-            if len(self._inbox) >= _INBOX:
-                self.count('flooded')
-                return
-            self._inbox.append((data, time.monotonic()))
-            self._lock.notify()
+        self._enter(data)
+
+    def share(self, picture: Any) -> None:
+        """A picture of the camera's other stream, which this one watches; returns at once."""
+        self._enter(picture)
 
     def count(self, what: str, number: int = 1) -> None:
         """Counts an event of this stream, from any thread."""
@@ -119,6 +139,14 @@ class Stream:
         if self._thread is not threading.current_thread():
             self._thread.join(timeout=2)
 
+    def _enter(self, item: Any) -> None:
+        with self._lock:
+            if len(self._inbox) >= _INBOX:
+                self.count('flooded')
+            elif not self._closing:
+                self._inbox.append((item, time.monotonic()))
+                self._lock.notify()
+
     def _post(self, data: bytes, urgent: bool) -> None:
         with self._lock:
             if self._closing:
@@ -129,7 +157,7 @@ class Stream:
     def _echo(self, probe: Probe) -> None:
         """A probe goes back without what made it long; a robot that probes is there."""
         if self._is_ours(probe):
-            self.last_frame_s = time.monotonic()
+            self._last_probe_s = time.monotonic()
             self.count('probes')
             self._post(replace(probe, data=b'').pack(), urgent=True)
 
@@ -153,22 +181,29 @@ class Stream:
     def _take_all(self) -> None:
         while True:
             with self._lock:
-                while not (self._inbox or self._closing):
-                    self._lock.wait()
+                if not (self._inbox or self._closing):
+                    self._lock.wait(self._due_s())
                 if self._closing:
                     return
-                data, arrived_s = self._inbox.popleft()
-            self.count('bytes_up', len(data))
-            try:
-                record = unpack(data)
-            except WireError as error:
-                self.count(f'malformed: {error.code}')
-                self.notice(Code.MALFORMED, text=str(error))
-                continue
-            if isinstance(record, Probe):
-                self._echo(record)
-            elif isinstance(record, Notice):
-                self.count(f'robot: {record.code.name.lower()}')
-            elif not self._take(record, arrived_s):
-                self.count('unexpected kind')
-                self.notice(Code.REFUSED, record.sequence, f'a {type(record).__name__} was not expected here')
+                item, arrived_s = self._inbox.popleft() if self._inbox else (None, 0.0)
+            if isinstance(item, bytes):
+                self._read(item, arrived_s)
+            elif item is not None:
+                self._take_shared(item)
+            self._look_after()
+
+    def _read(self, data: bytes, arrived_s: float) -> None:
+        self.count('bytes_up', len(data))
+        try:
+            record = unpack(data)
+        except WireError as error:
+            self.count(f'malformed: {error.code}')
+            self.notice(Code.MALFORMED, text=str(error))
+            return
+        if isinstance(record, Probe):
+            self._echo(record)
+        elif isinstance(record, Notice):
+            self.count(f'robot: {record.code.name.lower()}')
+        elif not self._take(record, arrived_s):
+            self.count('unexpected kind')
+            self.notice(Code.REFUSED, record.sequence, f'a {type(record).__name__} was not expected here')

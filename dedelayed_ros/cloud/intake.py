@@ -35,6 +35,11 @@ class Intake(Generic[Picture]):
         """Sequence of the newest picture that arrived; None before the first."""
         return self._chain.received
 
+    @property
+    def in_step(self) -> bool:
+        """Whether the newest picture that arrived was decoded."""
+        return self._chain.in_step
+
     def take(self, frame: FrameUp) -> Picture | None:
         """The picture; None where it cannot be had, which the robot was told then."""
         stream, size = self._stream, (frame.height, frame.width)

@@ -13,7 +13,7 @@ import numpy as np
 
 from dedelayed_ros import masks
 from dedelayed_ros.cloud.inbox import Stream, Wires
-from dedelayed_ros.link import Code, FrameUp, MaskDown, OffloadHello, ShardUp, WireError, pack_mask
+from dedelayed_ros.link import AskUp, Code, FrameUp, MaskDown, OffloadHello, ShardUp, WireError, pack_mask
 from dedelayed_ros.offload.replica import OutOfStep, Receiver
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class OffloadJob:
     clock.
     """
 
-    frame: ShardUp | FrameUp
+    frame: ShardUp | FrameUp | AskUp
     picture: np.ndarray
     motion: MotionField | None
     arrived_s: float
@@ -144,9 +144,13 @@ class OffloadStream(Stream):
         return end
 
     def _arrived(self, arrived_s: float) -> None:
+        self._seen(arrived_s)
+        self.count('frames')
+
+    def _seen(self, arrived_s: float) -> None:
+        """The robot is there."""
         self.last_frame_s = arrived_s
         self.robot_gone_s = None
-        self.count('frames')
 
 
 class ShardStream(OffloadStream):

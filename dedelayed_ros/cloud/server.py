@@ -322,7 +322,7 @@ class CloudServer:
             if before is None and (refusal := self._full()):
                 return refusal, False
         if before is not None:
-            if time.monotonic() - before.last_frame_s < _ORPHAN_S:
+            if time.monotonic() - before.last_heard_s < _ORPHAN_S:
                 before.notice(Code.REPLACED, text='another process uses the same robot and camera names')
             self._drop(key)
         stream = self._new_stream(key, hello)
@@ -352,7 +352,7 @@ class CloudServer:
         def send(data: bytes, urgent: bool) -> None:
             self._publish(key, data, urgent)
 
-        wires = Wires('/'.join(key), self.worker, send, self._wake)
+        wires = Wires('/'.join(key), self.worker, send, self._wake, lambda: self._features_of(key))
         if isinstance(hello, OffloadHello):
             from dedelayed_ros.cloud.offload_stream import ShardStream  # which imports torch
             from dedelayed_ros.cloud.picture_stream import PictureStream
@@ -361,6 +361,12 @@ class CloudServer:
             return kind(hello, wires)
         assert self._served is not None
         return CloudStream(hello, wires, self._served.feature_format)
+
+    def _features_of(self, key: StreamKey) -> CloudStream | None:
+        """The stream of features of the camera that an offloaded stream is of, if it is served here."""
+        with self._lock:
+            stream = self._streams.get(key[:2])
+        return stream if isinstance(stream, CloudStream) else None
 
     def _served_offload(self) -> ServedOffload:
         """What offloaded frames are computed with. Raises DedelayedError where there is nothing."""
@@ -426,7 +432,7 @@ class CloudServer:
             for key, stream in self.streams.items():
                 if stream.robot_gone_s is not None and now_s - stream.robot_gone_s > _ORPHAN_S:
                     self._drop(key)
-                elif now_s - stream.last_frame_s > self.settings.idle_s:
+                elif now_s - stream.last_heard_s > self.settings.idle_s:
                     stream.notice(Code.EVICTED, text=f'no picture for {self.settings.idle_s:g} s')
                     self._drop(key)
             if self.settings.report_s and now_s >= report_s:

@@ -12,7 +12,8 @@ import numpy as np
 from dedelayed_ros.cloud.inbox import Stream, Wires
 from dedelayed_ros.cloud.intake import Intake
 from dedelayed_ros.cloud.served import StreamModel
-from dedelayed_ros.frames import H264Decoder
+from dedelayed_ros.cloud.shared_picture import SharedPicture
+from dedelayed_ros.frames import DecodedPicture, H264Decoder
 from dedelayed_ros.link import Code, FeatureFormat, FeaturesDown, FrameUp, Hello, WireError
 
 
@@ -23,6 +24,14 @@ class Job:
     frame: FrameUp
     image: np.ndarray
     arrived_s: float
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A picture, and where somebody watches the same with its motion."""
+
+    image: np.ndarray
+    moved: DecodedPicture | None
 
 
 class CloudStream(Stream):
@@ -38,13 +47,29 @@ class CloudStream(Stream):
         super().__init__(hello, wires)
         self._model: StreamModel | None = None
         self._format = feature_format
-        self._intake = Intake(self, hello.camera_size, H264Decoder().decode)
+        # That it can read vectors costs nothing until it does.
+        self._decoder = H264Decoder(motion=True)
+        self._intake: Intake[_Decoded] = Intake(self, hello.camera_size, self._decode)
+        self._watch: tuple[Callable[[SharedPicture], None], float] | None = None
+        self._watched = False  # when the picture in hand came
         self._thread.start()
 
     @property
     def received(self) -> int | None:
         """Sequence of the newest picture that arrived; None before the first."""
         return self._intake.received
+
+    @property
+    def in_step(self) -> bool:
+        """Whether the newest picture that arrived was decoded."""
+        return self._intake.in_step
+
+    def watch(self, watcher: Callable[[SharedPicture], None], seconds: float) -> None:
+        """Pictures that come within the next ``seconds`` are shown to ``watcher``, from this stream's thread, with
+        their motion, which is read only then. From any thread; the last watcher counts.
+        """
+        with self._lock:
+            self._watch = watcher, time.monotonic() + seconds
 
     def answer(self, job: Job, make_model: Callable[[Hello], StreamModel]) -> None:
         """Runs the model, which is made for the first picture, and sends the features; belongs to the model's thread.
@@ -109,6 +134,23 @@ class CloudStream(Stream):
         self.last_frame_s = arrived_s
         self.robot_gone_s = None
         self.count('frames')
-        image = self._intake.take(frame)
-        if image is not None and frame.answer:
-            self._put_job(Job(frame, image, arrived_s))
+        watcher, before = self._watcher(), self.received
+        self._watched = watcher is not None
+        decoded = self._intake.take(frame)
+        if watcher is not None and self.received != before:
+            moved = None if decoded is None else decoded.moved
+            watcher(SharedPicture(frame.session, frame.sequence, frame.reference, frame.stamp_ns, moved))
+        if decoded is not None and frame.answer:
+            self._put_job(Job(frame, decoded.image, arrived_s))
+
+    def _watcher(self) -> Callable[[SharedPicture], None] | None:
+        with self._lock:
+            if self._watch is not None and time.monotonic() >= self._watch[1]:
+                self._watch = None  # whoever watched may be gone
+            return None if self._watch is None else self._watch[0]
+
+    def _decode(self, data: bytes, size: tuple[int, int]) -> _Decoded:
+        if not self._watched:
+            return _Decoded(self._decoder.decode(data, size), None)
+        moved = self._decoder.decode_moved(data, size)
+        return _Decoded(moved.image, moved)

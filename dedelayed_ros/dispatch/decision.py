@@ -31,7 +31,8 @@ class Situation:
     possible:        what may be chosen at all: of ``ORDER``.
     edge_ms, cloud_ms: f_edge(ρ_e) and f_cloud(ρ_c) of the profiles; None where there is no profile.
     edge_ratio, cloud_ratio: ρ, recompute ratios against either cache.
-    bytes_up, bytes_down: of this frame if it is offloaded, metadata and headers included.
+    bytes_up, bytes_down: of this frame if it is offloaded, metadata and headers included; added_bytes_up of these go
+                     up for it alone: the picture itself may go up in any case, for fusing.
     uplink_kbps, downlink_kbps: bandwidth as estimated; a downlink of None does not count.
     propagation_ms:  one way.
     coding_ms:       to code the frame's payload and to decode it.
@@ -57,6 +58,7 @@ class Situation:
     edge_ratio: float = 1.0
     cloud_ratio: float = 1.0
     bytes_up: float = 0.0
+    added_bytes_up: float = 0.0
     bytes_down: float = 0.0
     uplink_kbps: float | None = None
     downlink_kbps: float | None = None

@@ -67,6 +67,11 @@ class DecodeChain:
         self.received: int | None = None
         self._decoded: int | None = None
 
+    @property
+    def in_step(self) -> bool:
+        """Whether the newest picture that arrived was decoded."""
+        return self.received is not None and self.received == self._decoded
+
     def judge(self, frame: FrameUp) -> Verdict:
         """What to do with `frame`; it counts as received unless it is old."""
         if self.received is not None and frame.sequence <= self.received:

@@ -91,7 +91,7 @@ class Connection:
         self._stopping = False
         self._threads: list[threading.Thread] = []
         self._publisher: zenoh.Publisher | None = None
-        self._told: tuple[bool, str, str] | None = None
+        self._told: tuple[bool, str, str, str] | None = None
         self._contact = Contact(self._endpoint, settings.timing)
         self._outgoing = outgoing
         self._delays = DelayEstimator(quantile=settings.delay_quantile, start_ms=settings.start_delay_ms)
@@ -114,6 +114,9 @@ class Connection:
     def _deliver(self, record: Any, sent: Sent, bytes_up: int, bytes_down: int) -> None:
         """Hands over the answer to a frame that was sent (lock not held)."""
         raise NotImplementedError
+
+    def _look_after(self, now_s: float) -> None:
+        """What a stream has to do now and then (lock held)."""
 
     # -- what the robot calls
 
@@ -278,6 +281,7 @@ class Connection:
             self._counts['keyframe_requests'] += ask
             if self._probes and self._contact.connected and not self._outgoing.in_flight:
                 self._probe_if_due(now_s)
+            self._look_after(now_s)
         if greet:
             self._greet(session, hello)
         if ask:
@@ -437,7 +441,7 @@ class Connection:
     def _tell(self) -> None:
         with self._lock:
             status = self._status()
-        now = (status.connected, status.reason, status.worker)
+        now = (status.connected, status.reason, status.worker, status.pictures)
         if now != self._told:
             self._told = now
             self._call(lambda: self._on_status(status))

@@ -25,6 +25,9 @@ MAX_DELAY_MS = 60_000.0
 NO_SEQUENCE = 2**64 - 1
 """How 'nothing received yet' is written where a sequence is expected."""
 
+NO_ANSWER = 2
+"""Flag of a record that goes up: no answer to it is wanted."""
+
 HEADER = struct.Struct('<4sBBHIIQqQQ')
 CRC_AT = 8
 HEADER_BYTES = HEADER.size

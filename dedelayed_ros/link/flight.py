@@ -9,7 +9,10 @@ from dedelayed_ros.link.wire import FeaturesDown, MaskDown
 
 @dataclass(frozen=True)
 class Sent:
-    """One picture that was sent, on the robot's monotonic clock; `capture_age_ms` is its age at sending."""
+    """One picture that was sent, on the robot's monotonic clock; `capture_age_ms` is its age at sending.
+
+    `shared`: bytes that the answer waits for and that another stream takes up.
+    """
 
     sequence: int
     stamp_ns: int
@@ -17,6 +20,7 @@ class Sent:
     capture_age_ms: float
     predicted_delay_ms: float
     size: int
+    shared: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The records of offload mode: what a robot expects of the cloud, one offloaded frame, and its mask.
 
 Both ends run the same model. Frames go up in one of two ways. As H.264: the camera's own stream, as in the other modes
-(`FrameUp`). As shards: the cloud holds the picture that it last got, its *replica*, and a frame goes up as what differs
+(`FrameUp`); where the camera's other stream takes its pictures up anyway, only their masks are asked for (`AskUp`). As
+shards: the cloud holds the picture that it last got, its *replica*, and a frame goes up as what differs
 from it (`shard`); each record names the replica that it builds on and what comes out, so that neither end ever goes on
 from something that the other does not have.
 """
@@ -17,6 +18,7 @@ from dedelayed_ros.link.fields import (
     MAX_CLASSES,
     MAX_RATE,
     MAX_SIDE,
+    NO_ANSWER,
     NO_SEQUENCE,
     PROTOCOL,
     Header,
@@ -127,6 +129,43 @@ class ShardUp:
             header.sequence, None if base == NO_SEQUENCE else base, base_checksum, checksum, header.stamp_ns, sent_ns,
             bytes(payload[cls._BODY.size :]), header.session, header.worker,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AskUp:
+    """The mask of a picture is wanted that goes up in the camera's other stream.
+
+    `sequence` and `stamp_ns` are the picture's, which both streams share; `sent_ns` is the robot's monotonic clock at
+    sending. Without `answer` it is only the question whether pictures can be asked for, and about none: both are 0.
+    """
+
+    sequence: int
+    stamp_ns: int
+    sent_ns: int
+    session: int = 0
+    worker: int = 0
+    answer: bool = True
+
+    KIND: ClassVar[int] = 10
+    _BODY: ClassVar[struct.Struct] = struct.Struct('<qB')
+
+    def pack(self) -> bytes:
+        """The record as bytes; `WireError` if a field is out of its range."""
+        self._check()
+        return seal(self, pack_fields(self._BODY, self.sent_ns, 0 if self.answer else NO_ANSWER), b'')
+
+    def _check(self) -> None:
+        if not self.answer and (self.sequence or self.stamp_ns):
+            raise WireError('value', 'a question whether pictures can be asked for has neither sequence nor stamp')
+
+    @classmethod
+    def _parse(cls, header: Header, payload: memoryview) -> AskUp:
+        sent_ns, flags = unpack_fields(cls._BODY, payload)
+        if len(payload) > cls._BODY.size:
+            raise WireError('length', f'{len(payload) - cls._BODY.size} bytes too many behind an ask')
+        if flags not in (0, NO_ANSWER):
+            raise WireError('value', f'flags of an ask are {flags}, expected 0 or {NO_ANSWER}')
+        return cls(header.sequence, header.stamp_ns, sent_ns, header.session, header.worker, not flags)
 
 
 @dataclass(frozen=True)

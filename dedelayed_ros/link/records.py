@@ -65,3 +65,6 @@ class LinkStatus:
     kbps_down: float = 0.0
     uplink_capacity_kbps: float | None = None
     """What the uplink could carry, as far as it was seen; None when unknown."""
+    pictures: str = ''
+    """Where they may go up in another stream of the camera: whether they are asked for there, or sent once more and
+    why; empty where there is no choice or it is not known yet."""

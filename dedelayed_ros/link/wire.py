@@ -30,6 +30,7 @@ from dedelayed_ros.link.fields import (
     MAX_RECORD_BYTES,
     MAX_SIDE,
     MAX_TEXT_BYTES,
+    NO_ANSWER,
     NO_SEQUENCE,
     PROTOCOL,
     Header,
@@ -43,9 +44,9 @@ from dedelayed_ros.link.fields import (
     text_of,
     unpack_fields,
 )
-from dedelayed_ros.link.offload_records import MaskDown, OffloadHello, ShardUp
+from dedelayed_ros.link.offload_records import AskUp, MaskDown, OffloadHello, ShardUp
 
-_KEYFRAME, _NO_ANSWER = 1, 2  # flags of a FrameUp
+_KEYFRAME = 1  # flag of a FrameUp, beside NO_ANSWER
 
 
 class Code(IntEnum):
@@ -60,6 +61,7 @@ class Code(IntEnum):
     MALFORMED = 7  # the record could not be read
     STALE = 8  # the record came too late or twice
     FAILED = 9  # the server could not compute an answer
+    SHARED = 10  # masks of the other stream's pictures can be asked for
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class FrameUp:
             self.predicted_delay_ms,
             self.width,
             self.height,
-            int(self.keyframe) * _KEYFRAME | int(not self.answer) * _NO_ANSWER,
+            int(self.keyframe) * _KEYFRAME | int(not self.answer) * NO_ANSWER,
         )
         return seal(self, body, self.data)
 
@@ -116,12 +118,12 @@ class FrameUp:
     @classmethod
     def _parse(cls, header: Header, payload: memoryview) -> FrameUp:
         reference, sent_ns, delay, width, height, flags = unpack_fields(cls._BODY, payload)
-        if flags > _KEYFRAME | _NO_ANSWER:
-            raise WireError('value', f'flags of a frame are {flags}, expected 0 to {_KEYFRAME | _NO_ANSWER}')
+        if flags > _KEYFRAME | NO_ANSWER:
+            raise WireError('value', f'flags of a frame are {flags}, expected 0 to {_KEYFRAME | NO_ANSWER}')
         data = bytes(payload[cls._BODY.size :])
         return cls(
             header.sequence, reference, header.stamp_ns, sent_ns, delay, bool(flags & _KEYFRAME), width, height, data,
-            header.session, header.worker, not flags & _NO_ANSWER,
+            header.session, header.worker, not flags & NO_ANSWER,
         )  # fmt: skip
 
 
@@ -363,8 +365,8 @@ class Probe:
         return cls(sent_ns, size, bytes(payload[cls._BODY.size :]), header.session, header.worker)
 
 
-Record = FrameUp | FeaturesDown | Notice | Hello | HelloReply | OffloadHello | ShardUp | MaskDown | Probe
-_TYPES = (FrameUp, FeaturesDown, Notice, Hello, HelloReply, OffloadHello, ShardUp, MaskDown, Probe)
+Record = FrameUp | FeaturesDown | Notice | Hello | HelloReply | OffloadHello | ShardUp | MaskDown | Probe | AskUp
+_TYPES = (FrameUp, FeaturesDown, Notice, Hello, HelloReply, OffloadHello, ShardUp, MaskDown, Probe, AskUp)
 _KINDS: dict[int, type[Record]] = {record.KIND: record for record in _TYPES}
 
 

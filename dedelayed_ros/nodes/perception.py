@@ -449,6 +449,7 @@ def _link_figures(link: LinkStatus) -> dict[str, Any]:
         'frames sent': link.sent,
         'masks received': link.received,
         'key frames requested': link.keyframe_requests,
+        **({'pictures for the cloud': link.pictures} if link.pictures else {}),
         'uplink kbit/s': link.kbps_up,
         'uplink capacity kbit/s': math.nan if link.uplink_capacity_kbps is None else link.uplink_capacity_kbps,
         **{f'link dropped, {reason}': count for reason, count in link.dropped.items()},

@@ -85,7 +85,7 @@ class AutoPipeline(TwoSteps[AutoTaken]):
         self._skipped: list[tuple[int, int, MotionField | None]] = []
         self.offload = OffloadPipeline(
             offload, size, rate, link, on_status, self._decide, request_keyframe=request_keyframe,
-            possible=frozenset(ORDER),
+            possible=frozenset(ORDER), shared=True,
         )  # fmt: skip
 
     @property

@@ -19,10 +19,19 @@ from dedelayed_ros import masks, scene_cut
 from dedelayed_ros.dispatch import Choice, Decision, LatencyProfile, Situation, decide, patience_ms
 from dedelayed_ros.edge import EdgeResult, check_picture, check_size
 from dedelayed_ros.errors import InputError
-from dedelayed_ros.link import LinkSettings, LinkStatus, MaskRecord, OffloadHello, PictureClient, ShardClient
+from dedelayed_ros.link import (
+    AskClient,
+    LinkSettings,
+    LinkStatus,
+    MaskRecord,
+    OffloadHello,
+    PictureClient,
+    ShardClient,
+)
 from dedelayed_ros.link.shard import MAX_BOUND
 from dedelayed_ros.models import zoo
 from dedelayed_ros.models.pictures import scaled
+from dedelayed_ros.offload.ask_uplink import AskUplink
 from dedelayed_ros.offload.ends import End, Ends
 from dedelayed_ros.offload.model import OffloadModel, load_model
 from dedelayed_ros.offload.novelty import Novelty
@@ -146,9 +155,11 @@ class OffloadPipeline(TwoSteps[Taken]):
         *,
         request_keyframe: Callable[[], None] = lambda: None,
         possible: frozenset[Choice] = frozenset({'edge', 'cloud'}),
+        shared: bool = False,
     ) -> None:
         """``size`` (H, W) pixels and ``rate`` (frames a second) of the camera; ``link`` None: nothing in the cloud.
-        ``request_keyframe`` asks the camera for one, from a thread of the link.
+        ``request_keyframe`` asks the camera for one, from a thread of the link. ``shared``: a stream of features takes
+        the camera's H.264 up as well, so that it need not go up again.
 
         Raises:
             InputError: a size, model or setting that cannot be used. WeightsError, LinkError: as the zoo's, the link's.
@@ -171,7 +182,7 @@ class OffloadPipeline(TwoSteps[Taken]):
         self._stream = _Stream()
         self._uplink: Uplink | None = None
         if link is not None:
-            self._uplink = self._make_uplink(model, threshold, rate, link, on_status, request_keyframe)
+            self._uplink = self._make_uplink(model, threshold, rate, link, on_status, request_keyframe, shared)
             self._uplink.client.start()
 
     @property
@@ -345,6 +356,7 @@ class OffloadPipeline(TwoSteps[Taken]):
             cloud_ms=cloud(offer.ratio) or 0.0,
             cloud_ratio=offer.ratio,
             bytes_up=offer.bytes_up,
+            added_bytes_up=offer.added_bytes,
             bytes_down=ends.bytes_down,
             uplink_kbps=uplink if ends.uplink_seen else self.settings.assumed_kbps,
             propagation_ms=propagation_ms,
@@ -364,6 +376,7 @@ class OffloadPipeline(TwoSteps[Taken]):
         link: LinkSettings,
         on_status: Callable[[LinkStatus], None],
         request_keyframe: Callable[[], None],
+        shared: bool,
     ) -> Uplink:
         settings = self.settings
         streamed = settings.uplink == 'h264'
@@ -371,6 +384,9 @@ class OffloadPipeline(TwoSteps[Taken]):
             self.entry.name, self.entry.checksum, model.tolerance, len(self.entry.labels), self._input_size,
             self._mask_size, rate, self.size if streamed else None,
         )  # fmt: skip
+        if streamed and shared:
+            asks = AskClient(link, hello, on_status, request_keyframe)
+            return AskUplink(asks, self._input_size, threshold=threshold)
         if streamed:
             pictures = PictureClient(link, hello, on_status, request_keyframe)
             return PictureUplink(pictures, self._input_size, threshold=threshold)

@@ -47,6 +47,10 @@ class Plan:
     bytes_up: float
 
     @property
+    def added_bytes(self) -> float:
+        return self.bytes_up
+
+    @property
     def dense(self) -> bool:
         return self.prediction is None
 

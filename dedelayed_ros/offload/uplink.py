@@ -51,6 +51,10 @@ class Offer(Protocol):
         """Expected size, headers included."""
 
     @property
+    def added_bytes(self) -> float:
+        """Of ``bytes_up`` those that go up for this frame alone; the others go up whether or not it is sent."""
+
+    @property
     def dense(self) -> bool:
         """Whether the cloud would compute it in full, since it holds nothing that the frame builds on."""
 
@@ -134,6 +138,7 @@ class PictureOffer:
     ratio: float
     bytes_up: float
     dense: bool
+    added_bytes: float
 
 
 class PictureUplink:
@@ -161,9 +166,7 @@ class PictureUplink:
 
     def plan(self, picture: np.ndarray, coded: StreamPicture | None) -> PictureOffer:
         """See :class:`Uplink`. While it rests, a frame costs what the key frame will with which it begins again."""
-        if self.client.losses != self._losses:
-            self._losses = self.client.losses
-            self._novelty.lose()
+        self._heed_losses()
         size = 0.0 if coded is None else float(len(coded.picture.data))
         keyframe = coded is not None and coded.picture.keyframe
         if keyframe:
@@ -171,7 +174,8 @@ class PictureUplink:
         ratio = 1.0 if keyframe or self.client.resting else self._novelty.expected(picture)
         if self.client.resting:
             size = max(size, self._keyframe_bytes or _KEYFRAME * size)
-        return PictureOffer(picture, coded, ratio, size + _HEADERS, ratio == 1.0)
+        size += _HEADERS
+        return PictureOffer(picture, coded, ratio, size, ratio == 1.0, added_bytes=size)
 
     def send(self, offer: Offer, sequence: int, stamp_ns: int) -> bool:
         """See :class:`Uplink`. The first frame that is wanted after a rest only wakes it."""
@@ -201,6 +205,13 @@ class PictureUplink:
         """See :class:`Uplink`."""
         self._novelty.lose()
         self.client.restart()
+
+    def _heed_losses(self) -> None:
+        """What the server lost, its next frame does not build on."""
+        losses = self.client.losses
+        if losses != self._losses:
+            self._losses = losses
+            self._novelty.lose()
 
     def _submit(self, coded: StreamPicture, *, answer: bool) -> bool:
         return self.client.submit(coded.picture, coded.sequence, coded.stamp_ns, coded.reference, answer=answer)

@@ -133,7 +133,7 @@ def _decisions(decided: Mapping[str, Any] | None) -> str:
     """How often each way was preferred, of what figures, and why the dispatcher changed its mind."""
     if decided is None:
         return ''
-    figures_ = _table(_flat({'preferred': decided['preferred'], **decided['inputs']}))
+    figures_ = _table(_flat({'preferred': decided['preferred'], 'pictures': decided['pictures'], **decided['inputs']}))
     rows = [(f'{change["t_s"]:.2f} s: {change["choice"]}', change['reason']) for change in decided['changes']]
     more = decided['changes_of_mind'] + 1 - len(rows)
     rest = f'<p class="quiet">and {more} more changes of mind</p>' if more > 0 else ''

@@ -151,6 +151,10 @@ def screen(summary: dict[str, Any]) -> str:
     lines.append(_row('made of', ', '.join(kinds) or 'nothing'))
     if summary['decisions'] is not None:
         lines.append(_row('preferred', _preferred(summary['decisions'])))
+        pictures = summary['decisions']['pictures']
+        if summary['mode'] == 'auto' and any(pictures.values()):
+            once, again = pictures['asked_for'], pictures['sent']
+            lines.append(_row('pictures', f'go up once in {once} decisions, once more for the mask in {again}'))
     lines.append(_row('latency', f'{_spread(summary["latency_ms"])}  ({summary["latency_is"]})'))
     if summary['masks_fused']:
         lines.append(_row('remote age', f'{_spread(summary["remote_age_ms"])}  (when a mask used it)'))

@@ -261,7 +261,14 @@ def test_a_busy_server_lets_nobody_else_in(start) -> None:
     one.send()
     wait_until(lambda: server.streams['one', 'camera', 'offload'].queue_ms > 0)
     two = robot('two')
-    wait_until(lambda: 'wait' in two.client.status.reason and 'at most 0 ms' in two.client.status.reason)
+
+    def refused() -> bool:
+        one.send(0.05)
+        return 'wait' in two.client.status.reason and 'at most 0 ms' in two.client.status.reason
+
+    wait_until(refused)
+    # What only probes is there, and what its last frame waited says nothing any more.
+    wait_until(lambda: two.client.status.connected, 10, two.client.status.reason)
 
 
 def test_the_cache_used_longest_ago_goes_first() -> None:

@@ -11,8 +11,20 @@ from tiny import Small, wait_until
 from dedelayed_ros import masks
 from dedelayed_ros.cloud.inbox import Wires
 from dedelayed_ros.cloud.picture_stream import PictureStream
+from dedelayed_ros.cloud.stream import CloudStream
 from dedelayed_ros.frames import EncodedPicture, EncoderSettings, H264Decoder, H264Encoder
-from dedelayed_ros.link import Code, FrameUp, MaskDown, Notice, OffloadHello, unpack, unpack_mask
+from dedelayed_ros.link import (
+    AskUp,
+    Code,
+    FrameUp,
+    Hello,
+    MaskDown,
+    Notice,
+    OffloadHello,
+    PlainFormat,
+    unpack,
+    unpack_mask,
+)
 from dedelayed_ros.offload import OffloadModel
 
 pytestmark = pytest.mark.timeout(120)
@@ -42,12 +54,12 @@ class Robot:
         self._model = model
         self._previous = 0
         self.posted: list[MaskDown | Notice] = []
-        self.asked = False
+        self.sibling: CloudStream | None = None
         self.renew()
 
     def renew(self) -> None:
         """Another server."""
-        self.stream = PictureStream(HELLO, Wires('r/c/offload', WORKER, self._sent, lambda: None))
+        self.stream = PictureStream(HELLO, Wires('r/c/offload', WORKER, self._sent, lambda: None, lambda: self.sibling))
         assert self.stream.waiting(), 'for its model'
         self.stream.prepare(lambda hello: self._model.endpoint(hello.input_size))
         assert not self.stream.waiting()
@@ -190,3 +202,31 @@ def test_a_damaged_picture_is_no_picture(model) -> None:
     (mask,) = masks_of(robot.deliver(data))
     assert np.array_equal(unpack_mask(mask.data, SIZE)[0], robot.expected(picture)[0])
     robot.stream.close()
+
+
+def test_motion_between_pictures_that_come_either_way_is_not_known(model) -> None:
+    robot = Robot(model)
+    hello = Hello('tiny', '', 19, (3, 4, 6), SIZE, SIZE, 25.0, session=5)
+    robot.sibling = CloudStream(hello, Wires('r/c', WORKER, lambda data, urgent: None, lambda: None), PlainFormat())
+    ratios = []
+    for number, way in enumerate(('', 'sent', 'sent', 'asked', 'asked', 'sent', 'sent', '', 'asked', '', 'asked')):
+        data, picture, _ = robot.encode(number, answer=way == 'sent')
+        robot.posted = []
+        robot.stream.offer(data)
+        robot.sibling.offer(data)
+        wait_until(lambda number=number: robot.sibling.received == robot.stream.received == number)
+        if way:
+            if way == 'asked':
+                robot.stream.offer(AskUp(number, number, 1, 5, WORKER).pack())
+            wait_until(robot.stream.waiting)
+            robot.stream.answer(robot.stream.take(), lambda hello: model.endpoint(SIZE))
+            (mask,) = masks_of(robot.posted)
+            assert np.array_equal(unpack_mask(mask.data, SIZE)[0], robot.expected(picture)[0]), number
+            ratios.append(mask.recompute_ratio)
+        else:
+            wait_until(lambda: robot.sibling.in_step)
+            robot.stream.offer(AskUp(0, 0, 1, 5, WORKER, answer=False).pack())
+            wait_until(lambda: Code.SHARED in {record.code for record in robot.posted if isinstance(record, Notice)})
+    assert [ratio == 1.0 for ratio in ratios] == [True, False, True, False, True, False, True, False]
+    for stream in (robot.stream, robot.sibling):
+        stream.close()

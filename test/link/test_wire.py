@@ -13,6 +13,7 @@ from dedelayed_ros.link import wire
 from dedelayed_ros.link.wire import (
     HEADER_BYTES,
     MAX_RECORD_BYTES,
+    AskUp,
     Code,
     FeaturesDown,
     FrameUp,
@@ -133,7 +134,10 @@ def probes(draw):
     return Probe(draw(i64), size, data, draw(u64), draw(u64))
 
 
-records = st.one_of(frames(), answers(), notices, hellos, replies, offload_hellos, shards(), masks(), probes())
+asks = st.builds(AskUp, u64, i64, i64, **identity) | st.builds(
+    AskUp, st.just(0), st.just(0), i64, answer=st.just(False), **identity
+)
+records = st.one_of(frames(), answers(), notices, hellos, replies, offload_hellos, shards(), masks(), probes(), asks)
 
 
 def sealed(kind: int, payload: bytes, sequence: int = 0, flags: int = 0, version: int = wire.PROTOCOL) -> bytes:
@@ -204,6 +208,10 @@ def test_well_sealed_nonsense_is_a_record_or_a_wire_error(kind, payload, sequenc
         (sealed(3, bytes(8)), 'length'),
         (sealed(3, bytes(8) + b'\xc8'), 'value'),
         (sealed(3, bytes(8) + b'\x01\xff'), 'value'),
+        (sealed(10, bytes(8)), 'length'),
+        (sealed(10, bytes(10)), 'length'),
+        (sealed(10, bytes(8) + b'\x01'), 'value'),
+        (sealed(10, bytes(8) + b'\x02', sequence=1), 'value'),
         (bytes(MAX_RECORD_BYTES + 1), 'too_large'),
     ],
 )
@@ -249,6 +257,13 @@ def test_impossible_frames_cannot_be_written(changes):
     with pytest.raises(WireError) as error:
         frame(**changes).pack()
     assert error.value.code == 'value'
+
+
+def test_a_question_is_about_no_frame():
+    for place in ({'sequence': 1}, {'stamp_ns': -1}):
+        with pytest.raises(WireError, match='has neither sequence nor stamp'):
+            AskUp(**{'sequence': 0, 'stamp_ns': 0, 'sent_ns': 5, **place}, answer=False).pack()
+    assert len(AskUp(1, 2, 3).pack()) == HEADER_BYTES + 9
 
 
 def test_sizes_are_bounded():

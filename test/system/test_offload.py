@@ -60,6 +60,8 @@ def test_every_frame_has_a_mask_and_says_what_was_decided_and_why(short_clip: Pa
     assert decided['inputs']['uplink_kbps']['p50'] > 0
     assert decided['inputs']['propagation_ms']['p50'] >= 20
     assert decided['changes'][0]['reason']
+    asked = decided['pictures']['asked_for']
+    assert asked > 0 if mode == 'auto' else asked == 0, 'the bridge sends the pictures in mode auto alone'
     made = Recording(tmp_path / 'recording').provenance.values()
     assert all(p.choice and p.decision and 'cloud_expected_ms' in p.inputs for p in made if p.source != 'carried')
     page = (tmp_path / 'report.html').read_text()
