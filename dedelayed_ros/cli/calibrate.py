@@ -27,6 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='PIXELS',
         help="side of a tile (default: 32); 0: thresholds and tolerances for every layer, the mode 'calibrated'",
     )
+    parser.add_argument(
+        '--margin',
+        type=float,
+        default=2.0,
+        metavar='LOGITS',
+        help='with tiles: what differs counts half where the first class leads by so much (default: 2); 0: fully '
+        'everywhere',
+    )
     parser.add_argument('--frames', type=int, default=24, metavar='N', help='frames of each clip (default: 24)')
     parser.add_argument(
         '--loss', type=float, default=0.03, metavar='SHARE', help='accuracy to give up, relative (default: 0.03)'
@@ -71,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         share=args.share,
         cache=args.data,
         tile=args.tile,
+        margin=args.margin,
         clips=args.clips,
         count=args.count,
         uplink_kbps=args.uplink,

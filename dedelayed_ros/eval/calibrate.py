@@ -22,10 +22,11 @@ from dedelayed_ros.sparse.plan import Plan
 _LEVELS = (0.25, 0.5, 1.0, 2.0, 3.0)  # of a layer's threshold, in standard deviations of its values
 _GREY = (2, 4, 8, 12, 16, 24)  # of the input's threshold, in grey levels of 0–255
 _TOLERANCES = ((0.25, 0.25), (0.5, 1.0))
-_OWED = (4, 6, 9, 12, 16, 20, 25, 32, 40, 50)  # of the input's threshold with tiles, in grey levels of 0–255
+# Of the input's threshold with tiles, in grey levels of 0–255.
+_OWED = tuple(range(2, 11)) + (12, 14, 16, 20, 25, 32, 40, 50)
 
 # Of the budget that tiles may use: what is lost on streets that were not looked at is never quite the same.
-_MARGIN = 0.75
+_RESERVE = 0.75
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class CalibrateSettings:
 
     ``camera`` (H, W) of the streets; ``frames`` of each clip; ``loss``: accuracy to give up, relative; ``share``: part
     of it for the input's threshold; ``cache`` of rendered clips; ``tile``: side of a tile in input pixels, 0: the
-    mode 'calibrated'; ``clips``: a folder of rendered clips of which ``count`` are taken, not ``seeds``.
+    mode 'calibrated'; ``margin``: with tiles, of the alignment; ``clips``: a folder of rendered clips of which
+    ``count`` are taken, not ``seeds``.
     ``uplink_kbps``: with tiles, pictures are those that an H.264 uplink of that bit rate delivers, and what they lose
     against the camera's counts; 0: the camera's own.
     """
@@ -48,6 +50,7 @@ class CalibrateSettings:
     cache: Path
     camera: tuple[int, int] = (320, 640)
     tile: int = 32
+    margin: float = 2.0
     clips: Path | None = None
     count: int = 24
     uplink_kbps: int = 0
@@ -161,7 +164,7 @@ def _tiles(
         return trial, [1 - f.miou / bound.miou for f, bound in zip(found, bounds, strict=True)]
 
     levels = [grey / 255 for grey in _OWED]
-    best, trials = search_tiles(_MARGIN * settings.loss, frame, settings.tile, levels, evaluate, say)
+    best, trials = search_tiles(_RESERVE * settings.loss, frame, settings.tile, settings.margin, levels, evaluate, say)
     return exact, best or exact, [exact, *trials]
 
 
@@ -199,6 +202,7 @@ def _found(
         measured,
         chosen.tile,
         settings.uplink_kbps,
+        chosen.margin,
     )
     rows = [
         {

@@ -7,6 +7,7 @@ positions where motion says nothing, whatever the content. Content is compared i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
@@ -38,6 +39,8 @@ class Alignment:
                receptive field of the model's convolutions and pools (Global operations left out).
     s_max:     'paper': frame pixels that a vector has to be divisible by. None: the largest cumulative stride.
     tile:      'tiles': side of a tile in frame pixels, a multiple of 8.
+    margin:    'tiles', of a model whose first output is a map of logits: what differs counts half where the first class
+               leads by so much, in logits, and at least a quarter (see ``backends/doubt.py``). 0: fully everywhere.
     """
 
     mode: Mode = 'per_layer'
@@ -46,6 +49,7 @@ class Alignment:
     r_max: int | None = None
     s_max: int | None = None
     tile: int = 32
+    margin: float = 0.0
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -60,6 +64,10 @@ class Alignment:
             raise InputError('alignment r_max and s_max: expected 1 pixel or more')
         if self.tile < UNIT or self.tile % UNIT:
             raise InputError(f'alignment tile {self.tile}: expected a multiple of {UNIT} pixels')
+        if not 0 <= self.margin < math.inf:
+            raise InputError(f'alignment margin {self.margin}: expected 0 logits or more')
+        if self.margin and self.mode != 'tiles':
+            raise InputError(f"an alignment margin is for mode 'tiles', not {self.mode!r}")
 
     @property
     def tolerant(self) -> bool:

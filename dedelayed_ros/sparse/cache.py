@@ -18,12 +18,14 @@ class State:
     remainders: by node, int64 [2, h, w], how far cached values are behind where they belong (quarter pixels).
     sets:       recompute set of every node in the last frame, bool [h, w].
     debts:      'tiles': float32 [units], what motion has left unexplained since each was computed (backends/tiled.py).
+    doubts:     'tiles': float32 [units], by how much of it what differs counts there (backends/doubt.py).
     """
 
     values: list[Tensor] = field(default_factory=list)
     remainders: dict[int, Tensor] = field(default_factory=dict)
     sets: list[Tensor] = field(default_factory=list)
     debts: Tensor | None = None
+    doubts: Tensor | None = None
 
     @property
     def ready(self) -> bool:
@@ -32,7 +34,8 @@ class State:
     @property
     def bytes(self) -> int:
         """Bytes of all that is remembered."""
-        tensors = [*self.values, *self.remainders.values(), *self.sets, *([] if self.debts is None else [self.debts])]
+        units = [held for held in (self.debts, self.doubts) if held is not None]
+        tensors = [*self.values, *self.remainders.values(), *self.sets, *units]
         return sum(t.element_size() * t.nelement() for t in tensors)
 
 

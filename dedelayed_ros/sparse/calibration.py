@@ -33,6 +33,7 @@ class Calibration:
     model:             checksum of the weights that it was found for.
     measured:          what the search found: accuracies, ratios, footage.
     tile:              side of a tile for the mode 'tiles', in frame pixels; 0: the mode 'calibrated'.
+    margin:            with tiles: see ``Alignment``; 0: what differs counts fully everywhere.
     uplink_kbps:       bit rate of the H.264 uplink whose pictures it was found on; 0: the camera's own.
     """
 
@@ -43,11 +44,12 @@ class Calibration:
     measured: Mapping[str, Any] = field(default_factory=dict)
     tile: int = 0
     uplink_kbps: int = 0
+    margin: float = 0.0
 
     @property
     def alignment(self) -> Alignment:
         if self.tile:
-            return Alignment('tiles', tile=self.tile)
+            return Alignment('tiles', tile=self.tile, margin=self.margin)
         return Alignment('calibrated', remainder=self.remainder, spread=self.spread)
 
     def on(self, plan: Plan) -> dict[str, float]:
@@ -139,6 +141,7 @@ def search_tiles(
     loss: float,
     frame: str,
     tile: int,
+    margin: float,
     levels: Sequence[float],
     evaluate: Callable[[Calibration], tuple[Trial, Sequence[float]]],
     say: Callable[[str], None] = print,
@@ -147,6 +150,7 @@ def search_tiles(
 
     loss:     accuracy that may be given up, relative to the dense model, by each part for itself.
     frame:    stable name of the input; ``levels`` candidates of its threshold, ascending, in the input's units.
+    margin:   of the alignment.
     evaluate: a setting's trial on all footage, and the relative loss on each part of it.
 
     Returns the one to use (None: no candidate is within the budget) and every trial. Candidates are tried from the
@@ -156,7 +160,7 @@ def search_tiles(
         raise InputError(f'a loss of {loss}: expected a number between 0 and 1')
     best, trials, failed = None, [], 0
     for level in levels:
-        trial, losses = evaluate(Calibration(thresholds={frame: level}, tile=tile))
+        trial, losses = evaluate(Calibration(thresholds={frame: level}, tile=tile, margin=margin))
         trials.append(trial)
         within = max(losses) <= loss
         told = ', '.join(f'{lost:+.2%}' for lost in losses)

@@ -92,7 +92,7 @@ def tiles(losses, levels=(1.0, 2.0, 4.0, 8.0, 16.0)):
         tried.append(level)
         return Trial(calibration, 0.5, 1 / level, 1 / level), losses(level)
 
-    best, _ = search_tiles(0.03, 'x', 32, levels, evaluate, lambda text: None)
+    best, _ = search_tiles(0.03, 'x', 32, 0.0, levels, evaluate, lambda text: None)
     return best and best.calibration.thresholds['x'], tried
 
 
@@ -100,9 +100,9 @@ def test_the_budget_of_tiles_holds_on_every_part_of_the_footage():
     assert tiles(lambda level: (0.001 * level, 0.001 * level))[0] == 16
     assert tiles(lambda level: (0.001 * level, 0.005 * level))[0] == 4
     assert tiles(lambda level: (0.1, 0.0))[0] is None
-    assert search_tiles(0.03, 'x', 16, (1.0,), lambda c: (Trial(c, 1, 1, 1), (0.0,)), lambda text: None)[
+    assert search_tiles(0.03, 'x', 16, 2.0, (1.0,), lambda c: (Trial(c, 1, 1, 1), (0.0,)), lambda text: None)[
         0
-    ].calibration.alignment == Alignment('tiles', tile=16)
+    ].calibration.alignment == Alignment('tiles', tile=16, margin=2.0)
 
 
 def test_one_threshold_that_happens_to_cost_too_much_is_no_trap():
@@ -121,10 +121,10 @@ def test_the_file_comes_back(tmp_path: Path):
     written = Calibration(0.25, 0.5, {'x': 0.1, 'stem.add#1': 2.0}, 'abc', {'miou': 0.4})
     written.save(tmp_path / 'deep' / 'file.json')
     assert Calibration.load(tmp_path / 'deep' / 'file.json') == written
-    tiled = Calibration(thresholds={'x': 0.1}, tile=16)
+    tiled = Calibration(thresholds={'x': 0.1}, tile=16, margin=0.5)
     tiled.save(tmp_path / 'tiled.json')
     assert Calibration.load(tmp_path / 'tiled.json') == tiled
-    assert tiled.alignment == Alignment('tiles', tile=16)
+    assert tiled.alignment == Alignment('tiles', tile=16, margin=0.5)
 
 
 @pytest.mark.parametrize(

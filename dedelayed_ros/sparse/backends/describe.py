@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dedelayed_ros.sparse.alignment import Alignment, first_footprints
+from dedelayed_ros.sparse.backends.doubt import logits_of
 from dedelayed_ros.sparse.backends.unary import Lacking, describe_step, describe_unary, name_of
 from dedelayed_ros.sparse.geometry import AxisMap, Grid, Window
 from dedelayed_ros.sparse.ops import (
@@ -140,7 +141,9 @@ class _Writer:
         if alignment.mode == 'tiles':
             roles = tile_roles(self.plan)
             flags = [roles[index][0] + 2 * roles[index][1] for index in native]
-            self.out.put(alignment.tile, len(flags), *flags)
+            logits = logits_of(self.plan, alignment)
+            margin = np.array([alignment.margin], np.float64).view(np.int64)
+            self.out.put(alignment.tile, -1 if logits is None else self.number[logits], *margin, len(flags), *flags)
         self.out.put(len(self.axes))
         for _, axis in self.axes.values():
             self._axis(axis)

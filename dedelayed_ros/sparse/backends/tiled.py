@@ -20,6 +20,7 @@ from torch import Tensor
 from dedelayed_ros.sparse.alignment import UNIT, Alignment
 from dedelayed_ros.sparse.backends.common import Vectors, results_of, statistics
 from dedelayed_ros.sparse.backends.describe import of_vectors, tile_roles
+from dedelayed_ros.sparse.backends.doubt import doubt_of, logits_of
 from dedelayed_ros.sparse.backends.evaluate import evaluate
 from dedelayed_ros.sparse.cache import State
 from dedelayed_ros.sparse.geometry import Grid
@@ -34,6 +35,7 @@ class TiledReference:
 
     def __init__(self, plan: Plan, alignment: Alignment, thresholds: Sequence[float]) -> None:
         self.plan, self.tile, self.thresholds = plan, alignment.tile, thresholds
+        self.margin, self.logits = alignment.margin, logits_of(plan, alignment)
         self.vectors = of_vectors(plan)
         self.roles = tile_roles(plan)
         readers = (node for node in plan.nodes if node.index not in self.vectors)
@@ -45,7 +47,9 @@ class TiledReference:
         """One frame; ``given`` by node."""
         start = time.perf_counter()
         size = self.plan.frame
-        debts = moved_debts(state.debts, motion, size) if state.debts is not None and not dense else _units(size)
+        known = state.debts is not None and not dense
+        debts = moved(state.debts, motion, size) if state.debts is not None and known else _units(size)
+        doubts = moved(state.doubts, motion, size, 1.0) if state.doubts is not None and known else None
         values: list[Tensor] = [torch.empty(0)] * len(self.plan.nodes)
         held = {} if dense else {i: state.values[i] for i in self.vectors}
         vectors = Vectors(self.plan, self.thresholds, held, dense)
@@ -55,10 +59,11 @@ class TiledReference:
                 values[node.index] = vectors.values[node.index]
             elif isinstance(node.op, Input):
                 values[node.index], owing = self._take(node, given[node.index], state, motion, dense)
-                debts = debts + owing
+                debts = debts + (owing if doubts is None else doubts * owing)
         changed = dense or any(vectors.dirty[i] for i in self.read)
         tiles = torch.ones(*(-(-n // self.tile) for n in size), dtype=torch.bool) if changed else self._due(debts)
-        debts = torch.where(_over_units(tiles, self.tile, debts), 0, debts)
+        due = _over_units(tiles, self.tile, debts)
+        debts = torch.where(due, 0, debts)
         sets, layers = [], []
         for node in self.plan.nodes:
             begun = time.perf_counter()
@@ -82,6 +87,9 @@ class TiledReference:
             executed = 0.0 if isinstance(node.op, Input) else ratio
             layers.append(LayerStats(node.name, ratio, executed, (time.perf_counter() - begun) * 1e3))
         state.values, state.sets, state.debts = values, sets, debts
+        if self.logits is not None:
+            doubt = doubt_of(values[self.logits], self.plan.nodes[self.logits].grid, self.margin, size)
+            state.doubts = doubt if doubts is None else torch.where(due, doubt, doubts)
         elapsed = (time.perf_counter() - start) * 1e3
         computed = [layer.compute_ratio for layer in layers]
         return results_of(self.plan, values), statistics(self.plan, layers, computed, dense, elapsed)
@@ -110,13 +118,13 @@ def _units(size: tuple[int, int]) -> Tensor:
     return torch.zeros(*(-(-n // UNIT) for n in size))
 
 
-def moved_debts(debts: Tensor, motion: FrameMotion, size: tuple[int, int]) -> Tensor:
-    """Debts of the units that the centres of the units come from; none where that is not known."""
-    centres = [torch.arange(n) * UNIT + UNIT // 2 for n in debts.shape]
+def moved(held: Tensor, motion: FrameMotion, size: tuple[int, int], unknown: float = 0.0) -> Tensor:
+    """What is held by the units that the centres of the units come from; ``unknown`` where that is not known."""
+    centres = [torch.arange(n) * UNIT + UNIT // 2 for n in held.shape]
     rows, cols = (c.clamp(max=n - 1) for c, n in zip(centres, size, strict=True))
     r, c, known = motion.sources(rows[:, None], cols[None, :])
-    found = debts[(r // UNIT).clamp(0, debts.shape[0] - 1), (c // UNIT).clamp(0, debts.shape[1] - 1)]
-    return torch.where(known, found, 0)
+    found = held[(r // UNIT).clamp(0, held.shape[0] - 1), (c // UNIT).clamp(0, held.shape[1] - 1)]
+    return torch.where(known, found, unknown)
 
 
 def owed(left: Tensor, node: Node, threshold: float, frame: tuple[int, int]) -> Tensor:  # float32 [units]

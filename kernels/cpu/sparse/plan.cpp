@@ -382,6 +382,8 @@ Plan read_plan(const std::int64_t* words, std::int64_t word_count, const float* 
   std::vector<int> roles;
   if (plan.mode == Mode::kTiles) {
     plan.tile = read.number(1, kLargest);
+    plan.logits = read.number(-1, kLargest);
+    plan.margin = read.wide_real();
     roles = read.numbers<int>(read.size(), 0, 3);
   }
   const int axes = read.size();
@@ -393,7 +395,7 @@ Plan read_plan(const std::int64_t* words, std::int64_t word_count, const float* 
   const int nodes = read.size();
   plan.borders.resize(static_cast<std::size_t>(nodes));
   for (int k = 0; k < nodes; ++k) plan.nodes.push_back(read_node(read, plan));
-  Reader::require(plan.mode != Mode::kTiles || roles.size() == plan.nodes.size());
+  Reader::require(plan.mode != Mode::kTiles || (roles.size() == plan.nodes.size() && plan.logits < nodes));
   for (std::size_t k = 0; k < roles.size(); ++k) plan.nodes[k].always = roles[k] & 1, plan.nodes[k].kept = roles[k] & 2;
   read.finish();
   number_displacements(plan);

@@ -147,6 +147,8 @@ struct Plan {
   int r_max, s_max;          // kPaper: side of the neighbourhood with one vector, divisor of vectors; frame pixels
   double remainder, spread;  // kTolerant: cells
   int tile;                  // kTiles: frame pixels
+  int logits = -1;           // kTiles: number of the node that tells how sure the network is, or -1
+  double margin = 0.0;       // its lead of the first class over the second at which a difference counts half
   std::vector<Axis> axes;
   std::vector<Window> windows;
   std::vector<Grid> grids;

@@ -123,6 +123,7 @@ class StreamOf final : public Stream {
   void step_tiles(const Given* given, const Field* field, Report* reports);
   void take_tiled(int node, const Given& given);
   void keep(Map<T>& map, const Asked& asked);
+  void find_doubts(Report& report);
   void compute_all(int node, const std::vector<std::int32_t>& positions);
   void begin_dense(std::size_t kept);
   float* raw(const Node& node, const std::int32_t* positions, int count, Bench<T>& bench);

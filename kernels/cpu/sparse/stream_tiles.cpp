@@ -60,7 +60,22 @@ void StreamOf<T>::step_tiles(const Given* given, const Field* field, Report* rep
     }
     report.nanoseconds += since(entered);
   }
+  if (plan_.logits >= 0) find_doubts(reports[plan_.logits]);
   ready_ = true;
+}
+
+// How sure the network is of what it has just computed: what differs there in later frames counts by that.
+template <class T>
+void StreamOf<T>::find_doubts(Report& report) {
+  const auto begun = Clock::now();
+  Map<T>& map = maps_[plan_.logits];
+  const View<const T> logits{map.at(0, 0), map.pitch * map.channels, map.channels};
+  const double values = static_cast<double>(report.computed) * map.channels;
+  const int rows = tiles_.unit_rows(), parts = values < kWorthSharing ? 1 : std::min(rows, kKeepParts);
+  pool_.run(parts, [&](int part, int) {
+    for (int u = rows * part / parts; u < rows * (part + 1) / parts; ++u) tiles_.doubt(u, logits);
+  });
+  report.front += since(begun), report.nanoseconds += since(begun);
 }
 
 // A map's values move to where they belong now; cells that are going to be computed hold anything then.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "cells.h"
 
@@ -21,6 +22,34 @@ std::vector<int> first_cells(int cells, Stride stride, int frame, int unit, int 
   return first;
 }
 
+// First cell over each of `units` units along an axis, and the one after the last, in turn; the same where there is none.
+std::vector<int> cells_over(const Cover& cover, int units) {
+  std::vector<int> spans(2 * static_cast<std::size_t>(units), 0);
+  for (int p = static_cast<int>(cover.first.size()) - 1; p >= 0; --p) {
+    for (int u = cover.first[p]; u < cover.last[p]; ++u) {
+      spans[2 * u] = p;
+      spans[2 * u + 1] = std::max(spans[2 * u + 1], p + 1);
+    }
+  }
+  return spans;
+}
+
+// How much a difference counts at a cell: backends/doubt.py.
+template <class T>
+float doubt_at(const T* logits, int classes, float margin) {
+  constexpr float kLeast = 0.25f;
+  float first = -std::numeric_limits<float>::infinity(), second = first;
+  bool numbers = true;
+  for (int c = 0; c < classes; ++c) {
+    const float value = widened(logits[c]);
+    numbers &= value == value;
+    second = std::max(second, std::min(first, value));
+    first = std::max(first, value);
+  }
+  const float lead = first - second;
+  return numbers && lead >= 0.0f ? std::max(margin / (margin + lead), kLeast) : 1.0f;
+}
+
 }  // namespace
 
 Tiles::Tiles(const Plan& plan)
@@ -34,6 +63,12 @@ Tiles::Tiles(const Plan& plan)
   placed_known_.resize(grids), asked_known_.resize(grids);
   tiles_.resize(divide_up(plan.frame_height, plan.tile), divide_up(plan.frame_width, plan.tile));
   due_.resize(tiles_.on.size());
+  if (plan.logits >= 0) {
+    const Grid& grid = plan.grids[plan.nodes[plan.logits].grid];
+    doubts_.assign(debts_.size(), 1.0f);
+    over_[0] = cells_over(Cover(grid.height, grid.stride[0], plan.frame_height, kUnit), rows_);
+    over_[1] = cells_over(Cover(grid.width, grid.stride[1], plan.frame_width, kUnit), cols_);
+  }
   for (std::size_t g = 0; g < grids; ++g) {
     const Grid& grid = plan.grids[g];
     Units& units = units_[g];
@@ -59,22 +94,29 @@ void Tiles::begin(const Field* field) {
   std::fill(due_.begin(), due_.end(), 0);
   if (!field) {
     std::fill(debts_.begin(), debts_.end(), 0.0f);
+    std::fill(doubts_.begin(), doubts_.end(), 1.0f);
     return;
   }
   if (field->still) return;
-  moved_.resize(debts_.size());
+  move(debts_, 0.0f);
+  if (!doubts_.empty()) move(doubts_, 1.0f);
+}
+
+// What units hold moves along with their content; `unknown` where nothing says where that comes from.
+void Tiles::move(std::vector<float>& held, float unknown) {
+  moved_.resize(held.size());
   for (int r = 0; r < rows_; ++r) {
     const int y = std::min(r * kUnit + kUnit / 2, plan_.frame_height - 1);
     for (int c = 0; c < cols_; ++c) {
       const int x = std::min(c * kUnit + kUnit / 2, plan_.frame_width - 1);
-      const int block = y / field->block * field->cols + x / field->block, quarters = static_cast<int>(kQuarters);
-      const int row = floor_divide(quarters * y - vector_of(*field, block, 0), quarters * kUnit);
-      const int col = floor_divide(quarters * x - vector_of(*field, block, 1), quarters * kUnit);
+      const int block = y / field_->block * field_->cols + x / field_->block, quarters = static_cast<int>(kQuarters);
+      const int row = floor_divide(quarters * y - vector_of(*field_, block, 0), quarters * kUnit);
+      const int col = floor_divide(quarters * x - vector_of(*field_, block, 1), quarters * kUnit);
       const int from = std::clamp(row, 0, rows_ - 1) * cols_ + std::clamp(col, 0, cols_ - 1);
-      moved_[static_cast<std::size_t>(r) * cols_ + c] = field->valid[block] ? debts_[from] : 0.0f;
+      moved_[static_cast<std::size_t>(r) * cols_ + c] = field_->valid[block] ? held[from] : unknown;
     }
   }
-  debts_.swap(moved_);
+  held.swap(moved_);
 }
 
 const Placement& Tiles::placed(int grid) {
@@ -105,14 +147,39 @@ void Tiles::owe(int grid, int unit_row, Unexplained<T> unexplained, const View<c
     const double count = static_cast<double>(bottom - top) * (units.cols[u + 1] - units.cols[u]) * now.channels;
     const float mean = static_cast<float>(owed[u] / std::max(1.0, count));
     if (!(mean > 0.0f)) continue;
-    float& debt = debts_[static_cast<std::size_t>(unit_row) * cols_ + u];
-    debt += mean / threshold;
+    const std::size_t unit = static_cast<std::size_t>(unit_row) * cols_ + u;
+    float& debt = debts_[unit];
+    const float owing = mean / threshold;
+    debt += doubts_.empty() ? owing : doubts_[unit] * owing;
     due[u / many] |= debt > 1.0f;
   }
 }
 
 template void Tiles::owe(int, int, Unexplained<float>, const View<const float>&, const View<const float>&, float);
 template void Tiles::owe(int, int, Unexplained<Bf16>, const View<const Bf16>&, const View<const Bf16>&, float);
+
+template <class T>
+void Tiles::doubt(int unit_row, const View<const T>& logits) {
+  const int many = unit_rows_together();
+  const std::uint8_t* chosen = tiles_.row(unit_row / many);
+  const float margin = static_cast<float>(plan_.margin);
+  const int top = over_[0][2 * unit_row], bottom = over_[0][2 * unit_row + 1];
+  for (int u = 0; u < cols_; ++u) {
+    if (!chosen[u / many]) continue;
+    const int left = over_[1][2 * u], right = over_[1][2 * u + 1];
+    double total = 0.0;
+    for (int y = top; y < bottom; ++y) {
+      for (int x = left; x < right; ++x) {
+        total += doubt_at(logits.origin + y * logits.pitch + static_cast<std::ptrdiff_t>(x) * logits.channels, logits.channels, margin);
+      }
+    }
+    const int count = (bottom - top) * (right - left);
+    doubts_[static_cast<std::size_t>(unit_row) * cols_ + u] = count ? static_cast<float>(total / count) : 1.0f;
+  }
+}
+
+template void Tiles::doubt(int, const View<const float>&);
+template void Tiles::doubt(int, const View<const Bf16>&);
 
 double Tiles::choose(bool everything) {
   const int many = plan_.tile / kUnit;

@@ -26,9 +26,9 @@ class Tiles {
  public:
   explicit Tiles(const Plan& plan);
 
-  std::int64_t bytes() const { return static_cast<std::int64_t>(debts_.size() * sizeof(float)); }
+  std::int64_t bytes() const { return static_cast<std::int64_t>((debts_.size() + doubts_.size()) * sizeof(float)); }
 
-  // A frame begins: without a field everything will be computed; with one, debts move along with their content.
+  // A frame begins: without a field everything will be computed; with one, debts and doubts move along with their content.
   void begin(const Field* field);
   // Where the values of a grid come from.
   const Placement& placed(int grid);
@@ -41,6 +41,9 @@ class Tiles {
   template <class T>
   void owe(int grid, int unit_row, Unexplained<T> unexplained, const View<const T>& before, const View<const T>& now,
            float threshold);
+  // Rows of units where something was computed: how sure the network is there now, by its logits.
+  template <class T>
+  void doubt(int unit_row, const View<const T>& logits);
   // The debts are complete: choose tiles. Returns the share of the frame that they cover.
   double choose(bool everything);
   // What is computed of a grid.
@@ -61,6 +64,8 @@ class Tiles {
   const Plan& plan_;
   int rows_, cols_;                     // units
   std::vector<float> debts_, moved_;    // by unit, in thresholds
+  std::vector<float> doubts_;           // by unit: how much of a difference counts; empty: all of it
+  std::vector<int> over_[2];            // by unit along an axis: first cell of the logits over it, and the one after the last
   std::vector<std::uint8_t> due_;       // by tile
   std::vector<Units> units_;            // by grid
   std::vector<Placement> placements_;
@@ -70,6 +75,7 @@ class Tiles {
   std::vector<std::uint8_t> as_above_;  // scratch: rows that ask for the same as those over them
   Set tiles_;
 
+  void move(std::vector<float>& held, float unknown);
   void find_set(int grid);
   void find_kept(int grid);
 };
