@@ -147,6 +147,7 @@ def test_logits_that_are_no_numbers_are_in_full_doubt(backend, beyond):
 
 
 def test_doubt_is_between_a_quarter_and_one():
+    """Of the mean of the two cells along each axis that lie over a unit at stride 4."""
     plan = trace(TwoClasses().eval(), (torch.zeros(1, 2, 24, 40),))
     grid = plan.nodes[-1].grid
     logits = torch.randn(1, 2, 6, 10) * torch.linspace(0, 20, 10)

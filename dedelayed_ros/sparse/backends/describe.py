@@ -79,8 +79,8 @@ def of_vectors(plan: Plan) -> list[int]:
 def tile_roles(plan: Plan) -> list[tuple[bool, bool]]:
     """What the alignment mode 'tiles' does with each node: (always, kept).
 
-    always: it is an input, or computed from inputs position by position without multiplying: computing all of it costs
-            less than to keep it.
+    always: it is an input, or computed from inputs position by position without multiplying: computing it wherever it
+            is read costs less than to keep it.
     kept:   its last value is needed outside of what is computed: by a reader that looks at neighbours, or as a result.
     """
     always: list[bool] = []
@@ -89,7 +89,8 @@ def tile_roles(plan: Plan) -> list[tuple[bool, bool]]:
         always.append(isinstance(node.op, Input) or (simple and all(always[i] for i in node.inputs)))
     kept = {r.node for r in plan.results}
     for node in plan.nodes:
-        kept |= {i for i, window in zip(node.inputs, node.windows, strict=True) if not window.is_point}
+        pairs = zip(node.inputs, node.windows, strict=True)
+        kept |= {i for i, window in pairs if not window.is_point and not always[i]}
     return [(first, node.index in kept) for first, node in zip(always, plan.nodes, strict=True)]
 
 

@@ -41,8 +41,8 @@ def logits_of(plan: Plan, alignment: Alignment) -> int | None:
 
 
 def doubt_of(logits: Tensor, grid: Grid, margin: float, frame: tuple[int, int]) -> Tensor:  # float32 [units]
-    """The mean over the cells that lie over a unit, in part or whole. Cells that are not numbers are in full doubt, and
-    so are units without cells.
+    """The mean over cells that lie over a unit, in part or whole: two along an axis, or three, are enough. Cells that
+    are not numbers are in full doubt, and so are units without cells.
 
     logits: [1, C, h, w] on ``grid`` of a frame of (H, W) pixels.
     """
@@ -56,9 +56,10 @@ def doubt_of(logits: Tensor, grid: Grid, margin: float, frame: tuple[int, int]) 
     return torch.where(count > 0, total / count, 1.0).float()
 
 
-def _over_units(grid: Grid, axis: int, frame: int) -> Tensor:  # float64 [units, cells]: 1 where a cell lies over a unit
+def _over_units(grid: Grid, axis: int, frame: int) -> Tensor:  # float64 [units, cells]: 1 where a cell counts
     table = torch.zeros(-(-frame // UNIT), grid.size[axis], dtype=torch.float64)
-    for p in range(grid.size[axis]):
-        start, stop = pixels_under(p, grid.stride[axis], frame)
-        table[start // UNIT : -(-stop // UNIT), p] = 1.0
+    covered = [pixels_under(p, grid.stride[axis], frame) for p in range(grid.size[axis])]
+    for unit, row in enumerate(table):
+        over = [p for p, (start, stop) in enumerate(covered) if start < UNIT * (unit + 1) and stop > UNIT * unit]
+        row[over[:: max(1, len(over) // 2)]] = 1.0
     return table

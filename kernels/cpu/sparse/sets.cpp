@@ -114,6 +114,37 @@ void add_dilated(Set& set, const Set& in, const Axis& rows, const Axis& cols, st
   }
 }
 
+void add_read(Set& set, const Set& out, const Axis& rows, const Axis& cols, std::vector<std::uint8_t>& line) {
+  line.resize(static_cast<std::size_t>(cols.in) + 1);  // what lies outside is marked as well, and left out
+  const bool without_gaps = cols.is_even && cols.apart == 1 && cols.step <= cols.taps;
+  const std::uint8_t* before = nullptr;  // the row that the line is of
+  for (int y = 0; y < out.height; ++y) {
+    if (!out.rows[y]) continue;
+    const std::uint8_t *p = out.row(y), *end = p + out.width;
+    const bool as_before = before && std::memcmp(before, p, static_cast<std::size_t>(out.width)) == 0;
+    if (!as_before) std::fill(line.begin(), line.end(), 0);
+    before = p;
+    for (const std::uint8_t* on = p; !as_before && on != end && (on = find(on, end, 1)) != end;) {
+      const std::uint8_t* off = find(on, end, 0);
+      const int first = static_cast<int>(on - p), stop = static_cast<int>(off - p);
+      if (without_gaps) {
+        const int left = std::max(0, cols.start + first * cols.step);
+        const int right = std::min(cols.in, cols.start + (stop - 1) * cols.step + cols.taps);
+        if (left < right) std::fill(line.begin() + left, line.begin() + right, 1);
+      } else {
+        for (const std::int32_t *tap = cols.taps_of(first), *last = cols.taps_of(stop); tap != last; ++tap) line[*tap] = 1;
+      }
+      on = off;
+    }
+    for (int k = 0; k < rows.taps; ++k) {
+      const int input = rows.taps_of(y)[k];
+      if (input == rows.in) continue;
+      merge(set.row(input), line.data(), set.width);
+      set.rows[input] = 1;
+    }
+  }
+}
+
 void list(const Set& set, std::vector<std::int32_t>& positions) {
   positions.clear();
   each_run(set, [&](int first, int length) {

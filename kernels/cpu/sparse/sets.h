@@ -30,6 +30,9 @@ void add(Set& set, const Set& other);
 // Add the outputs that read at least one input of `in`. `line` is scratch.
 void add_dilated(Set& set, const Set& in, const Axis& rows, const Axis& cols, std::vector<std::uint8_t>& line);
 
+// Add the inputs that at least one output of `out` reads. `line` is scratch.
+void add_read(Set& set, const Set& out, const Axis& rows, const Axis& cols, std::vector<std::uint8_t>& line);
+
 // First byte of [start, end) with that value, or end.
 inline const std::uint8_t* find(const std::uint8_t* start, const std::uint8_t* end, int value) {
   const void* found = std::memchr(start, value, static_cast<std::size_t>(end - start));

@@ -19,13 +19,13 @@ template <class T>
 void StreamOf<T>::compute_all(int n, const std::vector<std::int32_t>& positions) {
   const Node& node = plan_.nodes[n];
   const int total = static_cast<int>(positions.size());
-  if (keeps_all(node) && total == maps_[n].height * maps_[n].width && is_copy(plan_, node, maps_)) {
-    const Map<T>& in = maps_[node.inputs[0]];
-    const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(maps_[n].width) * node.channels;
-    fresh_.resize(static_cast<std::size_t>(values));
-    for (int y = 0; y < maps_[n].height; ++y) {
-      runs_.widen(in.at(y, 0), values, fresh_.data());
-      runs_.keep(fresh_.data(), values, node.epilogue.data(), node.epilogue.size(), maps_[n].at(y, 0));
+  if (keeps_all(node) && is_copy(plan_, node, maps_)) {
+    fresh_.resize(static_cast<std::size_t>(maps_[n].width) * node.channels);
+    for (int i = 0, together; i < total; i += together) {
+      together = run_length(positions.data() + i, total - i, maps_[n].width);
+      const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(together) * node.channels;
+      runs_.widen(maps_[node.inputs[0]].cell(positions[i]), values, fresh_.data());
+      runs_.keep(fresh_.data(), values, node.epilogue.data(), node.epilogue.size(), maps_[n].cell(positions[i]));
     }
     return;
   }

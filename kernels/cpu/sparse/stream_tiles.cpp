@@ -48,8 +48,10 @@ void StreamOf<T>::step_tiles(const Given* given, const Field* field, Report* rep
     } else {
       dirty = asked->set;
     }
-    const std::vector<std::int32_t>& positions = all ? tiles_.every(node.grid) : asked->positions;
-    report.dirty = static_cast<std::int64_t>(positions.size());
+    const bool where_read = all && !everything && !node.kept;
+    if (where_read) tiles_.find_read(static_cast<int>(n), positions_);
+    const std::vector<std::int32_t>& positions = where_read ? positions_ : all ? tiles_.every(node.grid) : asked->positions;
+    report.dirty = static_cast<std::int64_t>(all ? dirty.on.size() : positions.size());
     report.front += since(entered);
     if (!node.inputs.empty()) {
       report.computed = report.dirty;

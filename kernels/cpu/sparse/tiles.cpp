@@ -63,6 +63,11 @@ Tiles::Tiles(const Plan& plan)
   placed_known_.resize(grids), asked_known_.resize(grids);
   tiles_.resize(divide_up(plan.frame_height, plan.tile), divide_up(plan.frame_width, plan.tile));
   due_.resize(tiles_.on.size());
+  readers_.resize(plan.nodes.size()), read_.resize(plan.nodes.size());
+  for (std::size_t n = 0; n < plan.nodes.size(); ++n) {
+    const Node& node = plan.nodes[n];
+    for (std::size_t k = 0; k < node.inputs.size(); ++k) readers_[node.inputs[k]].push_back({static_cast<int>(n), node.windows[k]});
+  }
   if (plan.logits >= 0) {
     const Grid& grid = plan.grids[plan.nodes[plan.logits].grid];
     doubts_.assign(debts_.size(), 1.0f);
@@ -163,17 +168,17 @@ void Tiles::doubt(int unit_row, const View<const T>& logits) {
   const int many = unit_rows_together();
   const std::uint8_t* chosen = tiles_.row(unit_row / many);
   const float margin = static_cast<float>(plan_.margin);
-  const int top = over_[0][2 * unit_row], bottom = over_[0][2 * unit_row + 1];
+  const int top = over_[0][2 * unit_row], bottom = over_[0][2 * unit_row + 1], down = std::max(1, (bottom - top) / 2);
   for (int u = 0; u < cols_; ++u) {
     if (!chosen[u / many]) continue;
-    const int left = over_[1][2 * u], right = over_[1][2 * u + 1];
+    const int left = over_[1][2 * u], right = over_[1][2 * u + 1], along = std::max(1, (right - left) / 2);
     double total = 0.0;
-    for (int y = top; y < bottom; ++y) {
-      for (int x = left; x < right; ++x) {
+    int count = 0;
+    for (int y = top; y < bottom; y += down) {
+      for (int x = left; x < right; x += along, ++count) {
         total += doubt_at(logits.origin + y * logits.pitch + static_cast<std::ptrdiff_t>(x) * logits.channels, logits.channels, margin);
       }
     }
-    const int count = (bottom - top) * (right - left);
     doubts_[static_cast<std::size_t>(unit_row) * cols_ + u] = count ? static_cast<float>(total / count) : 1.0f;
   }
 }
@@ -289,6 +294,26 @@ const std::vector<std::int32_t>& Tiles::every(int grid) {
   const std::size_t cells = static_cast<std::size_t>(plan_.grids[grid].cells());
   while (every.size() < cells) every.push_back(static_cast<std::int32_t>(every.size()));
   return every;
+}
+
+void Tiles::find_read(int node, std::vector<std::int32_t>& positions) { list(read_of(node), positions); }
+
+// All of one whose value is kept for more than these readers.
+const Set& Tiles::read_of(int number) {
+  Set& set = read_[number];
+  const Node& node = plan_.nodes[number];
+  if (set.on.empty()) set.resize(plan_.grids[node.grid].height, plan_.grids[node.grid].width);
+  set.clear();
+  if (node.kept) {
+    set.fill();
+    return set;
+  }
+  for (const Reader& reader : readers_[number]) {
+    const Node& other = plan_.nodes[reader.node];
+    const Set& theirs = other.always ? read_of(reader.node) : asked(other.grid).set;
+    add_read(set, theirs, plan_.rows(reader.window), plan_.cols(reader.window), line_);
+  }
+  return set;
 }
 
 }  // namespace dedelayed::sparse

@@ -49,6 +49,8 @@ class Tiles {
   // What is computed of a grid.
   const Asked& asked(int grid);
   const std::vector<std::int32_t>& every(int grid);
+  // Of a node that is computed wherever it is read, where that is.
+  void find_read(int node, std::vector<std::int32_t>& positions);
 
  private:
   static constexpr int kUnit = 8;  // frame pixels; alignment.py's UNIT
@@ -72,9 +74,16 @@ class Tiles {
   std::vector<Asked> asked_;
   std::vector<std::uint8_t> placed_known_, asked_known_;
   const Field* field_ = nullptr;
+  struct Reader {
+    int node, window;
+  };
+  std::vector<std::vector<Reader>> readers_;  // by node
+  std::vector<Set> read_;                     // likewise, of those that are computed wherever they are read
+  std::vector<std::uint8_t> line_;      // scratch
   std::vector<std::uint8_t> as_above_;  // scratch: rows that ask for the same as those over them
   Set tiles_;
 
+  const Set& read_of(int node);
   void move(std::vector<float>& held, float unknown);
   void find_set(int grid);
   void find_kept(int grid);
