@@ -16,7 +16,7 @@ from dedelayed_ros.eval.reuse_record import ClipRecord, Coding, Policy, Recorder
 from dedelayed_ros.eval.reuse_tuning import Tuned, Tuner
 from dedelayed_ros.eval.sequences import streets
 from dedelayed_ros.models import zoo
-from dedelayed_ros.reuse import load_calibration
+from dedelayed_ros.reuse import DENSE_ABOVE, load_calibration
 from dedelayed_ros.sparse import Alignment
 from dedelayed_ros.train.losses import iou
 from dedelayed_ros.version import VERSION
@@ -220,7 +220,8 @@ class Library:
 
     def _module(self, size: tuple[int, int]) -> sparse.SparseModule:
         if size not in self._modules:
-            self._modules[size] = sparse.compile(self.model, (torch.zeros(1, 3, *size),))
+            example = (torch.zeros(1, 3, *size),)
+            self._modules[size] = sparse.compile(self.model, example, dense_above=DENSE_ABOVE)
         return self._modules[size]
 
     def _recorder(self, size: tuple[int, int]) -> Recorder:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dedelayed_ros.reuse import at_input
+from dedelayed_ros.reuse import Attempts, at_input
 
 if TYPE_CHECKING:
     from dedelayed_ros import sparse
@@ -53,7 +53,8 @@ class Endpoint:
     """The model of one stream at one end. One thread at a time.
 
     ``module`` takes one picture, float [1, 3, H, W] in 0–1. The first frame, one after :meth:`reset` and one after a
-    break of the motion are computed densely.
+    break of the motion are computed densely, and so are some after frames that left hardly anything to reuse (see
+    :class:`~dedelayed_ros.reuse.Attempts`).
     """
 
     def __init__(self, module: sparse.SparseModule) -> None:
@@ -61,6 +62,7 @@ class Endpoint:
         self._size = (int(module.plan.frame[0]), int(module.plan.frame[1]))
         self._since = MotionSince()
         self._picture: np.ndarray | None = None
+        self._attempts = Attempts()
 
     @property
     def state_bytes(self) -> int:
@@ -85,8 +87,11 @@ class Endpoint:
         for another size; what was remembered is then as it was.
         """
         image = torch.from_numpy(picture).permute(2, 0, 1)[None].to(torch.float32) / 255
-        motion = self._since.field(self._size) if self._picture is not None and self._since.known else None
+        known = self._picture is not None and self._since.known
+        motion = self._since.field(self._size) if known and self._attempts.due() else None
         logits, stats = self._module.step(image, motion=motion, copy=False)
+        if motion is not None:
+            self._attempts.tell(stats.compute_ratio)
         self._picture = picture
         self._since.begin()
         return logits[0], stats

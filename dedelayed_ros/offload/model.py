@@ -13,7 +13,7 @@ from torch import nn
 from dedelayed_ros import sparse
 from dedelayed_ros.offload.endpoint import Endpoint
 from dedelayed_ros.offload.tolerance import tolerance_of
-from dedelayed_ros.reuse import load_calibration
+from dedelayed_ros.reuse import DENSE_ABOVE, load_calibration
 
 if TYPE_CHECKING:
     from dedelayed_ros.sparse import Calibration
@@ -47,7 +47,12 @@ class OffloadModel:
             example = (torch.zeros(1, 3, *size),)
             with _TRACING:
                 module = sparse.compile(
-                    self.network, example, backend=self.device, calibration=self.calibration, threads=self.threads
+                    self.network,
+                    example,
+                    backend=self.device,
+                    calibration=self.calibration,
+                    threads=self.threads,
+                    dense_above=DENSE_ABOVE,
                 )
         self._compiled[size] = module
         while len(self._compiled) > _SIZES:

@@ -49,8 +49,11 @@ class Novelty:
         self._since.begin()
 
     def learn(self, estimated: float, measured: float) -> None:
-        """The engine recomputed ``measured`` of a frame of which ``estimated`` (see :meth:`expected`) was expected."""
-        if estimated > 0 and measured > 0:
+        """The engine recomputed ``measured`` of a frame of which ``estimated`` (see :meth:`expected`) was expected.
+
+        One that was computed in full says nothing: there are other reasons for that than its pixels.
+        """
+        if estimated > 0 and 0 < measured < 1:
             bias = self._bias * (measured / estimated) ** _BIAS_WEIGHT
             self._bias = min(max(bias, 1 / _MOST_BIAS), _MOST_BIAS)
 

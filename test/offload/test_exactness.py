@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from dedelayed_ros.frames import MotionField
 from dedelayed_ros.link import ShardUp, unpack
 from dedelayed_ros.offload import Novelty, OffloadModel, OutOfStep, Receiver, Sender
+from dedelayed_ros.reuse import Attempts
 
 SIZE = (64, 96)
 
@@ -93,7 +95,9 @@ def test_a_frame_in_step_is_not_sent_whole(footage) -> None:
     assert np.mean(sizes[1:]) < 0.7 * sizes[0]
 
 
-def test_the_expected_ratio_is_the_engines(footage, model) -> None:
+def test_the_expected_ratio_is_the_engines(footage, model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it tries."""
+    monkeypatch.setattr(Attempts, 'due', lambda self: True)
     edge, novelty, sender = model.endpoint(SIZE), Novelty(SIZE), Sender(SIZE)
     assert novelty.expected(footage[0].picture) == 1.0
     for sequence, frame in enumerate(footage[:12]):
@@ -107,6 +111,18 @@ def test_the_expected_ratio_is_the_engines(footage, model) -> None:
             assert stats.recompute_ratio == pytest.approx(expected, abs=1e-6)
             assert plan.ratio == pytest.approx(expected, abs=1e-6)
             sender.pack(plan, sequence=sequence, stamp_ns=0)
+
+
+def test_an_end_stops_looking_for_what_is_never_there(model) -> None:
+    """Two attempts that leave nothing to reuse, then one frame in full, one attempt, two frames, one attempt, four."""
+    end, rng = model.endpoint(SIZE), np.random.default_rng(0)
+    tried = []
+    for number in range(12):
+        if number:
+            end.observe(MotionField.identity(SIZE))
+        _, stats = end.infer(rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8))
+        tried.append(not stats.dense)
+    assert [number for number, attempt in enumerate(tried) if attempt] == [1, 2, 4, 7]
 
 
 @pytest.mark.parametrize('bound', [3, 12])
