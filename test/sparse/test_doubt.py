@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sparse_alike import assert_equal, engines, local_model
-from sparse_nets import RandomNet, examples, random_nets
-from sparse_scenes import scenes, shift
+from sparse_nets import Fused, RandomNet, examples, integers, random_nets
+from sparse_scenes import picture, scenes, shift
 from test_tiles import assert_as_specified, needs_kernels
 from torch import nn
 
@@ -180,6 +180,26 @@ def test_random_networks_are_those_of_the_reference(steps, seed, h, w, margin):
     reference, cpu = engines(plan, (example,), make, alignment, thresholds)
     for image, motion in scenes(seed, 2, (h, w), frames=8):
         assert_as_specified(reference, cpu, (image,), motion)
+
+
+@needs_kernels
+def test_features_and_age_are_those_of_the_reference():
+    """What features differ by counts by the same doubts."""
+    size = (48, 64)
+    example = (torch.zeros(1, 3, *size), torch.zeros(1, 2, 6, 8), torch.zeros(1))
+    plan = trace(integers(Fused(), 1, -1, 2), example)
+    thresholds = [0.0] * len(plan.nodes)
+    for index in plan.inputs:
+        thresholds[index] = 0.5
+    reference, cpu = engines(plan, example, CpuEngine, Alignment('tiles', tile=16, margin=MARGIN), thresholds)
+    rng = np.random.default_rng(4)
+    features, age, ratios = picture(rng, 2, (6, 8)), torch.ones(1), []
+    for n, (image, motion) in enumerate(scenes(17, 3, size)):
+        if n % 3 == 2:
+            features = features + 0.5 * picture(rng, 2, (6, 8))
+        given = None if n % 5 == 4 else features
+        ratios.append(assert_as_specified(reference, cpu, (image, given, age), motion).compute_ratio)
+    assert min(ratios) < 1
 
 
 @needs_kernels
