@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,7 +17,6 @@ from dedelayed_ros.reuse import DENSE_ABOVE, load_calibration
 if TYPE_CHECKING:
     from dedelayed_ros.sparse import Calibration
 
-_TRACING = threading.Lock()  # torch.export fails in two threads at a time, as of a robot and a cloud in one process
 _SIZES = 4  # compiled plans that are kept; cameras of more sizes than that are rare
 
 
@@ -45,15 +43,14 @@ class OffloadModel:
         module = self._compiled.pop(size, None)
         if module is None:
             example = (torch.zeros(1, 3, *size),)
-            with _TRACING:
-                module = sparse.compile(
-                    self.network,
-                    example,
-                    backend=self.device,
-                    calibration=self.calibration,
-                    threads=self.threads,
-                    dense_above=DENSE_ABOVE,
-                )
+            module = sparse.compile(
+                self.network,
+                example,
+                backend=self.device,
+                calibration=self.calibration,
+                threads=self.threads,
+                dense_above=DENSE_ABOVE,
+            )
         self._compiled[size] = module
         while len(self._compiled) > _SIZES:
             self._compiled.popitem(last=False)

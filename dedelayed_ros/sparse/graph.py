@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -19,6 +20,8 @@ from dedelayed_ros.sparse.lowering import UNSUPPORTED, Builder, Value, is_consta
 from dedelayed_ros.sparse.lowering.builder import Draft, make_grid
 from dedelayed_ros.sparse.ops import Input, Spread, addend_of
 from dedelayed_ros.sparse.plan import Motion, Node, Plan, Result
+
+_EXPORTING = threading.Lock()  # torch.export fails in two threads at a time, as of a robot and a cloud in one process
 
 
 def trace(
@@ -76,7 +79,7 @@ def trace(
 
 def _export(model: nn.Module, examples: tuple[Any, ...]) -> torch.export.ExportedProgram:
     try:
-        with torch.no_grad():
+        with _EXPORTING, torch.no_grad():
             # No decomposition: operations stay whole (hardswish, layer norm, …), but become free of side effects.
             program = torch.export.export(model, examples).run_decompositions({})
     except Exception as error:  # export raises many kinds; each is the model's, and its text says which line

@@ -120,8 +120,15 @@ class Robot:
                 found.append(mask)
             return bool(found)
 
-        wait_until(answered, what=str(self.offload.status))
+        wait_until(answered, 30.0)
         return found[0]
+
+    def asking(self) -> Robot:
+        """The same, once a picture that it asked for was answered."""
+        self.fuse()
+        self.until_shared()
+        self.until_answered()
+        return self
 
     def close(self) -> None:
         self.offload.stop()
@@ -210,10 +217,7 @@ def test_masks_are_those_of_pictures_that_are_sent_and_they_go_up_once(begin) ->
 
 def test_an_ask_may_come_before_its_picture_or_after_it(begin) -> None:
     server, robot = begin()
-    one = robot()
-    one.fuse()
-    one.until_shared()
-    one.until_answered()
+    one = robot().asking()
     number = one.see(up=False)
     assert one.ask(number)
     assert one.wait(number, 0.2) is None
@@ -253,10 +257,7 @@ def test_motion_is_read_only_while_somebody_asks(begin, monkeypatch) -> None:
         fusing.see()
     wait_until(lambda: server.streams['fusing', 'camera'].received == fusing.number)
     assert read == []
-    one = robot()
-    one.fuse()
-    one.until_shared()
-    one.until_answered()
+    one = robot().asking()
     assert read
     time.sleep(2.2)
     read.clear()
@@ -272,10 +273,7 @@ def test_motion_is_read_only_while_somebody_asks(begin, monkeypatch) -> None:
 
 def test_a_picture_that_is_lost_costs_its_mask_and_the_next_one_is_right(begin) -> None:
     server, robot = begin()
-    one = robot()
-    one.fuse()
-    one.until_shared()
-    one.until_answered()
+    one = robot().asking()
     _, offload = streams_of(server)
     missing = offload.counts['missing']
     lost = one.see(up=False)  # on the robot
@@ -305,10 +303,7 @@ def test_a_picture_that_is_lost_costs_its_mask_and_the_next_one_is_right(begin) 
 
 def test_pictures_that_do_not_come_are_told_and_then_sent(begin) -> None:
     _, robot = begin()
-    one = robot()
-    one.fuse()
-    one.until_shared()
-    one.until_answered()
+    one = robot().asking()
     begun_s = time.monotonic()
 
     def given_up() -> bool:
@@ -325,10 +320,7 @@ def test_pictures_that_do_not_come_are_told_and_then_sent(begin) -> None:
 
 def test_what_is_asked_for_in_vain_for_a_second_is_sent(begin) -> None:
     _, robot = begin()
-    one = robot()
-    one.fuse()
-    one.until_shared()
-    one.until_answered()
+    one = robot().asking()
     begun_s = time.monotonic()
 
     def given_up() -> bool:
@@ -377,10 +369,7 @@ def test_without_the_other_stream_pictures_are_sent_until_it_is_there(begin) -> 
 
 def test_the_other_stream_may_end_and_begin_anew(begin) -> None:
     server, robot = begin()
-    one = robot()
-    one.fuse()
-    one.until_shared()
-    one.until_answered()
+    one = robot().asking()
     one.features.stop()
     one.features = None
     wait_until(lambda: ('robot', 'camera') not in server.streams, 5)
@@ -400,10 +389,7 @@ def test_the_other_stream_may_end_and_begin_anew(begin) -> None:
 
 def test_a_picture_is_known_by_its_stamp_too(begin) -> None:
     _, robot = begin()
-    one = robot()
-    one.fuse()
-    one.until_shared()
-    one.until_answered()
+    one = robot().asking()
     number = one.see()
     assert one.offload.ask(number, one.stamp(number) + 1, 100)
     assert one.wait(number) is None
@@ -461,13 +447,10 @@ def test_a_cloud_that_cannot_read_the_question_gets_pictures(begin, monkeypatch)
 
 def test_an_evicted_stream_computes_the_next_picture_in_full(begin) -> None:
     server, robot = begin()
-    one = robot()
-    one.fuse()
-    one.until_shared()
-    one.until_answered()
-    features, offload = streams_of(server)
+    one = robot().asking()
+    _, offload = streams_of(server)
     last = [one.see() for _ in range(3)][-1]
-    wait_until(lambda: features.received == last and offload._asked.bytes)
+    wait_until(lambda: offload._asked._newest == last and offload._asked.bytes)
     offload.evict('for the test')
     assert offload.state_bytes == 0
     number = one.see()
