@@ -101,7 +101,7 @@ def test_one_process_or_three_give_the_same_local_masks(real_clip: Path, tmp_pat
     found: list[dict[int, np.ndarray]] = []
     for name, options in (('three', []), ('one', ['--composed'])):
         out = tmp_path / name
-        summary, _ = demo(real_clip, out, '--seconds', '1.6', '--mode', 'local', *options, timeout=110)
+        summary, _ = demo(real_clip, out, '--seconds', '4', '--mode', 'local', *options, timeout=110)
         assert summary['masks_out'] == summary['masks_local'] + summary['masks_carried']
         assert summary['masks_local'] > 0
         assert summary['outage'] is None
