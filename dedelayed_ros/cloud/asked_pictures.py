@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dedelayed_ros.cloud.motion_account import MotionAccount
 from dedelayed_ros.link import AskUp, Code
 from dedelayed_ros.models.pictures import scaled
+from dedelayed_ros.offload.endpoint import MotionSince
 from dedelayed_ros.scene_cut import SceneCuts
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class AskedPictures:
         self._size = size
         self._lock = threading.Lock()  # guards what is kept
         self._recent: deque[_Kept] = deque()
-        self._account = MotionAccount()  # up to the first of these
+        self._account = MotionSince()  # up to the first of these
         self._cuts = SceneCuts()
         self._waiting: deque[tuple[AskUp, float]] = deque()
         self._session = 0

@@ -11,11 +11,11 @@ import numpy as np
 from dedelayed_ros.cloud.asked_pictures import WATCH_S, AskedPictures, Found, Missing
 from dedelayed_ros.cloud.inbox import Wires
 from dedelayed_ros.cloud.intake import Intake
-from dedelayed_ros.cloud.motion_account import MotionAccount
 from dedelayed_ros.cloud.offload_stream import OffloadJob, OffloadStream
 from dedelayed_ros.frames import DecodedPicture, H264Decoder
 from dedelayed_ros.link import AskUp, Code, FrameUp, Notice, OffloadHello
 from dedelayed_ros.models.pictures import scaled
+from dedelayed_ros.offload.endpoint import MotionSince
 from dedelayed_ros.scene_cut import SceneCuts
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class PictureStream(OffloadStream):
         assert hello.camera_size is not None
         self._intake: Intake[DecodedPicture] = Intake(self, hello.camera_size, H264Decoder(motion=True).decode_moved)
         self._cuts = SceneCuts()
-        self._account = MotionAccount()
+        self._account = MotionSince()
         self._sibling = wires.sibling
         self._asked = AskedPictures(hello.input_size)
         self._newest_ask: int | None = None

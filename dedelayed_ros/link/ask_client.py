@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from dedelayed_ros.link.flight import Sent
-from dedelayed_ros.link.offload_records import AskUp, MaskDown, OffloadHello
+from dedelayed_ros.link.offload_records import AskUp, MaskDown
 from dedelayed_ros.link.picture_client import PictureClient, Pictures
 from dedelayed_ros.link.records import LinkStatus
-from dedelayed_ros.link.settings import LinkSettings
 from dedelayed_ros.link.sharing import Sharing
 from dedelayed_ros.link.wire import Code, Notice, WireError
 
@@ -39,6 +37,10 @@ class _Asks(Pictures):
         self.asks: deque[_Ask] = deque()
         self.wanted: set[int] = set()
         """Frames that were asked for and whose masks may still come."""
+        self.breaks = 0
+        """How often what was asked for was in vain, or the way of the pictures changed."""
+        self.vain_s: float | None = None
+        """Since when no picture that was asked for was there."""
         super().__init__(camera_size, max_in_flight=max_in_flight, max_age_s=max_age_s)
         self.resting = True  # until it is known that pictures have to be sent
         self.most = max_in_flight
@@ -69,17 +71,6 @@ class AskClient(PictureClient):
     _outgoing: _Asks
     _pictures: ClassVar[type[Pictures]] = _Asks
 
-    def __init__(
-        self,
-        settings: LinkSettings,
-        hello: OffloadHello,
-        on_status: Callable[[LinkStatus], None] = lambda status: None,
-        request_keyframe: Callable[[], None] = lambda: None,
-    ) -> None:
-        super().__init__(settings, hello, on_status, request_keyframe)
-        self._breaks = 0
-        self._vain_s: float | None = None  # since when no picture that was asked for was there
-
     @property
     def asks(self) -> bool:
         """Whether pictures are asked for, and not sent."""
@@ -90,7 +81,7 @@ class AskClient(PictureClient):
     def losses(self) -> int:
         """How often the server lost track of the motion up to the next frame."""
         with self._lock:
-            return self._outgoing.chain.losses + self._breaks
+            return self._outgoing.chain.losses + self._outgoing.breaks
 
     def obstacle_to(self, *, keyframe: bool) -> str:
         """Why the mask of a picture cannot be had right now; empty if it can."""
@@ -195,21 +186,21 @@ class AskClient(PictureClient):
             outgoing.chain.lose()
             outgoing.chain.losses = losses  # masks of what was sent still come
             outgoing.sharing.agree(now_s)
-            self._breaks += 1
-            self._vain_s = None
+            self._outgoing.breaks += 1
+            self._outgoing.vain_s = None
 
     def _stop_asking(self, reason: str, now_s: float) -> None:
         outgoing = self._outgoing
         outgoing.sharing.refuse(reason, now_s)
         outgoing.asks.clear()
         outgoing.wanted.clear()
-        self._breaks += 1
+        self._outgoing.breaks += 1
 
     def _in_vain(self, reason: str, now_s: float) -> None:
         """A picture that was asked for is not there."""
-        self._breaks += 1
-        self._vain_s = now_s if self._vain_s is None else self._vain_s
-        if self._outgoing.sharing.agreed and now_s - self._vain_s > _VAIN_S:
+        self._outgoing.breaks += 1
+        self._outgoing.vain_s = now_s if self._outgoing.vain_s is None else self._outgoing.vain_s
+        if self._outgoing.sharing.agreed and now_s - self._outgoing.vain_s > _VAIN_S:
             self._stop_asking(reason, now_s)
 
     def _status(self) -> LinkStatus:
@@ -224,5 +215,5 @@ class AskClient(PictureClient):
         super()._deliver(record, sent, bytes_up, bytes_down)
         with self._lock:
             if sent.shared:
-                self._vain_s = None
+                self._outgoing.vain_s = None
             self._outgoing.wanted = {sequence for sequence in self._outgoing.wanted if sequence > self._newest}

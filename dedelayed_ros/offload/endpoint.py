@@ -21,15 +21,14 @@ class MotionSince:
     def __init__(self) -> None:
         self._field: MotionField | None = None
         self._known = False
-        self._same = False
 
     def begin(self) -> None:
         """The newest frame is the one that is remembered from now on."""
-        self._field, self._known, self._same = None, True, True
+        self._field, self._known = None, True
 
     def lose(self) -> None:
         """How the remembered frame relates to the newest is not known."""
-        self._field, self._known, self._same = None, False, False
+        self._field, self._known = None, False
 
     def observe(self, motion: MotionField | None) -> None:
         """``motion`` from the frame before to a new one; None: not known, or another scene."""
@@ -37,7 +36,12 @@ class MotionSince:
             self.lose()
         elif self._known:
             self._field = motion if self._field is None else self._field.compose(motion)
-            self._same = False
+
+    def take(self) -> MotionField | None:
+        """The motion up to the newest frame, which is remembered from now on; None: not known, or nothing observed."""
+        field = self._field
+        self.begin()
+        return field
 
     @property
     def known(self) -> bool:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from dedelayed_ros.cloud.asked_pictures import WAIT_S, WATCH_S, AskedPictures, Found, Missing
-from dedelayed_ros.cloud.motion_account import MotionAccount
 from dedelayed_ros.cloud.shared_picture import SharedPicture
 from dedelayed_ros.frames import DecodedPicture, MotionField
 from dedelayed_ros.link import AskUp, Code
+from dedelayed_ros.offload.endpoint import MotionSince
 
 SIZE = (32, 48)
 
@@ -43,7 +43,7 @@ def same(one: MotionField | None, other: MotionField | None) -> bool:
 @pytest.mark.parametrize('seed', range(20))
 def test_motion_is_that_between_the_pictures_that_are_computed_whenever_they_are_asked_for(seed: int) -> None:
     fate = random.Random(seed)
-    asked, account, expected, found = AskedPictures(SIZE), MotionAccount(), {}, []
+    asked, account, expected, found = AskedPictures(SIZE), MotionSince(), {}, []
     due: list[tuple[int, int]] = []  # when an ask comes, counted in pictures, and of which it is
     last_due = 0
     for number in range(150):

@@ -50,13 +50,13 @@ def doubt_of(logits: Tensor, grid: Grid, margin: float, frame: tuple[int, int]) 
     lead = first - second
     at = torch.tensor(margin, dtype=torch.float32)
     cells = torch.where(lead >= 0, (at / (at + lead)).clamp(min=LEAST), 1.0).double()
-    over = [_over_units(grid, axis, size) for axis, size in enumerate(frame)]
+    over = [_cells_over(grid, axis, size) for axis, size in enumerate(frame)]
     total = over[0] @ cells @ over[1].T
     count = over[0].sum(1)[:, None] * over[1].sum(1)[None, :]
     return torch.where(count > 0, total / count, 1.0).float()
 
 
-def _over_units(grid: Grid, axis: int, frame: int) -> Tensor:  # float64 [units, cells]: 1 where a cell counts
+def _cells_over(grid: Grid, axis: int, frame: int) -> Tensor:  # float64 [units, cells]: 1 where a cell counts
     table = torch.zeros(-(-frame // UNIT), grid.size[axis], dtype=torch.float64)
     covered = [pixels_under(p, grid.stride[axis], frame) for p in range(grid.size[axis])]
     for unit, row in enumerate(table):
