@@ -10,7 +10,7 @@ import functools
 from pathlib import Path
 from typing import NamedTuple
 
-ABI_VERSION = 14
+ABI_VERSION = 15
 INSTRUCTION_SETS = ('portable', 'avx2', 'avx512', 'avx512_bf16', 'amx')  # by the library's own numbers
 _STATUS = {
     1: 'an argument is out of its range',

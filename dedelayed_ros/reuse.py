@@ -18,6 +18,7 @@ from torch import Tensor
 from dedelayed_ros import sparse
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.models import zoo
+from dedelayed_ros.models.pictures import InputPicture
 from dedelayed_ros.models.sizes import FEATURE_STRIDE
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ class LocalRunner:
         self._dtype = dtype
         self._model = zoo.load_local(model, dtype=dtype)
         self._size = size
+        self._input = InputPicture(size)
         self._streams: list[sparse.SparseModule] = []
         self._last: int | None = None  # number of the stream that had the last frame
         self._motion: MotionField | None = None  # from that frame to the newest one; None: the same frame
@@ -190,14 +192,14 @@ class LocalRunner:
     def step(
         self, small: np.ndarray, features: Tensor | None, age_ms: float, motion: MotionField | None
     ) -> tuple[Tensor, sparse.SparseStats | None]:
-        """Logits float32 [C, h/4, w/4] of a frame, to be read before the next step and not written to, and what the
-        engine did (None: it computed everything).
+        """Logits [C, h/4, w/4] of a frame, float32 or in the engine's format, to be read before the next step and not
+        written to, and what the engine did (None: it computed everything).
 
         small:    uint8 [h, w, 3] of the input's size.
         features: float32 [1, C, h/8, w/8] carried to this frame, or None; ``age_ms`` is theirs.
         motion:   from the frame before to this one, at the camera's size; None: unknown, or another scene.
         """
-        image = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255  # channels-last in memory
+        image = self._input(small)
         if not self._streams:
             image = image.to(self._dtype)
             if features is None:
@@ -215,4 +217,4 @@ class LocalRunner:
         if since is not None:
             self._attempts.tell(stats.compute_ratio)
         self._last, self._motion, self._broken = number, None, False
-        return logits[0].float(), stats
+        return logits[0], stats

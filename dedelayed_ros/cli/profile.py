@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--device', choices=['auto', 'cpu', 'cuda', 'reference'], default='auto', help='where it runs (default: auto)'
     )
     parser.add_argument(
+        '--dtype', choices=['auto', 'float32', 'bfloat16'], default='auto', help='number format (default: auto)'
+    )
+    parser.add_argument(
         '--processor-time', action='store_true', help='not wall time: for one thread on a machine that is shared'
     )
     parser.add_argument('--save', type=Path, metavar='FILE', help='write the profile there (default: in --out)')
@@ -42,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
         rounds=args.rounds,
         threads=args.threads,
         device=args.device,
+        dtype=args.dtype,
         clock='processor' if args.processor_time else 'wall',
     )
     measured, found = profile(settings, lambda text: print(text, flush=True))

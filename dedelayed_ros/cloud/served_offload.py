@@ -18,14 +18,15 @@ class ServedOffload:
     """What is served, known at once, and how to load it, which takes a while.
 
     ``tolerance``: the checksum of its calibration, empty where there is none. ``load`` is told whether to run with it
-    (True) or exactly; what it returns belongs to the model's thread.
+    (True) or exactly, and the number format, 'float32', 'bfloat16' or 'auto'; what it returns belongs to the model's
+    thread.
     """
 
     name: str
     checksum: str
     classes: int
     tolerance: str
-    load: Callable[[bool], OffloadModel]
+    load: Callable[[bool, str], OffloadModel]
 
     def objection(self, hello: OffloadHello) -> str | None:
         """Why it cannot serve a robot with these expectations, or None."""
@@ -40,19 +41,26 @@ class ServedOffload:
 
 
 class OffloadModels:
-    """The loaded models of a :class:`ServedOffload`: exact, calibrated, or both. Belongs to the model's thread."""
+    """The loaded models of a :class:`ServedOffload`: exact or calibrated, in the number formats that streams need.
 
-    def __init__(self, served: Callable[[], ServedOffload], threads: int) -> None:
+    Belongs to the model's thread.
+    """
+
+    def __init__(self, served: Callable[[], ServedOffload], threads: int, dtype: str) -> None:
+        """``dtype`` of streams whose bits need not be the robot's, see :func:`~dedelayed_ros.offload.format_of_end`."""
         self._served = served
         self._threads = threads or 1
-        self._loaded: dict[bool, OffloadModel] = {}
+        self._dtype = dtype
+        self._loaded: dict[tuple[bool, str], OffloadModel] = {}
 
     def endpoint(self, hello: OffloadHello) -> Endpoint:
         """The server's end of a new stream."""
-        calibrated = bool(hello.tolerance)
-        model = self._loaded.get(calibrated)
+        from dedelayed_ros.offload import format_of_end
+
+        kind = bool(hello.tolerance), format_of_end(self._dtype, exact=hello.camera_size is None)
+        model = self._loaded.get(kind)
         if model is None:
-            model = self._loaded[calibrated] = self._served().load(calibrated)
+            model = self._loaded[kind] = self._served().load(*kind)
             model.threads = self._threads
         return model.endpoint(hello.input_size)
 
@@ -67,10 +75,10 @@ def serve_offload_from_zoo(name: str) -> ServedOffload:
     from dedelayed_ros.offload.tolerance import tolerance_of
     from dedelayed_ros.reuse import load_calibration
 
-    def load(calibrated: bool) -> OffloadModel:
+    def load(calibrated: bool, dtype: str) -> OffloadModel:
         from dedelayed_ros.offload import load_model
 
-        return load_model(name, reuse='calibrated' if calibrated else 'exact')
+        return load_model(name, reuse='calibrated' if calibrated else 'exact', dtype=dtype)
 
     entry = zoo.entry(name)
     return ServedOffload(entry.name, entry.checksum, len(entry.labels), tolerance_of(load_calibration(name)), load)

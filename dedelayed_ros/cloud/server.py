@@ -392,7 +392,7 @@ class CloudServer:
         self.place = model.place
         loaded.set_result(None)
         at_once = 1 if model.together is None else self.settings.max_batch or model.at_once
-        thread = ModelThread(model, OffloadModels(self._served_offload, self.settings.threads))
+        thread = ModelThread(model, OffloadModels(self._served_offload, self.settings.threads, self.settings.dtype))
         turns = Turns()
         while True:
             with self._lock:

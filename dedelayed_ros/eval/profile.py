@@ -16,6 +16,7 @@ from dedelayed_ros.errors import InputError
 from dedelayed_ros.eval.bench_sparse import blobs
 from dedelayed_ros.frames import MotionField
 from dedelayed_ros.models import zoo
+from dedelayed_ros.models.dtypes import resolve_dtype
 
 RATIOS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 _WARM_UP = 2
@@ -26,8 +27,9 @@ Clock = Literal['wall', 'processor']
 @dataclass(frozen=True)
 class ProfileSettings:
     """``model`` of the zoo; ``camera`` size (H, W) that the input follows from; ``rounds`` in each of which every ratio
-    is measured once; ``threads`` and ``device`` ('auto', 'cpu', 'cuda', 'reference') of the engine; ``clock``: wall
-    time, or processor time where other work shares the machine and there is one thread.
+    is measured once; ``threads``, ``device`` ('auto', 'cpu', 'cuda', 'reference') and ``dtype`` ('auto', 'float32',
+    'bfloat16') of the engine; ``clock``: wall time, or processor time where other work shares the machine and there is
+    one thread.
     """
 
     model: str = 'street-conv'
@@ -36,6 +38,7 @@ class ProfileSettings:
     rounds: int = 15
     threads: int = 1
     device: str = 'auto'
+    dtype: str = 'float32'
     clock: Clock = 'wall'
 
     def __post_init__(self) -> None:
@@ -54,8 +57,9 @@ def profile(settings: ProfileSettings, say: Callable[[str], None] = print) -> tu
     size = zoo.entry(settings.model).input_size(settings.camera)
     generator = torch.Generator().manual_seed(1)
     base = torch.rand(1, 3, *size, generator=generator)
-    model = zoo.load_local(settings.model, torch.float32)
-    compiled = sparse.compile(model, (base,), backend=settings.device, threads=settings.threads)
+    dtype = resolve_dtype(settings.dtype)
+    model = zoo.load_local(settings.model, dtype)
+    compiled = sparse.compile(model, (base,), dtype=dtype, backend=settings.device, threads=settings.threads)
     still = MotionField.identity(size)
     changed = [blobs(size, ratio, generator) for ratio in settings.ratios]
     dense: list[float] = []
@@ -92,6 +96,7 @@ def profile(settings: ProfileSettings, say: Callable[[str], None] = print) -> tu
         'input': list(size),
         'backend': compiled.backend,
         'threads': settings.threads,
+        'dtype': str(dtype).removeprefix('torch.'),
         'clock': settings.clock,
         'rounds': settings.rounds,
         'dense_ms': round(float(median), 3),
@@ -106,7 +111,9 @@ def curve(rows: Sequence[dict[str, Any]], over: str, found: dict[str, Any]) -> L
     """The profile of measured rows ``over`` their 'recompute_ratio' or 'compute_ratio'."""
     points = {row[over]: row['ms'] for row in rows}
     ratios = sorted(points)
-    about = {key: found[key] for key in ('model', 'input', 'backend', 'threads', 'clock', 'rounds', 'dense_ms')}
+    about = {
+        key: found[key] for key in ('model', 'input', 'backend', 'threads', 'dtype', 'clock', 'rounds', 'dense_ms')
+    }
     spread = [[row[over], row['ms_low'], row['ms_high']] for row in rows]
     return LatencyProfile(np.array(ratios), np.array([points[ratio] for ratio in ratios]), {**about, 'spread': spread})
 
@@ -124,8 +131,8 @@ def markdown(found: dict[str, Any]) -> str:
     """The rows as a table."""
     clock = 'processor time' if found['clock'] == 'processor' else 'wall time'
     lines = [
-        f'{found["model"]}, input {found["input"][1]}x{found["input"][0]}, {found["backend"]}, {found["threads"]} '
-        f'thread(s), {clock}, {found["rounds"]} rounds; a dense pass: {found["dense_ms"]:.1f} ms '
+        f'{found["model"]}, input {found["input"][1]}x{found["input"][0]}, {found["backend"]}, {found["dtype"]}, '
+        f'{found["threads"]} thread(s), {clock}, {found["rounds"]} rounds; a dense pass: {found["dense_ms"]:.1f} ms '
         f'({found["dense_low"]:.1f}–{found["dense_high"]:.1f})',
         '',
         '| new | recompute ratio | compute ratio | ms | quartiles | / dense |',

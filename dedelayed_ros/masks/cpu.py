@@ -7,10 +7,14 @@ one level, since the exponential is a polynomial here.
 from __future__ import annotations
 
 import ctypes
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dedelayed_ros import native
+
+if TYPE_CHECKING:
+    import torch
 
 
 def _library() -> ctypes.CDLL:
@@ -25,9 +29,9 @@ def _pointer(array: np.ndarray) -> ctypes.c_void_p:
 
 
 def render(
-    logits: np.ndarray, size: tuple[int, int], *, threads: int = 1, instruction_set: str | None = None
+    logits: torch.Tensor, size: tuple[int, int], *, threads: int = 1, instruction_set: str | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mask and confidence, uint8 [H, W] each, of contiguous float32 logits [C, h, w].
+    """Mask and confidence, uint8 [H, W] each, of logits [C, h, w] in the CPU's memory, float32 or bfloat16, any strides.
 
     *instruction_set* is one of native.INSTRUCTION_SETS, None the best of this processor.
     """
@@ -35,9 +39,11 @@ def render(
     mask = np.empty((height, width), np.uint8)
     confidence = np.empty((height, width), np.uint8)
     chosen = -1 if instruction_set is None else native.INSTRUCTION_SETS.index(instruction_set)
+    strides = (ctypes.c_int64(stride) for stride in logits.stride())
     status = _library().dedelayed_render_mask(
-        _pointer(logits), *logits.shape, height, width, _pointer(mask), _pointer(confidence), chosen, threads
-    )
+        ctypes.c_void_p(logits.data_ptr()), logits.element_size() == 2, *strides, *logits.shape, height, width,
+        _pointer(mask), _pointer(confidence), chosen, threads,
+    )  # fmt: skip
     native.check(status, 'dedelayed_render_mask')
     return mask, confidence
 

@@ -70,10 +70,10 @@ def render(
         )
     if len(size) != 2 or min(size) < 1:
         raise InputError(f'mask size {tuple(size)} is not a (height, width) of at least one pixel')
-    tensor = tensor.to('cpu', torch.float32).contiguous()
     if _is_native(backend):
-        return cpu.render(tensor.numpy(), size, threads=max(1, threads))
-    return reference.render(tensor, size)
+        tensor = tensor.cpu() if tensor.dtype in (torch.float32, torch.bfloat16) else tensor.to('cpu', torch.float32)
+        return cpu.render(tensor, size, threads=max(1, threads))
+    return reference.render(tensor.to('cpu', torch.float32).contiguous(), size)
 
 
 def colorize(mask: np.ndarray, palette: np.ndarray, backend: Backend = 'auto') -> np.ndarray:

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
+from dedelayed_ros.errors import InputError
 
 
 def scaled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -25,6 +28,25 @@ def scaled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     with _one_thread():
         small = F.interpolate(picture, size=tuple(size), mode='bilinear', antialias=True)
         return small[0].permute(1, 2, 0).contiguous().numpy()
+
+
+class InputPicture:
+    """The picture as a network takes it, in memory that stays: to ask for new memory takes longer than to fill it."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        """``size``: (h, w) of the pictures."""
+        self._values = torch.empty(*size, 3)
+
+    def __call__(self, picture: np.ndarray) -> Tensor:
+        """float32 [1, 3, h, w] in 0–1, channels-last in memory, of uint8 [h, w, 3]; until the next call."""
+        levels = torch.from_numpy(np.require(picture, requirements=['C', 'W']))
+        if levels.shape != self._values.shape or levels.dtype != torch.uint8:
+            raise InputError(
+                f'the picture is {picture.dtype} {list(picture.shape)}; expected uint8 {list(self._values.shape)}'
+            )
+        with _one_thread():
+            self._values.copy_(levels).div_(255)
+        return self._values.permute(2, 0, 1)[None]
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,29 +22,44 @@ PARTS = 2
 _MULTIPLE = 64
 
 
+@dataclass(frozen=True)
+class Depth:
+    """How long a fine encoder works: residual blocks at strides 4, 8 and 16, and how often every cell at stride 32 sees
+    all others (``mixing``).
+    """
+
+    blocks4: int = 0
+    blocks8: int = 4
+    blocks16: int = 0
+    mixing: int = 0
+
+
+DEPTHS = (Depth(), Depth(blocks8=8, blocks16=2, mixing=2), Depth(blocks4=3, blocks8=16, blocks16=6, mixing=4))
+"""The depths that a remote model comes in, by their number."""
+
+
 class _Pyramid(nn.Module):
     """What both frame encoders begin with: the backbone, its context at stride 16, and detail at stride 4."""
 
-    def __init__(self, context: int, detail: int, *, mixing: int = 0, blocks: int = 0) -> None:
-        """Channels of the two; ``mixing``: how often every cell at stride 32 sees all others, and ``blocks`` that the
-        context is worked out in.
-        """
+    def __init__(self, context: int, detail: int, depth: Depth) -> None:
+        """``context`` and ``detail``: channels of the two."""
         super().__init__()
         self.backbone = EfficientNetLite0()
         c2, c4, _, c16, c32 = self.backbone.channels
         self.lateral32 = ConvUnit(c32, context, 1, activation=None)
         self.lateral16 = ConvUnit(c16, context, 1, activation=None)
-        self.mix32 = nn.Sequential(*(GlobalMixing(c32) for _ in range(mixing)))
+        self.mix32 = nn.Sequential(*(GlobalMixing(c32) for _ in range(depth.mixing)))
         self.merge16 = ConvUnit(context, context)
-        self.refine16 = nn.Sequential(*(ResidualConv(context) for _ in range(blocks)))
+        self.refine16 = nn.Sequential(*(ResidualConv(context) for _ in range(depth.blocks16)))
         self.detail2 = ConvUnit(c2, 16, stride=2)
         self.detail4 = ConvUnit(c4 + 16, detail)
+        self.refine4 = nn.Sequential(*(ResidualConv(detail) for _ in range(depth.blocks4)))
 
     def levels(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Detail at stride 4, the backbone's map at stride 8, and context at stride 16."""
         s2, s4, s8, s16, s32 = self.backbone(image)
         context = self.refine16(self.merge16(self.lateral16(s16) + upsample(self.lateral32(self.mix32(s32)), s16)))
-        return self.detail4(torch.cat((s4, self.detail2(s2)), dim=1)), s8, context
+        return self.refine4(self.detail4(torch.cat((s4, self.detail2(s2)), dim=1))), s8, context
 
 
 class FrameEncoder(_Pyramid):
@@ -52,7 +69,7 @@ class FrameEncoder(_Pyramid):
     """
 
     def __init__(self, channels: int) -> None:
-        super().__init__(context=channels, detail=16)
+        super().__init__(channels, 16, Depth())
         self.detail8 = ConvUnit(self.backbone.channels[2], 32, 1)
         self.pack = ConvUnit(channels + 16 * 16 + 32 * 4, channels, 1)
         self.refine = ResidualConv(channels)
@@ -71,12 +88,12 @@ class FineFrameEncoder(_Pyramid):
     What :class:`FrameEncoder` has to squeeze into one description of 16x16 pixels is here refined where it is seen.
     """
 
-    def __init__(self, channels: int, *, context: int = 128, width: int = 96, deep: bool = False) -> None:
-        super().__init__(context, detail=32, mixing=2 if deep else 0, blocks=2 if deep else 0)
+    def __init__(self, channels: int, depth: Depth, *, context: int = 128, width: int = 96) -> None:
+        super().__init__(context, 32, depth)
         self.lateral8 = ConvUnit(self.backbone.channels[2] + 32 * 4, width, 1, activation=None)
         self.context8 = ConvUnit(context, width, 1, activation=None)
         self.merge8 = ConvUnit(width, width)
-        self.refine8 = nn.Sequential(*(ResidualConv(width) for _ in range(8 if deep else 4)))
+        self.refine8 = nn.Sequential(*(ResidualConv(width) for _ in range(depth.blocks8)))
         self.pack8 = ConvUnit(width, channels // PARTS**2, 1)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -132,17 +149,17 @@ class RemoteModel(nn.Module):
         arrival: bool = False,
         parts: int = 1,
         fine: bool = False,
-        deep: bool = False,
+        deep: int = 0,
     ) -> None:
         """``arrival``: whether it also knows to describe a moment after the newest frame, its answer's arrival.
 
         ``parts``: its features describe parts × parts pieces of a cell (1, 2 or 4), each by channels of its own, so
         that they can be carried piece by piece. ``fine``: so do the maps of its encoder, whose details are worked out
-        at stride 8; ``parts`` is 2 then. ``deep``: a fine model that works longer at each stride, and in which at
-        stride 32 every cell sees all others.
+        at stride 8; ``parts`` is 2 then. ``deep``: how long a fine model works at each stride, a number of
+        :data:`DEPTHS`; from 1 on every cell at stride 32 sees all others.
 
         Raises:
-            InputError: a fine model of other parts, or a deep one that is not fine.
+            InputError: a fine model of other parts, a deep one that is not fine, or a depth that there is not.
         """
         super().__init__()
         if fine and parts != PARTS:
@@ -150,12 +167,14 @@ class RemoteModel(nn.Module):
                 f'a fine remote model describes {PARTS} parts a cell, on each axis; {parts} were asked for'
             )
         if deep and not fine:
-            raise InputError('a deep remote model is a fine one too; expected fine=True with deep=True')
+            raise InputError(f'a deep remote model is a fine one too; expected fine=True with deep={deep}')
+        if not 0 <= deep < len(DEPTHS):
+            raise InputError(f'a remote model of depth {deep} was asked for; expected 0 to {len(DEPTHS) - 1}')
         self.parts, self.fine, self.deep, self.feature_channels = parts, fine, deep, feature_channels
         channels = 256 if fine else 128
         self._inner = PARTS if fine else 1  # parts that the last layers before the features see one by one
         self.encoder: FineFrameEncoder | FrameEncoder = (
-            FineFrameEncoder(channels, deep=deep) if fine else FrameEncoder(channels)
+            FineFrameEncoder(channels, DEPTHS[deep]) if fine else FrameEncoder(channels)
         )
         self.image_head = (
             SegmentationHead(channels, classes, 96, PARTS) if fine else SegmentationHead(channels, classes)

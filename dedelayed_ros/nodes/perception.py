@@ -415,6 +415,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
             mask_size=settings.mask_size,
             device=settings.device,
             threads=settings.threads,
+            dtype=settings.dtype,
             deadline_ms=settings.deadline_ms,
             keep_up=True,
             scene_cut_ratio=settings.scene_cut_ratio,

@@ -77,7 +77,9 @@ class PerceptionSettings(CommonSettings):
     mask_size: Literal['camera', 'model'] = parameter('camera', "masks at the camera's size or at the local model's")
     threads: int = parameter(1, 'threads that the model computes with', low=1, high=256)
     dtype: Literal['auto', 'float32', 'bfloat16'] = parameter(
-        'auto', "number format of the model; 'auto' is bfloat16 where the processor multiplies it natively"
+        'auto',
+        "number format of the model; 'auto' is bfloat16 where the processor multiplies it natively; always float32 for "
+        'frames that are offloaded otherwise than as h264',
     )
     reuse: Literal['calibrated', 'exact', 'off'] = parameter(
         'exact',

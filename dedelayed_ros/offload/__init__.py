@@ -7,7 +7,7 @@ holds the same on both sides (FluxShard, sections III and IV-E).
 from __future__ import annotations
 
 from dedelayed_ros.offload.endpoint import Endpoint, MotionSince
-from dedelayed_ros.offload.model import OffloadModel, load_model
+from dedelayed_ros.offload.model import OffloadModel, format_of_end, load_model
 from dedelayed_ros.offload.novelty import Novelty
 from dedelayed_ros.offload.replica import OutOfStep, Plan, Receiver, Sender
 
@@ -20,5 +20,6 @@ __all__ = [
     'Plan',
     'Receiver',
     'Sender',
+    'format_of_end',
     'load_model',
 ]

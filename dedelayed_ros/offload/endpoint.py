@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dedelayed_ros.models.pictures import InputPicture
 from dedelayed_ros.reuse import Attempts, at_input
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Endpoint:
     def __init__(self, module: sparse.SparseModule) -> None:
         self._module = module
         self._size = (int(module.plan.frame[0]), int(module.plan.frame[1]))
+        self._input = InputPicture(self._size)
         self._since = MotionSince()
         self._picture: np.ndarray | None = None
         self._attempts = Attempts()
@@ -85,12 +87,12 @@ class Endpoint:
 
     @torch.inference_mode()
     def infer(self, picture: np.ndarray) -> tuple[Tensor, sparse.SparseStats]:
-        """Logits float32 [C, h, w] of the newest frame, uint8 [H, W, 3], and what they took.
+        """Logits [C, h, w] of the newest frame, uint8 [H, W, 3], in the module's format, and what they took.
 
         The logits are to be read before the next frame, and not written to. The frame is remembered. Raises InputError
         for another size; what was remembered is then as it was.
         """
-        image = torch.from_numpy(picture).permute(2, 0, 1)[None].to(torch.float32) / 255
+        image = self._input(picture)
         known = self._picture is not None and self._since.known
         motion = self._since.field(self._size) if known and self._attempts.due() else None
         logits, stats = self._module.step(image, motion=motion, copy=False)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from dedelayed_ros import sparse
+from dedelayed_ros.models.dtypes import resolve_dtype
 from dedelayed_ros.offload.endpoint import Endpoint
 from dedelayed_ros.offload.tolerance import tolerance_of
 from dedelayed_ros.reuse import DENSE_ABOVE, load_calibration
@@ -24,13 +25,15 @@ _SIZES = 4  # compiled plans that are kept; cameras of more sizes than that are 
 class OffloadModel:
     """A network [1, 3, H, W] in 0–1 -> logits [1, C, h, w], and how the engine runs it.
 
-    ``calibration``: the tolerances of its reuse; None: only what is exact. Not thread-safe.
+    ``calibration``: the tolerances of its reuse; None: only what is exact. ``dtype`` that the engine computes in.
+    Not thread-safe.
     """
 
     network: nn.Module
     calibration: Calibration | None = None
     device: str = 'auto'
     threads: int = 1
+    dtype: torch.dtype = torch.float32
     _compiled: OrderedDict[tuple[int, int], sparse.SparseModule] = field(default_factory=OrderedDict)
 
     @property
@@ -46,6 +49,7 @@ class OffloadModel:
             module = sparse.compile(
                 self.network,
                 example,
+                dtype=self.dtype,
                 backend=self.device,
                 calibration=self.calibration,
                 threads=self.threads,
@@ -69,13 +73,29 @@ class OffloadModel:
         return min(127, int(level * 255))
 
 
-def load_model(name: str, *, reuse: str = 'exact', device: str = 'auto', threads: int = 1) -> OffloadModel:
+def format_of_end(dtype: str, *, exact: bool) -> str:
+    """What an end computes in that is to use ``dtype``: where frames go up as they are (``exact``), always float32.
+
+    Then both ends give the same bits, whatever their processors multiply best. Of H.264 they see other pictures anyway,
+    and each takes the format that suits it.
+    """
+    return 'float32' if exact else dtype
+
+
+def load_model(
+    name: str, *, reuse: str = 'exact', device: str = 'auto', threads: int = 1, dtype: str = 'float32'
+) -> OffloadModel:
     """A model of the zoo. ``reuse`` 'calibrated' takes its calibration, where there is one.
 
+    ``dtype``: 'float32', 'bfloat16', or 'auto' for bfloat16 where the processor multiplies it natively; with ``device``
+    'cuda' that is float32.
+
     Raises:
-        WeightsError: it is unknown, missing or damaged. InputError: its calibration is.
+        WeightsError: it is unknown, missing or damaged. InputError: its calibration is, or another dtype.
     """
     from dedelayed_ros.models import zoo
 
+    number_format = resolve_dtype('float32' if (device, dtype) == ('cuda', 'auto') else dtype)
     calibration = load_calibration(name) if reuse == 'calibrated' else None
-    return OffloadModel(zoo.load_local(name, dtype=torch.float32), calibration, device, threads)
+    network = zoo.load_local(name, dtype=number_format)
+    return OffloadModel(network, calibration, device, threads, number_format)

@@ -33,7 +33,7 @@ from dedelayed_ros.models import zoo
 from dedelayed_ros.models.pictures import scaled
 from dedelayed_ros.offload.ask_uplink import AskUplink
 from dedelayed_ros.offload.ends import End, Ends
-from dedelayed_ros.offload.model import OffloadModel, load_model
+from dedelayed_ros.offload.model import OffloadModel, format_of_end, load_model
 from dedelayed_ros.offload.novelty import Novelty
 from dedelayed_ros.offload.two_steps import TwoSteps
 from dedelayed_ros.offload.uplink import SHRINK, Offer, PictureUplink, ShardUplink, StreamPicture, Uplink
@@ -59,7 +59,9 @@ class OffloadSettings:
     ``model`` of the zoo, which the cloud must serve too. ``reuse``: 'exact', or 'calibrated' where it has a
     calibration. ``uplink``: 'h264' sends the camera's own stream; 'lossless' and 'bounded' send what differs from
     the picture that the cloud holds, no pixel off by more than ``bound`` (grey levels of 0–255, another thing than
-    the calibration's threshold) where it is bounded. ``device`` and ``threads`` of the edge. ``deadline_ms``: how
+    the calibration's threshold) where it is bounded. ``device`` and ``threads`` of the edge, and ``dtype`` that it
+    computes in: 'float32', 'bfloat16', or 'auto' for bfloat16 where the processor multiplies it natively; unless the
+    uplink is 'h264' always float32, so that both ends give the same bits. ``deadline_ms``: how
     long after a frame was taken up its mask is wanted at the latest: where the cloud's has not come, the edge
     begins with its own in time for that. ``edge_profile`` and ``cloud_profile``: what each end takes by recompute
     ratio; None: learned from the frames themselves. ``assumed_kbps``: of an uplink that nothing was ever known of.
@@ -75,6 +77,7 @@ class OffloadSettings:
     mask_size: Literal['camera', 'model'] = 'camera'
     device: Literal['auto', 'cpu', 'cuda', 'reference'] = 'auto'
     threads: int = 1
+    dtype: Literal['auto', 'float32', 'bfloat16'] = 'auto'
     deadline_ms: float = 250.0
     edge_profile: LatencyProfile | None = None
     cloud_profile: LatencyProfile | None = None
@@ -171,7 +174,13 @@ class OffloadPipeline(TwoSteps[Taken]):
         self.entry = zoo.entry(settings.model)
         self._input_size = self.entry.input_size(size)
         self._mask_size = size if settings.mask_size == 'camera' else self._input_size
-        model = load_model(settings.model, reuse=settings.reuse, device=settings.device, threads=settings.threads)
+        model = load_model(
+            settings.model,
+            reuse=settings.reuse,
+            device=settings.device,
+            threads=settings.threads,
+            dtype=format_of_end(settings.dtype, exact=settings.uplink != 'h264'),
+        )
         self._edge = model.endpoint(self._input_size)
         threshold = model.threshold(self._input_size)
         self._edge_novelty = Novelty(self._input_size, bound=threshold, shrink=SHRINK)

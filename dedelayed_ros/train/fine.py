@@ -43,13 +43,13 @@ def refined_remote(coarse: RemoteModel, feature_channels: int) -> RemoteModel:
 _FIRST_SHARE = 0.1  # of what a new block would add: nothing at all could not be learnt from
 
 
-def deepened(shallow: RemoteModel) -> RemoteModel:
-    """``shallow``, a fine model, with the further blocks of a deep one, which add next to nothing at first. One that is
-    deep already stays as it is.
+def deepened(shallow: RemoteModel, depth: int) -> RemoteModel:
+    """``shallow``, a fine model, with the further blocks of one of ``depth``, which add next to nothing at first. One
+    that is as deep already stays as it is.
     """
-    if shallow.deep:
+    if shallow.deep >= depth:
         return shallow
-    deep = remote_for_training(parts=shallow.parts, fine=True, deep=True, feature_channels=shallow.feature_channels)
+    deep = remote_for_training(parts=shallow.parts, fine=True, deep=depth, feature_channels=shallow.feature_channels)
     old = shallow.state_dict()
     for name, block in deep.named_modules():
         if isinstance(block, ResidualConv) and block.unit.norm is not None and f'{name}.unit.conv.weight' not in old:

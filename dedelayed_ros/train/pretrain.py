@@ -15,7 +15,7 @@ from dedelayed_ros.models import zoo
 from dedelayed_ros.models.blocks import channels_last, fold_batchnorm
 from dedelayed_ros.models.efficientnet import MobileBlock, from_classifier
 from dedelayed_ros.models.local import LocalModel
-from dedelayed_ros.models.remote import PARTS, RemoteModel
+from dedelayed_ros.models.remote import DEPTHS, PARTS, RemoteModel
 from dedelayed_ros.models.sizes import FEATURE_CHANNELS
 from dedelayed_ros.train.augment import crop_pair, photometric
 from dedelayed_ros.train.config import RemoteConfig, StageConfig
@@ -172,7 +172,7 @@ def new_local(seed: int) -> LocalModel:
 
 
 def remote_for_training(
-    *, parts: int = 1, fine: bool = False, deep: bool = False, feature_channels: int = FEATURE_CHANNELS
+    *, parts: int = 1, fine: bool = False, deep: int = 0, feature_channels: int = FEATURE_CHANNELS
 ) -> RemoteModel:
     """A remote model in the form that the stages train: backbone folded and frozen in part."""
     model = RemoteModel(arrival=True, parts=parts, fine=fine, deep=deep, feature_channels=feature_channels)
@@ -194,11 +194,17 @@ def unfolded_remote(state: dict[str, Tensor]) -> RemoteModel:
     model = remote_for_training(
         parts=PARTS if fine else math.isqrt(channels // read),
         fine=fine,
-        deep='encoder.mix32.0.place.weight' in state,
+        deep=_depth(state) if fine else 0,
         feature_channels=channels * PARTS**2 if fine else channels,
     )
     model.load_state_dict(state)
     return model
+
+
+def _depth(state: dict[str, Tensor]) -> int:
+    """Number of the depth of the fine remote model of that state."""
+    blocks8 = sum(name.startswith('encoder.refine8.') and name.endswith('.unit.conv.weight') for name in state)
+    return [depth.blocks8 for depth in DEPTHS].index(blocks8)
 
 
 def remote_from_imagenet(seed: int, imagenet: dict[str, Tensor]) -> RemoteModel:

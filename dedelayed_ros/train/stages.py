@@ -77,7 +77,7 @@ class Workshop:
             model = channels_last(refined_remote(model, stage.feature_channels))
         if stage.deep:
             torch.manual_seed(stage.seed)
-            model = channels_last(deepened(model))
+            model = channels_last(deepened(model, stage.deep))
         self._fit(RemoteTask(model, clips, stage, self._weights(clips, stage)), stage, 'remote')
 
     def conv(self) -> None:

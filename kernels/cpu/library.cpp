@@ -49,6 +49,6 @@ InstructionSet best_instruction_set() {
 }  // namespace dedelayed
 
 // Changes whenever a signature of the library does; dedelayed_ros/native.py refuses any other number.
-DEDELAYED_EXPORT int dedelayed_abi_version() { return 14; }
+DEDELAYED_EXPORT int dedelayed_abi_version() { return 15; }
 
 DEDELAYED_EXPORT int dedelayed_instruction_set() { return dedelayed::best_instruction_set(); }

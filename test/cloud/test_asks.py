@@ -144,7 +144,7 @@ def begin(free_port):
 
     def start(port: int | None = None, **settings):
         port = port or free_port()
-        offload = ServedOffload('small', 'c0ffee', 4, '', lambda calibrated: OffloadModel(Small().eval()))
+        offload = ServedOffload('small', 'c0ffee', 4, '', lambda calibrated, dtype: OffloadModel(Small().eval()))
         server = CloudServer(CloudSettings(listen=(f'127.0.0.1:{port}',), **settings), served(), offload=offload)
         server.start()
         stops.append(server.stop)

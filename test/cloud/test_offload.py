@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tiny import HELLO, Camera, Collected, Small, served, wait_until
 from dedelayed_ros import masks
 from dedelayed_ros.cloud import CloudServer, CloudSettings, ServedOffload
 from dedelayed_ros.cloud.caches import CacheBudget
+from dedelayed_ros.cloud.served_offload import OffloadModels
 from dedelayed_ros.frames import MotionField
 from dedelayed_ros.link import CloudClient, LinkSettings, OffloadHello, ShardClient
 from dedelayed_ros.offload import OffloadModel, Sender
@@ -47,7 +49,21 @@ class LongInTheMaking(OffloadModel):
 
 
 def offload(make=OffloadModel) -> ServedOffload:
-    return ServedOffload('small', 'c0ffee', 4, '', lambda calibrated: make(Small().eval()))
+    return ServedOffload('small', 'c0ffee', 4, '', lambda calibrated, dtype: make(Small().eval()))
+
+
+def test_only_where_frames_go_up_as_they_are_the_format_is_the_robot_s() -> None:
+    loaded: list[tuple[bool, str]] = []
+
+    def load(calibrated: bool, dtype: str) -> OffloadModel:
+        loaded.append((calibrated, dtype))
+        return OffloadModel(Small().eval())
+
+    models = OffloadModels(lambda: ServedOffload('small', 'c0ffee', 4, 'tiles', load), 1, 'auto')
+    for tolerance in ('', 'tiles'):
+        for camera_size in (None, (64, 96), (64, 96)):
+            models.endpoint(replace(HELLO_OFFLOAD, tolerance=tolerance, camera_size=camera_size))
+    assert loaded == [(False, 'float32'), (False, 'auto'), (True, 'float32'), (True, 'auto')]
 
 
 class Robot:

@@ -38,7 +38,7 @@ def test_rows_become_a_curve_over_either_ratio() -> None:
         {'recompute_ratio': r, 'compute_ratio': c, 'ms': ms, 'ms_low': ms - 1, 'ms_high': ms + 1}
         for r, c, ms in ((0.0, 0.0, 5.0), (0.1, 0.3, 20.0), (1.0, 1.0, 60.0))
     ]
-    about = dict.fromkeys(('model', 'input', 'backend', 'threads', 'clock', 'rounds', 'dense_ms'), 0)
+    about = dict.fromkeys(('model', 'input', 'backend', 'threads', 'dtype', 'clock', 'rounds', 'dense_ms'), 0)
     assert curve(rows, 'recompute_ratio', about)(0.1) == 20
     assert curve(rows, 'compute_ratio', about)(0.3) == 20
     assert curve(rows, 'compute_ratio', about).measured['spread'][1] == [0.3, 19.0, 21.0]

@@ -69,7 +69,7 @@ def test_reference_is_bilinear_argmax_softmax(picture: tuple[np.ndarray, tuple[i
 @given(pictures(), st.integers(1, 3))
 def test_kernels_agree_with_the_specification(picture: tuple[np.ndarray, tuple[int, int]], threads: int) -> None:
     logits, size = picture
-    mask, confidence = cpu.render(logits, size, threads=threads)
+    mask, confidence = cpu.render(torch.from_numpy(logits), size, threads=threads)
     assert_within_rounding(mask, confidence, logits)
     expected, level = reference.render(torch.from_numpy(logits), size)
     np.testing.assert_array_equal(mask, expected)
@@ -95,10 +95,31 @@ def test_up_sampling_is_that_of_torch(picture: tuple[np.ndarray, tuple[int, int]
 @given(pictures())
 def test_instruction_sets_give_the_same_bits(picture: tuple[np.ndarray, tuple[int, int]]) -> None:
     logits, size = picture
-    first = cpu.render(logits, size, instruction_set=SETS[0])
+    first = cpu.render(torch.from_numpy(logits), size, instruction_set=SETS[0])
     for name in SETS[1:]:
-        for one, other in zip(first, cpu.render(logits, size, instruction_set=name), strict=True):
+        for one, other in zip(first, cpu.render(torch.from_numpy(logits), size, instruction_set=name), strict=True):
             np.testing.assert_array_equal(one, other, err_msg=name)
+
+
+@needs_kernels
+@settings(max_examples=80, deadline=None)
+@given(pictures(), st.permutations([0, 1, 2]), st.booleans(), st.integers(1, 3))
+def test_any_layout_gives_the_same_bits(
+    picture: tuple[np.ndarray, tuple[int, int]], order: list[int], half: bool, threads: int
+) -> None:
+    logits, size = torch.from_numpy(picture[0]), picture[1]
+    if half:
+        logits = logits.bfloat16()
+    expected = cpu.render(logits.float().contiguous(), size)
+    wide = torch.full([2 * n for n in logits.permute(order).shape], torch.nan, dtype=logits.dtype)
+    view = wide[::2, ::2, ::2]  # nothing lies beside anything
+    view.copy_(logits.permute(order))
+    back = [order.index(axis) for axis in range(3)]
+    for laid in (view.permute(back), logits.permute(order).contiguous().permute(back)):
+        for name in SETS:
+            found = cpu.render(laid, size, threads=threads, instruction_set=name)
+            for one, other in zip(expected, found, strict=True):
+                np.testing.assert_array_equal(one, other, err_msg=name)
 
 
 @pytest.mark.parametrize('backend', ['reference', pytest.param('cpu', marks=needs_kernels)])
@@ -122,13 +143,13 @@ def test_numbers_that_are_not_finite_leave_pixels_unlabelled(
     logits, size = picture
     random = np.random.default_rng(seed)
     index = tuple(random.integers(0, length) for length in logits.shape)
-    clean, clean_level = cpu.render(logits, size)
+    clean, clean_level = cpu.render(torch.from_numpy(logits), size)
     logits = logits.copy()
     logits[index] = bad
     with np.errstate(invalid='ignore'):
         reached = ~np.isfinite(exact_values(logits, size)).all(axis=0)
     for name in SETS:
-        mask, confidence = cpu.render(logits, size, instruction_set=name)
+        mask, confidence = cpu.render(torch.from_numpy(logits), size, instruction_set=name)
         assert (mask[reached] == masks.UNLABELLED).all()
         assert (confidence[reached] == 0).all()
         np.testing.assert_array_equal(mask[~reached], clean[~reached])

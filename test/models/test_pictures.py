@@ -7,8 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import resize
-from dedelayed_ros.models.pictures import scaled
+from dedelayed_ros.models.pictures import InputPicture, scaled
 
 
 def smooth(size: tuple[int, int]) -> np.ndarray:
@@ -55,3 +56,20 @@ def test_scaling_leaves_the_number_of_threads_as_it_was(threads: int) -> None:
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_network_gets_each_level_divided_by_255() -> None:
+    levels = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    make = InputPicture((16, 16))
+    found = make(levels)
+    assert torch.equal(found, torch.from_numpy(levels).permute(2, 0, 1)[None].float() / 255)
+    assert found.stride()[1] == 1  # channels-last in memory
+    assert make(levels[::-1, ::-1]).data_ptr() == found.data_ptr()
+    assert torch.equal(found[0, 0], torch.from_numpy(levels[::-1, ::-1, 0].copy()).float() / 255)
+
+
+def test_a_network_gets_no_other_picture_than_its_own() -> None:
+    make = InputPicture((16, 24))
+    for other in (np.zeros((24, 16, 3), np.uint8), np.zeros((16, 24, 3), np.float32), np.zeros((16, 24), np.uint8)):
+        with pytest.raises(InputError, match=r'expected uint8 \[16, 24, 3\]'):
+            make(other)

@@ -50,7 +50,7 @@ def test_a_fine_model_describes_each_part_of_a_cell_by_itself() -> None:
 
 def test_every_cell_of_a_deep_model_sees_all_others() -> None:
     torch.manual_seed(0)
-    model = fold_batchnorm(RemoteModel(parts=2, fine=True, deep=True)).eval()
+    model = fold_batchnorm(RemoteModel(parts=2, fine=True, deep=1)).eval()
     image = torch.rand(1, 3, 64, 2048)  # further than convolutions reach
     far = image.clone()
     far[..., :32] = 0.0
@@ -62,8 +62,10 @@ def test_every_cell_of_a_deep_model_sees_all_others() -> None:
     assert not changed()  # untrained, the attention adds nothing
     torch.nn.init.normal_(model.encoder.mix32[0].gather.weight)
     assert changed()
-    with pytest.raises(InputError, match='expected fine=True with deep=True'):
-        RemoteModel(deep=True)
+    with pytest.raises(InputError, match='expected fine=True with deep=1'):
+        RemoteModel(deep=1)
+    with pytest.raises(InputError, match='depth 3 was asked for; expected 0 to 2'):
+        RemoteModel(parts=2, fine=True, deep=3)
 
 
 def test_features_depend_on_delay_ages_and_every_frame_of_the_history(model: RemoteModel) -> None:

@@ -238,7 +238,8 @@ def test_a_fine_pair_begins_as_the_coarse_one() -> None:
         {'parts': 2},
         {'parts': 2, 'feature_channels': 64},
         {'parts': 2, 'fine': True, 'feature_channels': 48},
-        {'parts': 2, 'fine': True, 'deep': True},
+        {'parts': 2, 'fine': True, 'deep': 1},
+        {'parts': 2, 'fine': True, 'deep': 2},
     ],
 )
 def test_a_stage_s_remote_model_is_known_by_its_weights(settings: dict) -> None:
@@ -248,23 +249,26 @@ def test_a_stage_s_remote_model_is_known_by_its_weights(settings: dict) -> None:
     assert again.deep == model.deep
 
 
-def test_a_deep_remote_model_begins_nearly_as_the_one_before() -> None:
+@pytest.mark.parametrize('depth', [1, 2])
+def test_a_deeper_remote_model_begins_nearly_as_the_one_before(depth: int) -> None:
     torch.manual_seed(0)
-    shallow = remote_for_training(parts=2, fine=True, feature_channels=48)
-    deep = deepened(shallow)
-    assert deepened(deep) is deep
+    shallow = remote_for_training(parts=2, fine=True, deep=depth - 1, feature_channels=48)
+    deep = deepened(shallow, depth)
+    assert deepened(deep, depth) is deepened(deep, depth - 1) is deep
     picture = torch.rand(2, 3, 64, 128)
     with torch.no_grad():
         before, after = (model.eval().encode(picture) for model in (shallow, deep))
         assert 0 < (after - before).abs().mean() < 0.3 * before.abs().mean()
     deep.train().image_logits(deep.encode(picture)).sum().backward()
-    for block in (deep.encoder.mix32[0].gather, deep.encoder.refine16[1].unit.conv, deep.encoder.refine8[7].unit.conv):
+    encoder = deep.encoder
+    last = [encoder.mix32[-1].gather, encoder.refine16[-1].unit.conv, encoder.refine8[-1].unit.conv]
+    for block in last + [block.unit.conv for block in encoder.refine4]:
         assert block.weight.grad is not None and bool(block.weight.grad.any())
 
 
-@pytest.mark.parametrize('deep', [False, True])
+@pytest.mark.parametrize('deep', [0, 1, 2])
 @pytest.mark.parametrize('channels', [32, 48])
-def test_a_fine_pair_is_loaded_as_it_was_exported(channels: int, deep: bool, tmp_path: Path) -> None:
+def test_a_fine_pair_is_loaded_as_it_was_exported(channels: int, deep: int, tmp_path: Path) -> None:
     local = LocalModel(fine=True, feature_channels=channels).eval()
     remote = RemoteModel(arrival=True, parts=2, fine=True, deep=deep, feature_channels=channels).eval()
     codec = FeatureCodec(feature_channels=channels, latents=3), np.zeros((3, 3, 63), np.uint8)

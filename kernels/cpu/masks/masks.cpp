@@ -49,7 +49,7 @@ void render(Job job, int instruction_set, int threads) {
     job.widest = std::max(job.widest, columns.high[x + kLanes - 1] - columns.low[x]);
   }
   const int parts = std::min(threads, job.out_height);
-  const std::size_t scratch = static_cast<std::size_t>(job.classes) * row_stride(job.in_width);
+  const std::size_t scratch = scratch_size(job);
   std::vector<float> buffer(scratch * parts);
   const RenderRows render_rows = variant(instruction_set);
   for_row_bands(job.out_height, parts, [&](int part, int first, int last) {
@@ -60,8 +60,10 @@ void render(Job job, int instruction_set, int threads) {
 }  // namespace
 }  // namespace dedelayed::masks
 
-// logits [classes, in_height, in_width] to mask and confidence [out_height, out_width]; instruction_set < 0: the best.
-DEDELAYED_EXPORT int dedelayed_render_mask(const float* logits, int classes, int in_height, int in_width, int out_height,
+// logits [classes, in_height, in_width], of float or bfloat16 and any layout (`plane`, `line` and `cell` values from a class,
+// a row and a column to the next one), to mask and confidence [out_height, out_width]; instruction_set < 0: the best.
+DEDELAYED_EXPORT int dedelayed_render_mask(const void* logits, int is_bf16, std::int64_t plane, std::int64_t line,
+                                           std::int64_t cell, int classes, int in_height, int in_width, int out_height,
                                            int out_width, std::uint8_t* mask, std::uint8_t* confidence,
                                            int instruction_set, int threads) {
   using namespace dedelayed;
@@ -72,7 +74,8 @@ DEDELAYED_EXPORT int dedelayed_render_mask(const float* logits, int classes, int
   if (instruction_set < 0) instruction_set = best_instruction_set();
   if (instruction_set > best_instruction_set()) return kUnsupportedInstructionSet;
   masks::Job job{};
-  job.logits = logits;
+  job.logits = logits, job.is_bf16 = is_bf16 != 0;
+  job.plane = plane, job.line = line, job.cell = cell;
   job.classes = classes;
   job.in_height = in_height, job.in_width = in_width;
   job.out_height = out_height, job.out_width = out_width;

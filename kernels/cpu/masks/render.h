@@ -1,6 +1,7 @@
 // From logits to mask and confidence: what the variants for the instruction sets share.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace dedelayed::masks {
@@ -17,7 +18,9 @@ struct Axis {
 };
 
 struct Job {
-  const float* logits;   // [classes, in_height, in_width]
+  const void* logits;    // [classes, in_height, in_width] of float, or of bfloat16
+  bool is_bf16;
+  std::ptrdiff_t plane, line, cell;  // values from a class, a row and a column to the next one
   int classes, in_height, in_width, out_height, out_width;
   Axis rows;             // n = out_height
   Axis columns;          // n = out_width rounded up to kLanes; the surplus repeats the last column
@@ -26,18 +29,23 @@ struct Job {
   std::uint8_t* confidence;  // [out_height, out_width]
 };
 
-// Floats that a variant's `row` buffer must hold: one vertically interpolated row of each class, each padded so that a
-// whole step can be loaded from any of its columns.
+// A row of each class, one class after the other, each padded so that a whole step can be loaded from any of its columns.
 constexpr int row_stride(int in_width) { return in_width + 2 * kLanes; }
+// Floats of scratch for one thread: a row between two others and, where they are not laid out so, these two.
+inline std::size_t scratch_size(const Job& job) {
+  return 3 * static_cast<std::size_t>(job.classes) * static_cast<std::size_t>(row_stride(job.in_width));
+}
 
-// Render output rows [first, last). `row` is scratch of classes · row_stride(in_width) floats.
-using RenderRows = void (*)(const Job&, int first, int last, float* row);
-void render_rows_portable(const Job&, int first, int last, float* row);
-void render_rows_avx2(const Job&, int first, int last, float* row);
-void render_rows_avx512(const Job&, int first, int last, float* row);
+// Render output rows [first, last).
+using RenderRows = void (*)(const Job&, int first, int last, float* scratch);
+void render_rows_portable(const Job&, int first, int last, float* scratch);
+void render_rows_avx2(const Job&, int first, int last, float* scratch);
+void render_rows_avx512(const Job&, int first, int last, float* scratch);
 
 // 2^x for x <= 0 is 2^n · p(x − n), n the nearest whole number; p is a polynomial on [−0.5, 0.5] (relative error 2e-7).
 // Every variant does the same operations in the same order, without fused multiply-add, so all give the same bits.
+// A class so far behind the best adds nothing that 255 levels could show.
+constexpr float kNegligible = -12.0f;
 constexpr float kLog2E = 1.44269504f;
 constexpr float kLowestExponent = -125.0f;
 constexpr float kRoundingBias = 12582912.0f;  // 1.5 · 2^23: adding it rounds to a whole number, in the low bits of the sum

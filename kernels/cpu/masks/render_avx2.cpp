@@ -1,4 +1,5 @@
 #include "../library.h"
+#include "../sparse/element.h"
 #include "render.h"
 
 #if defined(DEDELAYED_X86)
@@ -24,6 +25,11 @@ struct Vector {
   static Mask greater(Floats u, Floats v) {
     return {_mm256_cmp_ps(u.a, v.a, _CMP_GT_OQ), _mm256_cmp_ps(u.b, v.b, _CMP_GT_OQ)};
   }
+  static Mask less(Floats u, Floats v) {
+    return {_mm256_cmp_ps(u.a, v.a, _CMP_LT_OQ), _mm256_cmp_ps(u.b, v.b, _CMP_LT_OQ)};
+  }
+  static bool all(Mask m) { return _mm256_movemask_ps(_mm256_and_ps(m.a, m.b)) == 0xff; }
+  static Floats none_if(Mask m, Floats v) { return {_mm256_andnot_ps(m.a, v.a), _mm256_andnot_ps(m.b, v.b)}; }
   static Ints choose(Mask m, Ints u, Ints v) {
     return {_mm256_blendv_epi8(v.a, u.a, _mm256_castps_si256(m.a)), _mm256_blendv_epi8(v.b, u.b, _mm256_castps_si256(m.b))};
   }
@@ -76,11 +82,11 @@ struct Vector {
 
 }  // namespace
 
-void render_rows_avx2(const Job& job, int first, int last, float* row) {
+void render_rows_avx2(const Job& job, int first, int last, float* scratch) {
   if (job.widest < 8) {
-    render_rows<Vector, 1>(job, first, last, row);
+    render_rows<Vector, 1>(job, first, last, scratch);
   } else {
-    render_rows<Vector, 0>(job, first, last, row);
+    render_rows<Vector, 0>(job, first, last, scratch);
   }
 }
 

@@ -1,4 +1,5 @@
 #include "../library.h"
+#include "../sparse/element.h"
 #include "render.h"
 
 #if defined(DEDELAYED_X86)
@@ -21,6 +22,9 @@ struct Vector {
   static Floats larger(Floats a, Floats b) { return _mm512_max_ps(a, b); }
   static Floats smaller(Floats a, Floats b) { return _mm512_min_ps(a, b); }
   static Mask greater(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+  static Mask less(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+  static bool all(Mask m) { return m == 0xffff; }
+  static Floats none_if(Mask m, Floats a) { return _mm512_maskz_mov_ps(static_cast<Mask>(~m), a); }
   static Ints choose(Mask m, Ints a, Ints b) { return _mm512_mask_blend_epi32(m, b, a); }
   static Ints set_ints(int a) { return _mm512_set1_epi32(a); }
   static Ints load_ints(const std::int32_t* p) { return _mm512_loadu_si512(p); }
@@ -52,13 +56,13 @@ struct Vector {
 
 }  // namespace
 
-void render_rows_avx512(const Job& job, int first, int last, float* row) {
+void render_rows_avx512(const Job& job, int first, int last, float* scratch) {
   if (job.widest < kLanes) {
-    render_rows<Vector, 1>(job, first, last, row);
+    render_rows<Vector, 1>(job, first, last, scratch);
   } else if (job.widest < 2 * kLanes) {
-    render_rows<Vector, 2>(job, first, last, row);
+    render_rows<Vector, 2>(job, first, last, scratch);
   } else {
-    render_rows<Vector, 0>(job, first, last, row);
+    render_rows<Vector, 0>(job, first, last, scratch);
   }
 }
 

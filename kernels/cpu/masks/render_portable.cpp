@@ -1,5 +1,6 @@
 #include <cstring>
 
+#include "../sparse/element.h"
 #include "render.h"
 
 namespace dedelayed::masks {
@@ -30,6 +31,15 @@ struct Vector {
     return each<Floats>([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
   }
   static Mask greater(const Floats& a, const Floats& b) { return each<Mask>([&](int i) { return a.v[i] > b.v[i]; }); }
+  static Mask less(const Floats& a, const Floats& b) { return each<Mask>([&](int i) { return a.v[i] < b.v[i]; }); }
+  static bool all(const Mask& m) {
+    bool all = true;
+    for (int i = 0; i < kLanes; ++i) all &= m.v[i] != 0;
+    return all;
+  }
+  static Floats none_if(const Mask& m, const Floats& a) {
+    return each<Floats>([&](int i) { return m.v[i] ? 0.0f : a.v[i]; });
+  }
   static Ints choose(const Mask& m, const Ints& a, const Ints& b) {
     return each<Ints>([&](int i) { return m.v[i] ? a.v[i] : b.v[i]; });
   }
@@ -64,6 +74,6 @@ struct Vector {
 
 }  // namespace
 
-void render_rows_portable(const Job& job, int first, int last, float* row) { render_rows<Vector, 0>(job, first, last, row); }
+void render_rows_portable(const Job& job, int first, int last, float* scratch) { render_rows<Vector, 0>(job, first, last, scratch); }
 
 }  // namespace dedelayed::masks

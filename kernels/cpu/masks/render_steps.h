@@ -1,8 +1,8 @@
 // The loop over the output, written once for any vector type. Included by one variant per file, inside an unnamed
 // namespace, after the variant has defined its `Vector` (16 floats in a step) and switched the compiler's target.
 //
-// Vector has: Floats, Ints, Mask; load, store, set, add, subtract, multiply, larger, smaller, greater(a, b) -> Mask,
-// choose(mask, a, b) for Ints, set_ints, load_ints, power_of_two(biased), and
+// Vector has: Floats, Ints, Mask; load, store, set, add, subtract, multiply, larger, smaller, greater(a, b) and less(a, b) -> Mask,
+// all(mask), none_if(mask, a), choose(mask, a, b) for Ints, set_ints, load_ints, power_of_two(biased), and
 // lookup<kWindow>(row, base, index, offset): row[index[i]], where offset[i] = index[i] − base.
 
 template <class Vector>
@@ -17,15 +17,52 @@ inline typename Vector::Floats exponential(typename Vector::Floats x) {
   return V::multiply(p, V::power_of_two(biased));
 }
 
+// The rows of the input that were used last, as floats and one class after the other.
+struct Lines {
+  float* memory[2];
+  int held[2];
+};
+
+template <class T>
+inline void spread(const Job& job, int y, float* __restrict line) {
+  const int stride = row_stride(job.in_width);
+  for (int c = 0; c < job.classes; ++c) {
+    const T* __restrict from = static_cast<const T*>(job.logits) + c * job.plane + y * job.line;
+    float* __restrict to = line + static_cast<std::ptrdiff_t>(c) * stride;
+    for (int x = 0; x < job.in_width; ++x) to[x] = sparse::widened(from[x * job.cell]);
+  }
+}
+
+// Row y of the first class; `apart` floats further is that of the next one.
+inline const float* line_of(const Job& job, int y, Lines& lines, std::ptrdiff_t& apart) {
+  if (!job.is_bf16 && job.cell == 1) {
+    apart = job.plane;
+    return static_cast<const float*>(job.logits) + y * job.line;
+  }
+  apart = row_stride(job.in_width);
+  const int place = y & 1;  // rows are used with the next one
+  if (lines.held[place] != y) {
+    lines.held[place] = y;
+    if (job.is_bf16) {
+      spread<sparse::Bf16>(job, y, lines.memory[place]);
+    } else {
+      spread<float>(job, y, lines.memory[place]);
+    }
+  }
+  return lines.memory[place];
+}
+
 // One row of each class, interpolated between the two input rows that the output row lies between.
-inline void interpolate_rows(const Job& job, int y, float* __restrict row) {
+inline void interpolate_rows(const Job& job, int y, Lines& lines, float* __restrict row) {
   const int stride = row_stride(job.in_width);
   const float fraction = job.rows.fraction[y];
+  std::ptrdiff_t apart;
+  const float* first = line_of(job, job.rows.low[y], lines, apart);
+  const float* second = line_of(job, job.rows.high[y], lines, apart);
   for (int c = 0; c < job.classes; ++c) {
-    const float* __restrict plane = job.logits + static_cast<std::int64_t>(c) * job.in_height * job.in_width;
-    const float* __restrict low = plane + static_cast<std::int64_t>(job.rows.low[y]) * job.in_width;
-    const float* __restrict high = plane + static_cast<std::int64_t>(job.rows.high[y]) * job.in_width;
-    float* __restrict out = row + static_cast<std::int64_t>(c) * stride;
+    const float* __restrict low = first + c * apart;
+    const float* __restrict high = second + c * apart;
+    float* __restrict out = row + static_cast<std::ptrdiff_t>(c) * stride;
     for (int x = 0; x < job.in_width; ++x) out[x] = low[x] + (high[x] - low[x]) * fraction;
     for (int x = job.in_width; x < stride; ++x) out[x] = 0.0f;
   }
@@ -57,7 +94,9 @@ inline void render_row(const Job& job, int y, const float* row) {
     }
     auto sum = V::set(0.0f);
     for (int c = 0; c < job.classes; ++c) {
-      sum = V::add(sum, exponential<V>(V::subtract(V::load(values + c * kLanes), best)));
+      const auto behind = V::subtract(V::load(values + c * kLanes), best);
+      const auto far = V::less(behind, V::set(kNegligible));
+      if (!V::all(far)) sum = V::add(sum, V::none_if(far, exponential<V>(behind)));
     }
     V::finish(winner, sum, worst, mask, confidence);
 
@@ -69,9 +108,11 @@ inline void render_row(const Job& job, int y, const float* row) {
 }
 
 template <class Vector, int kWindow>
-inline void render_rows(const Job& job, int first, int last, float* row) {
+inline void render_rows(const Job& job, int first, int last, float* scratch) {
+  const std::size_t size = scratch_size(job) / 3;
+  Lines lines{{scratch + size, scratch + 2 * size}, {-1, -1}};
   for (int y = first; y < last; ++y) {
-    interpolate_rows(job, y, row);
-    render_row<Vector, kWindow>(job, y, row);
+    interpolate_rows(job, y, lines, scratch);
+    render_row<Vector, kWindow>(job, y, scratch);
   }
 }
