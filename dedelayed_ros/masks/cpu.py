@@ -31,7 +31,7 @@ def _pointer(array: np.ndarray) -> ctypes.c_void_p:
 def render(
     logits: torch.Tensor, size: tuple[int, int], *, threads: int = 1, instruction_set: str | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mask and confidence, uint8 [H, W] each, of logits [C, h, w] in the CPU's memory, float32 or bfloat16, any strides.
+    """Mask and confidence, uint8 [H, W] each, of CPU logits [C, h, w], float32 or bfloat16 of any strides.
 
     *instruction_set* is one of native.INSTRUCTION_SETS, None the best of this processor.
     """

@@ -74,6 +74,12 @@ class AxisMap:
         identity = self.size_out == size_in and taps.shape[1] == 1
         self.is_point = identity and bool((taps[:, 0] == torch.arange(size_in)).all())
 
+    def reads(self) -> Tensor:  # float32 [out, in]
+        """1 where an output reads an input."""
+        table = torch.zeros(self.size_out, self.size_in + 1)
+        table.scatter_(1, torch.where(self.taps >= 0, self.taps, self.size_in), 1.0)
+        return table[:, : self.size_in]
+
     def reduce(
         self, values: Tensor, dim: int, neutral: int | bool, function: Callable[[Tensor, int], Tensor]
     ) -> Tensor:
@@ -112,6 +118,11 @@ class Window:
     def dilate(self, mask: Tensor) -> Tensor:  # bool [..., h, w] -> bool [..., h', w']
         """Outputs that read at least one input of the set."""
         return self._reduce(mask, False, lambda x, dim: x.any(dim))
+
+    def read_by(self, outputs: Tensor) -> Tensor:  # bool [h', w'] -> bool [h, w]
+        """Inputs that at least one output of the set reads."""
+        rows, cols = (axis.reads() for axis in self.axes)
+        return rows.T @ outputs.float() @ cols > 0
 
     def lowest(self, values: Tensor) -> Tensor:  # int64 [..., h, w] -> int64 [..., h', w']
         """The least value that each output reads."""

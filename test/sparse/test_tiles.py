@@ -17,6 +17,7 @@ from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import MotionField
 from dedelayed_ros.sparse import Alignment
 from dedelayed_ros.sparse.backends.cpu import CpuEngine
+from dedelayed_ros.sparse.backends.roles import tile_roles
 from dedelayed_ros.sparse.graph import trace
 
 TILES = Alignment('tiles', tile=16)
@@ -39,19 +40,23 @@ def still(size, block=16):
 
 
 def test_a_change_is_computed_over_its_tile_only():
-    """One unit owes more than the threshold: its tile is computed by every layer, and nothing around it."""
+    """One unit owes more than the threshold: its tile is computed by every layer, and nothing around it but what a layer
+    that is not kept is read for.
+    """
     image = torch.zeros(1, 1, 64, 64)
     module = compiled(net(), (image,))
     module.step(image)
     changed = image.clone()
     changed[..., 16:24, 32:40] = 1.5
     _, stats = module.step(changed, motion=still((64, 64)))
-    assert stats.compute_ratio == pytest.approx(1 / 16)
-    for node in module.plan.nodes:
+    assert 1 / 16 < stats.compute_ratio < 1 / 12
+    roles = tile_roles(module.plan, TILES)
+    assert [role.where_read for role in roles] == [True, True, False, False]
+    for node, further in zip(module.plan.nodes, (0, 1, 0, 0), strict=True):
         asked = module.recompute_set(node.name)
         cells = 16 // int(node.grid.stride[0])
-        assert bool(asked[cells : 2 * cells, 2 * cells : 3 * cells].all())
-        assert int(asked.sum()) == cells * cells
+        assert bool(asked[cells - further : 2 * cells, 2 * cells - further : 3 * cells].all())
+        assert int(asked.sum()) == (cells + further) ** 2
     assert stats.recompute_ratio == pytest.approx(1 / 16)
 
 
@@ -151,13 +156,12 @@ def test_layers_have_no_thresholds():
 
 def assert_as_specified(reference, cpu, inputs, motion):
     """One step on both: equal outputs, sets, ratios, and equal memories wherever they are looked at again."""
-    from dedelayed_ros.sparse.backends.describe import tile_roles
-
     wanted, expected = reference.step(*inputs, motion=motion)
     got, stats = cpu.step(*inputs, motion=motion)
-    for node, (_, kept) in zip(reference.plan.nodes, tile_roles(reference.plan), strict=True):
+    roles = tile_roles(reference.plan, reference._engine.alignment)
+    for node, role in zip(reference.plan.nodes, roles, strict=True):
         assert torch.equal(reference.recompute_set(node.name), cpu.recompute_set(node.name)), node.name
-        if kept:
+        if role.kept:
             torch.testing.assert_close(cpu.held(node.name), reference.held(node.name), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
     for layer, other in zip(stats.layers, expected.layers, strict=True):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dedelayed_ros.sparse.alignment import Alignment, first_footprints
 from dedelayed_ros.sparse.backends.doubt import logits_of
+from dedelayed_ros.sparse.backends.roles import tile_roles
 from dedelayed_ros.sparse.backends.unary import Lacking, describe_step, describe_unary, name_of
 from dedelayed_ros.sparse.geometry import AxisMap, Grid, Window
 from dedelayed_ros.sparse.ops import (
@@ -76,24 +77,6 @@ def of_vectors(plan: Plan) -> list[int]:
     return found
 
 
-def tile_roles(plan: Plan) -> list[tuple[bool, bool]]:
-    """What the alignment mode 'tiles' does with each node: (always, kept).
-
-    always: it is an input, or computed from inputs position by position without multiplying: computing it wherever it
-            is read costs less than to keep it.
-    kept:   its last value is needed outside of what is computed: by a reader that looks at neighbours, or as a result.
-    """
-    always: list[bool] = []
-    for node in plan.nodes:
-        simple = bool(node.inputs) and node.is_point and not node.macs and node.grid.cells > 1
-        always.append(isinstance(node.op, Input) or (simple and all(always[i] for i in node.inputs)))
-    kept = {r.node for r in plan.results}
-    for node in plan.nodes:
-        pairs = zip(node.inputs, node.windows, strict=True)
-        kept |= {i for i, window in pairs if not window.is_point and not always[i]}
-    return [(first, node.index in kept) for first, node in zip(always, plan.nodes, strict=True)]
-
-
 @dataclass
 class _Numbers:
     words: list[np.ndarray] = field(default_factory=list)
@@ -140,8 +123,8 @@ class _Writer:
         tolerances = np.array([alignment.remainder, alignment.spread], np.float64).view(np.int64)
         self.out.put(*self.plan.frame, mode, alignment.r_max, alignment.s_max, *tolerances)
         if alignment.mode == 'tiles':
-            roles = tile_roles(self.plan)
-            flags = [roles[index][0] + 2 * roles[index][1] for index in native]
+            roles = tile_roles(self.plan, alignment)
+            flags = [roles[index].where_read + 2 * roles[index].kept for index in native]
             logits = logits_of(self.plan, alignment)
             margin = np.array([alignment.margin], np.float64).view(np.int64)
             self.out.put(alignment.tile, -1 if logits is None else self.number[logits], *margin, len(flags), *flags)

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from dedelayed_ros.sparse.alignment import UNIT, Alignment
 from dedelayed_ros.sparse.backends.common import Vectors, results_of, statistics
-from dedelayed_ros.sparse.backends.describe import of_vectors, tile_roles
+from dedelayed_ros.sparse.backends.describe import of_vectors
 from dedelayed_ros.sparse.backends.doubt import doubt_of, logits_of
 from dedelayed_ros.sparse.backends.evaluate import evaluate
+from dedelayed_ros.sparse.backends.roles import tile_roles
 from dedelayed_ros.sparse.cache import State
 from dedelayed_ros.sparse.geometry import Grid
 from dedelayed_ros.sparse.motion import FrameMotion, pixels_under
@@ -37,7 +38,7 @@ class TiledReference:
         self.plan, self.tile, self.thresholds = plan, alignment.tile, thresholds
         self.margin, self.logits = alignment.margin, logits_of(plan, alignment)
         self.vectors = of_vectors(plan)
-        self.roles = tile_roles(plan)
+        self.roles = tile_roles(plan, alignment)
         readers = (node for node in plan.nodes if node.index not in self.vectors)
         self.read = {i for node in readers for i in node.inputs if i in self.vectors}
 
@@ -64,6 +65,7 @@ class TiledReference:
         tiles = torch.ones(*(-(-n // self.tile) for n in size), dtype=torch.bool) if changed else self._due(debts)
         due = _over_units(tiles, self.tile, debts)
         debts = torch.where(due, 0, debts)
+        asked = self._asked(tiles, motion, dense, changed)
         sets, layers = [], []
         for node in self.plan.nodes:
             begun = time.perf_counter()
@@ -71,19 +73,15 @@ class TiledReference:
                 sets.append(torch.tensor([[vectors.dirty[node.index]]]))
                 layers.append(LayerStats(node.name, *vectors.ratios[node.index]))
                 continue
-            asked = on_grid(tiles, self.tile, node.grid, size)
-            if not dense:
-                asked = asked | ~placed(node.grid, motion)[2]
-            if self.roles[node.index][0] and not isinstance(node.op, Input):
-                asked = torch.ones_like(asked)
+            here = asked[node.index]
             if not isinstance(node.op, Input):
                 fresh = evaluate(node, [values[i] for i in node.inputs])
-                if not bool(asked.all()):
+                if not self.roles[node.index].where_read and not bool(here.all()):
                     kept = interpolated(state.values[node.index], *placed(node.grid, motion)[:2]).to(fresh.dtype)
-                    fresh = kept if node.grid.cells == 1 else torch.where(asked, fresh, kept)
+                    fresh = kept if node.grid.cells == 1 else torch.where(here, fresh, kept)
                 values[node.index] = fresh
-            sets.append(asked)
-            ratio = float(asked.float().mean())
+            sets.append(here)
+            ratio = float(here.float().mean())
             executed = 0.0 if isinstance(node.op, Input) else ratio
             layers.append(LayerStats(node.name, ratio, executed, (time.perf_counter() - begun) * 1e3))
         state.values, state.sets, state.debts = values, sets, debts
@@ -93,6 +91,24 @@ class TiledReference:
         elapsed = (time.perf_counter() - start) * 1e3
         computed = [layer.compute_ratio for layer in layers]
         return results_of(self.plan, values), statistics(self.plan, layers, computed, dense, elapsed)
+
+    def _asked(
+        self, tiles: Tensor, motion: FrameMotion, dense: bool, everything: bool
+    ) -> list[Tensor]:  # bool [h, w] each
+        """What is computed of each node: cells over tiles and cells without a source, or what is read of it."""
+        asked = [on_grid(tiles, self.tile, node.grid, self.plan.frame) for node in self.plan.nodes]
+        if not dense:
+            asked = [a | ~placed(node.grid, motion)[2] for a, node in zip(asked, self.plan.nodes, strict=True)]
+        read = [torch.zeros_like(a) for a in asked]
+        for node in reversed(self.plan.nodes):
+            role = self.roles[node.index]
+            if role.where_read and not isinstance(node.op, Input):
+                all_of_it = role.kept or everything
+                asked[node.index] = torch.ones_like(asked[node.index]) if all_of_it else read[node.index]
+            for i, window in zip(node.inputs, node.windows, strict=True):
+                if i not in self.vectors:
+                    read[i] |= window.read_by(asked[node.index])
+        return asked
 
     def _take(
         self, node: Node, given: Tensor | None, state: State, motion: FrameMotion, dense: bool

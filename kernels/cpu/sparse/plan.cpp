@@ -396,7 +396,7 @@ Plan read_plan(const std::int64_t* words, std::int64_t word_count, const float* 
   plan.borders.resize(static_cast<std::size_t>(nodes));
   for (int k = 0; k < nodes; ++k) plan.nodes.push_back(read_node(read, plan));
   Reader::require(plan.mode != Mode::kTiles || (roles.size() == plan.nodes.size() && plan.logits < nodes));
-  for (std::size_t k = 0; k < roles.size(); ++k) plan.nodes[k].always = roles[k] & 1, plan.nodes[k].kept = roles[k] & 2;
+  for (std::size_t k = 0; k < roles.size(); ++k) plan.nodes[k].where_read = roles[k] & 1, plan.nodes[k].kept = roles[k] & 2;
   read.finish();
   number_displacements(plan);
   return plan;

@@ -103,7 +103,7 @@ struct Node {
   int moved;      // slot of its displacement
   int alignment;  // class of its misaligned set
   float threshold;  // below zero: it is not compared, and what is computed of it counts as new
-  bool always, kept;  // kTiles: it is computed wherever it is read; its last value is needed outside of what is computed
+  bool where_read, kept;  // kTiles: it is computed wherever it is read; its last value is needed outside of what is computed
 
   std::array<int, 2> kernel, stride, before, dilation;  // convolutions: rows, columns
   int groups;

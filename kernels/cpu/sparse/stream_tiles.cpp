@@ -41,17 +41,19 @@ void StreamOf<T>::step_tiles(const Given* given, const Field* field, Report* rep
     Report& report = reports[n];
     const auto entered = Clock::now();
     Set& dirty = dirty_[n];
-    const bool all = everything || (node.always && !node.inputs.empty());
+    const bool all = everything || (node.where_read && !node.inputs.empty());
     const Asked* asked = all ? nullptr : &tiles_.asked(node.grid);
-    if (all) {
+    const bool where_read = all && !everything && !node.kept;
+    if (where_read) {
+      dirty = tiles_.read_of(static_cast<int>(n));
+      list(dirty, positions_);
+    } else if (all) {
       dirty.fill();
     } else {
       dirty = asked->set;
     }
-    const bool where_read = all && !everything && !node.kept;
-    if (where_read) tiles_.find_read(static_cast<int>(n), positions_);
     const std::vector<std::int32_t>& positions = where_read ? positions_ : all ? tiles_.every(node.grid) : asked->positions;
-    report.dirty = static_cast<std::int64_t>(all ? dirty.on.size() : positions.size());
+    report.dirty = static_cast<std::int64_t>(positions.size());
     report.front += since(entered);
     if (!node.inputs.empty()) {
       report.computed = report.dirty;

@@ -63,7 +63,7 @@ Tiles::Tiles(const Plan& plan)
   placed_known_.resize(grids), asked_known_.resize(grids);
   tiles_.resize(divide_up(plan.frame_height, plan.tile), divide_up(plan.frame_width, plan.tile));
   due_.resize(tiles_.on.size());
-  readers_.resize(plan.nodes.size()), read_.resize(plan.nodes.size());
+  readers_.resize(plan.nodes.size()), read_.resize(plan.nodes.size()), read_known_.resize(plan.nodes.size());
   for (std::size_t n = 0; n < plan.nodes.size(); ++n) {
     const Node& node = plan.nodes[n];
     for (std::size_t k = 0; k < node.inputs.size(); ++k) readers_[node.inputs[k]].push_back({static_cast<int>(n), node.windows[k]});
@@ -96,6 +96,7 @@ void Tiles::begin(const Field* field) {
   field_ = field;
   std::fill(placed_known_.begin(), placed_known_.end(), 0);
   std::fill(asked_known_.begin(), asked_known_.end(), 0);
+  std::fill(read_known_.begin(), read_known_.end(), 0);
   std::fill(due_.begin(), due_.end(), 0);
   if (!field) {
     std::fill(debts_.begin(), debts_.end(), 0.0f);
@@ -296,11 +297,10 @@ const std::vector<std::int32_t>& Tiles::every(int grid) {
   return every;
 }
 
-void Tiles::find_read(int node, std::vector<std::int32_t>& positions) { list(read_of(node), positions); }
-
-// All of one whose value is kept for more than these readers.
 const Set& Tiles::read_of(int number) {
   Set& set = read_[number];
+  if (read_known_[number]) return set;
+  read_known_[number] = 1;
   const Node& node = plan_.nodes[number];
   if (set.on.empty()) set.resize(plan_.grids[node.grid].height, plan_.grids[node.grid].width);
   set.clear();
@@ -310,7 +310,7 @@ const Set& Tiles::read_of(int number) {
   }
   for (const Reader& reader : readers_[number]) {
     const Node& other = plan_.nodes[reader.node];
-    const Set& theirs = other.always ? read_of(reader.node) : asked(other.grid).set;
+    const Set& theirs = other.where_read ? read_of(reader.node) : asked(other.grid).set;
     add_read(set, theirs, plan_.rows(reader.window), plan_.cols(reader.window), line_);
   }
   return set;

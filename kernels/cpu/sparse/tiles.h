@@ -49,8 +49,8 @@ class Tiles {
   // What is computed of a grid.
   const Asked& asked(int grid);
   const std::vector<std::int32_t>& every(int grid);
-  // Of a node that is computed wherever it is read, where that is.
-  void find_read(int node, std::vector<std::int32_t>& positions);
+  // Of a node that is computed wherever it is read, where that is; all of one whose value is kept for more than its readers.
+  const Set& read_of(int node);
 
  private:
   static constexpr int kUnit = 8;  // frame pixels; alignment.py's UNIT
@@ -72,7 +72,7 @@ class Tiles {
   std::vector<Units> units_;            // by grid
   std::vector<Placement> placements_;
   std::vector<Asked> asked_;
-  std::vector<std::uint8_t> placed_known_, asked_known_;
+  std::vector<std::uint8_t> placed_known_, asked_known_, read_known_;  // by grid, grid, node
   const Field* field_ = nullptr;
   struct Reader {
     int node, window;
@@ -83,7 +83,6 @@ class Tiles {
   std::vector<std::uint8_t> as_above_;  // scratch: rows that ask for the same as those over them
   Set tiles_;
 
-  const Set& read_of(int node);
   void move(std::vector<float>& held, float unknown);
   void find_set(int grid);
   void find_kept(int grid);
