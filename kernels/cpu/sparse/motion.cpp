@@ -27,9 +27,12 @@ std::int32_t exact_key(const Field& field, int block, const Grid& grid) {
 void keep_inside(const Grid& grid, Moved& moved) {
   for (int y = 0; y < grid.height; ++y) {
     std::int32_t* key = moved.key.data() + static_cast<std::size_t>(y) * grid.width;
-    for (int x = 0; x < grid.width; ++x) {
-      const int row = y - key_rows(key[x]), col = x - key_cols(key[x]);
-      if (row < 0 || row >= grid.height || col < 0 || col >= grid.width) key[x] = kNowhere;
+    for (int x = 0, end; x < grid.width; x = end) {
+      end = end_of_run(key, x, grid.width);
+      const int row = y - key_rows(key[x]), cols = key_cols(key[x]);
+      const bool inside = row >= 0 && row < grid.height;
+      const int first = inside ? std::clamp(cols, x, end) : end, last = std::clamp(grid.width + cols, first, end);
+      std::fill(key + x, key + first, kNowhere), std::fill(key + last, key + end, kNowhere);
     }
   }
 }
@@ -38,20 +41,28 @@ void Moved::find_runs(int height, int width) {
   std::vector<Run> runs;
   runs.swap(others);  // its memory
   runs.clear();
+  alike.resize(static_cast<std::size_t>(height));
   std::int64_t votes = 0;
   common = 0;
+  std::size_t above = 0;  // where the runs of the row above begin
   for (int y = 0; y < height; ++y) {
     const std::int32_t* line = key.data() + static_cast<std::size_t>(y) * width;
-    for (int x = 0; x < width;) {
-      int end = x + 1;
-      while (end < width && line[end] == line[x]) ++end;
-      if (line[x] != kNowhere) {
-        runs.push_back({y, x, end - x, line[x]});
-        if (votes == 0) common = line[x];
-        votes += line[x] == common ? end - x : -std::min<std::int64_t>(end - x, votes);
-      }
-      x = end;
+    const std::size_t first = runs.size();
+    const bool same = y && std::equal(line, line + width, line - width);
+    alike[y] = same ? alike[y - 1] : y;
+    for (std::size_t k = above; same && k < first; ++k) {
+      runs.push_back(runs[k]);
+      runs.back().y = y;
     }
+    for (int x = 0, end; !same && x < width; x = end) {
+      end = end_of_run(line, x, width);
+      if (line[x] != kNowhere) runs.push_back({y, x, end - x, line[x]});
+    }
+    for (std::size_t k = first; k < runs.size(); ++k) {
+      if (votes == 0) common = runs[k].key;
+      votes += runs[k].key == common ? runs[k].length : -std::min<std::int64_t>(runs[k].length, votes);
+    }
+    above = first;
   }
   runs.erase(std::remove_if(runs.begin(), runs.end(), [&](const Run& run) { return run.key == common; }), runs.end());
   others.swap(runs);
@@ -161,86 +172,6 @@ void find_propagated(const Plan& plan, const Node& node, const Moved& source, Mo
     }
   }
   keep_inside(to, moved);
-}
-
-namespace {
-
-// Whether the taps of output p lie `expected` inputs beyond those of the output `cells` before it.
-bool moves(const Axis& axis, int p, int cells, int expected, bool tapped) {
-  if (cells == 0) return !tapped || expected == 0;
-  const int source = std::clamp(p - cells, 0, axis.out - 1);
-  return axis.inside[p] && axis.inside[source] && axis.phase[p] == axis.phase[source] &&
-         (!tapped || axis.base[p] - axis.base[source] == expected);
-}
-
-void add_unlike(const Axis& rows, const Axis& cols, const Moved& out, const Moved& source, Set& bad) {
-  std::vector<std::int32_t> differs(static_cast<std::size_t>(cols.in) + 1, 0);
-  std::vector<std::int32_t> first(static_cast<std::size_t>(cols.in) + 1, 0);
-  for (int y = 0; y < bad.height; ++y) {
-    if (!source.still && rows.tapped[y]) {
-      const std::int32_t* top = source.key.data() + static_cast<std::size_t>(rows.base[y]) * cols.in;
-      for (int x = 0; x < cols.in; ++x) first[x] = top[x], differs[x] = top[x] == kNowhere;
-      const std::int32_t* tap = rows.taps_of(y);
-      for (int k = 0; k < rows.taps; ++k) {
-        if (tap[k] == rows.in || tap[k] == rows.base[y]) continue;
-        const std::int32_t* other = source.key.data() + static_cast<std::size_t>(tap[k]) * cols.in;
-        for (int x = 0; x < cols.in; ++x) differs[x] |= other[x] ^ top[x];
-      }
-    }
-    std::uint8_t* flag = bad.row(y);
-    std::uint8_t any = 0;
-    for (int x = 0; x < bad.width; ++x) {
-      if (flag[x]) continue;
-      const std::int32_t key = out.still ? 0 : out.key[static_cast<std::size_t>(y) * bad.width + x];
-      const bool tapped = rows.tapped[y] && cols.tapped[x];
-      std::int32_t expected = 0, unlike = 0;
-      if (tapped && !source.still) {
-        expected = first[cols.base[x]];
-        const std::int32_t* column = cols.taps_of(x);
-        for (int k = 0; k < cols.taps; ++k) {
-          if (column[k] != cols.in) unlike |= differs[column[k]] | (first[column[k]] ^ expected);
-        }
-      }
-      flag[x] = unlike || (key | expected ? !moves(rows, y, key_rows(key), key_rows(expected), tapped) ||
-                                               !moves(cols, x, key_cols(key), key_cols(expected), tapped)
-                                         : false);
-      any |= flag[x];
-    }
-    bad.rows[y] |= any;
-  }
-}
-
-}  // namespace
-
-void flag_nowhere(const Moved& moved, const Grid& grid, Set& bad) {
-  bad.resize(grid.height, grid.width);
-  if (moved.still) return;
-  for (int y = 0; y < grid.height; ++y) {
-    const std::int32_t* key = moved.key.data() + static_cast<std::size_t>(y) * grid.width;
-    std::uint8_t* flag = bad.row(y);
-    for (int x = 0; x < grid.width; ++x) {
-      flag[x] = key[x] == kNowhere;
-      bad.rows[y] |= flag[x];
-    }
-  }
-}
-
-void find_misaligned(const Plan& plan, const Grid& grid, const Alignment& alignment, const std::vector<Moved>& moved,
-                     Set& bad) {
-  const Moved& out = moved[alignment.out];
-  flag_nowhere(out, grid, bad);
-  for (const auto& [window, slot, from] : alignment.sources) {
-    const Axis &rows = plan.rows(window), &cols = plan.cols(window);
-    if (out.still && moved[slot].still) continue;
-    if (alignment.out == slot && rows.is_point && cols.is_point && rows.out > 0) {
-      bool one_phase = true;
-      for (const Axis* axis : {&rows, &cols}) {
-        for (int p = 1; p < axis->out; ++p) one_phase &= axis->phase[p] == axis->phase[0];
-      }
-      if (one_phase) continue;  // it moves as what it reads
-    }
-    add_unlike(rows, cols, out, moved[slot], bad);
-  }
 }
 
 }  // namespace dedelayed::sparse

@@ -19,6 +19,13 @@ inline std::int32_t to_key(int rows, int cols) {
 inline int key_rows(std::int32_t key) { return key >> 16; }
 inline int key_cols(std::int32_t key) { return static_cast<std::int16_t>(key & 0xffff); }
 
+// Where those end that have the key of position x of a row.
+inline int end_of_run(const std::int32_t* keys, int x, int width) {
+  int end = x + 1;
+  while (end < width && keys[end] == keys[x]) ++end;
+  return end;
+}
+
 // Neighbours in a row with one displacement.
 struct Run {
   int y, x, length;
@@ -31,8 +38,9 @@ struct Moved {
   std::vector<std::int32_t> key;    // [height, width]
   std::int32_t common = 0;          // a displacement that more than half of the positions share, if there is one
   std::vector<Run> others;          // runs of the positions that have another one
+  std::vector<int> alike;           // by row: the first one from which on all rows up to this one have the same keys
 
-  // Find `common` and `others` from `key`.
+  // Find all this from `key`.
   void find_runs(int height, int width);
 };
 
