@@ -18,7 +18,7 @@ from torch import Tensor
 from dedelayed_ros import sparse
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.models import zoo
-from dedelayed_ros.models.pictures import InputPicture
+from dedelayed_ros.models.pictures import InputPicture, as_levels
 from dedelayed_ros.models.sizes import FEATURE_STRIDE
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class LocalRunner:
             self.note = f'the CUDA kernels do not have the tiles that {model} is calibrated for'
         if calibration is not None and calibration.tile:
             calibration = replace(calibration, thresholds={**_WITH_FEATURES, **calibration.thresholds})
-        example: tuple[Tensor, ...] = (torch.zeros(1, 3, *self._size),)
+        example: tuple[Tensor, ...] = (torch.zeros(1, 3, *self._size, dtype=torch.uint8),)
         if self._with_features:
             example += (self._blank, torch.zeros(1))
         try:
@@ -199,9 +199,8 @@ class LocalRunner:
         features: float32 [1, C, h/8, w/8] carried to this frame, or None; ``age_ms`` is theirs.
         motion:   from the frame before to this one, at the camera's size; None: unknown, or another scene.
         """
-        image = self._input(small)
         if not self._streams:
-            image = image.to(self._dtype)
+            image = self._input(small).to(self._dtype)
             if features is None:
                 return self._model(image)[0].float(), None
             return self._model(image, features.to(self._dtype), torch.tensor([age_ms]))[0].float(), None
@@ -210,7 +209,7 @@ class LocalRunner:
         since = None
         if number == self._last and self._motion is not None and not self._broken:
             since = at_input(self._motion, self._size) if self._attempts.due() else None
-        inputs: tuple[Tensor, ...] = (image,)
+        inputs: tuple[Tensor, ...] = (as_levels(small),)
         if self._with_features:
             inputs += (self._blank if features is None else features, torch.tensor([age_ms]))
         logits, stats = self._streams[number].step(*inputs, motion=since, copy=False)

@@ -17,7 +17,7 @@ from dedelayed_ros.eval.engines import DenseEngine, dense_engines
 from dedelayed_ros.frames import EncoderSettings, H264Encoder, MotionField, open_source
 from dedelayed_ros.models import model_sizes, zoo
 from dedelayed_ros.models.dtypes import resolve_dtype
-from dedelayed_ros.models.pictures import scaled
+from dedelayed_ros.models.pictures import as_levels, scaled
 from dedelayed_ros.reuse import DENSE_ABOVE, load_calibration
 
 DIRTY = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
@@ -101,7 +101,7 @@ def bench_sparse(settings: BenchSettings, say: Callable[[str], None] = print) ->
     """
     h, w = model_sizes(settings.camera).local
     generator = torch.Generator().manual_seed(1)
-    base = torch.rand(1, 3, h, w, generator=generator)
+    base = noise((h, w), generator)
     modules = {dtype: _compiled(settings, dtype, base) for dtype in _formats(settings.device)}
     compiled = modules[torch.float32]
     if compiled.backend == 'reference':
@@ -116,8 +116,9 @@ def bench_sparse(settings: BenchSettings, say: Callable[[str], None] = print) ->
         cases.append(_reset_case(shared, base, threads))
         cases += [_blob_case(shared, base, dirty, generator, threads) for dirty in DIRTY]
     load = partial(zoo.load_local, settings.model)
-    for engine in dense_engines(load, base, settings.threads, say, compiled=settings.compiled):
-        cases.append(_dense_case(engine, base))
+    floats = base.float() / 255
+    for engine in dense_engines(load, floats, settings.threads, say, compiled=settings.compiled):
+        cases.append(_dense_case(engine, floats))
     calibration = load_calibration(settings.model)
     for module in modules.values():
         tolerant = {'': module}
@@ -216,7 +217,7 @@ def _blob_case(
 
     def run() -> _Measured:
         torch.set_num_threads(1)
-        fresh = torch.rand(base.shape, generator=generator)
+        fresh = noise((base.shape[-2], base.shape[-1]), generator)
         return _timed(module, torch.where(changed, fresh, base), still)
 
     return _Case('sparse', threads, _format(module), dirty, run)
@@ -257,9 +258,14 @@ def _encoded(clip: str, size: tuple[int, int], count: int) -> Iterable[tuple[Ten
         encoder = H264Encoder(EncoderSettings(size=size, rate=source.rate))
         for frame, _ in zip(source, range(count), strict=False):
             small = scaled(frame.image, size)
-            picture = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255
+            picture = as_levels(small)
             yield picture, encoder.encode(small).motion
         encoder.close()
+
+
+def noise(size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """A picture of independent levels, uint8 [1, 3, h, w] as cameras give it: channels-last in memory."""
+    return torch.randint(0, 256, (1, *size, 3), dtype=torch.uint8, generator=generator).permute(0, 3, 1, 2)
 
 
 def blobs(size: tuple[int, int], share: float, generator: torch.Generator) -> Tensor:  # bool [h, w]

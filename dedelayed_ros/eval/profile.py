@@ -13,11 +13,13 @@ import torch
 from dedelayed_ros import sparse
 from dedelayed_ros.dispatch import LatencyProfile
 from dedelayed_ros.errors import InputError
-from dedelayed_ros.eval.bench_sparse import blobs
+from dedelayed_ros.eval.bench_sparse import blobs, noise
 from dedelayed_ros.frames import MotionField
 from dedelayed_ros.models import zoo
 from dedelayed_ros.models.dtypes import resolve_dtype
 
+ABOUT = ('model', 'input', 'backend', 'threads', 'dtype', 'clock', 'rounds', 'dense_ms')
+"""What of the figures goes into the profile."""
 RATIOS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 _WARM_UP = 2
 
@@ -56,7 +58,7 @@ def profile(settings: ProfileSettings, say: Callable[[str], None] = print) -> tu
     """
     size = zoo.entry(settings.model).input_size(settings.camera)
     generator = torch.Generator().manual_seed(1)
-    base = torch.rand(1, 3, *size, generator=generator)
+    base = noise(size, generator)
     dtype = resolve_dtype(settings.dtype)
     model = zoo.load_local(settings.model, dtype)
     compiled = sparse.compile(model, (base,), dtype=dtype, backend=settings.device, threads=settings.threads)
@@ -70,7 +72,7 @@ def profile(settings: ProfileSettings, say: Callable[[str], None] = print) -> tu
         took, _ = _timed(compiled, base, None, settings.clock)
         dense.append(took)
         for k, mask in enumerate(changed):
-            fresh = torch.rand(base.shape, generator=generator)
+            fresh = noise(size, generator)
             compiled.step(base, motion=still)
             took, stats = _timed(compiled, torch.where(mask, fresh, base), still, settings.clock)
             times[k].append(took)
@@ -111,9 +113,7 @@ def curve(rows: Sequence[dict[str, Any]], over: str, found: dict[str, Any]) -> L
     """The profile of measured rows ``over`` their 'recompute_ratio' or 'compute_ratio'."""
     points = {row[over]: row['ms'] for row in rows}
     ratios = sorted(points)
-    about = {
-        key: found[key] for key in ('model', 'input', 'backend', 'threads', 'dtype', 'clock', 'rounds', 'dense_ms')
-    }
+    about = {key: found[key] for key in ABOUT}
     spread = [[row[over], row['ms_low'], row['ms_high']] for row in rows]
     return LatencyProfile(np.array(ratios), np.array([points[ratio] for ratio in ratios]), {**about, 'spread': spread})
 

@@ -220,7 +220,7 @@ class Library:
 
     def _module(self, size: tuple[int, int]) -> sparse.SparseModule:
         if size not in self._modules:
-            example = (torch.zeros(1, 3, *size),)
+            example = (torch.zeros(1, 3, *size, dtype=torch.uint8),)
             self._modules[size] = sparse.compile(self.model, example, dense_above=DENSE_ABOVE)
         return self._modules[size]
 

@@ -36,6 +36,7 @@ from dedelayed_ros.eval.reuse_footage import at_rest, one_homography
 from dedelayed_ros.eval.sequences import Sequences, Step
 from dedelayed_ros.frames import MotionField
 from dedelayed_ros.link import pack_dense, pack_shard, predict
+from dedelayed_ros.models.pictures import as_levels
 from dedelayed_ros.sparse import Alignment, SparseModule
 from dedelayed_ros.train.losses import Confusion
 
@@ -269,7 +270,7 @@ class Coder:
         self.coding_ms = (time.process_time() - begun) * 1e3
         # A video stream goes on whoever computes; its bytes add up in the record, not here.
         self._bytes = size
-        return tensor_of(seen)
+        return as_levels(np.array(seen))
 
     def motion(self, step: Step) -> MotionField:
         """Motion since the frame before, of the stream that is sent or of the camera's own."""
@@ -313,7 +314,7 @@ class Coder:
             data, self._replica = pack_shard(self._image, prediction, motion, bound=bound)
         self.coding_ms = (time.process_time() - begun) * 1e3
         self._bytes = len(data)
-        return tensor_of(self._replica)
+        return as_levels(np.array(self._replica))
 
     def size(self, new: np.ndarray | None, motion: MotionField | None) -> int:
         """Bytes of the frame; ``new`` bool [H, W] is the recompute set of the input."""
@@ -335,17 +336,7 @@ def _codec(policy: Policy, size: tuple[int, int]) -> Callable[[np.ndarray], Code
 
 def pixels_of(step: Step) -> np.ndarray:
     """The frame of a step, uint8 [H, W, 3]."""
-    return pixels(step.image)
-
-
-def pixels(image: torch.Tensor) -> np.ndarray:
-    """uint8 [H, W, 3] of float32 [1, 3, H, W] in 0–1."""
-    return np.ascontiguousarray((image[0] * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
-
-
-def tensor_of(image: np.ndarray) -> torch.Tensor:
-    """float32 [1, 3, H, W] in 0–1 of uint8 [H, W, 3]."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+    return np.ascontiguousarray(step.image[0].permute(1, 2, 0).numpy())
 
 
 def coded(footage: Sequences, policy: Policy) -> Sequences:

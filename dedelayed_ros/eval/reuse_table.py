@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dedelayed_ros.eval.profile import ProfileSettings, curve, profile
+from dedelayed_ros.eval.profile import ABOUT, ProfileSettings, curve, profile
 from dedelayed_ros.eval.reuse_footage import PAPER_MV_STD, ReuseSet, clip_set, street_sets
 from dedelayed_ros.eval.reuse_methods import EXTRA, METHODS, TOLERANT, Library, ReuseSettings
 from dedelayed_ros.eval.reuse_record import ClipRecord, Policy
@@ -296,7 +296,7 @@ class _Tables:
 
 def sparse_curve(rows: Sequence[dict[str, Any]], dense_ms: float) -> Any:
     """Time in units of a dense pass over the compute ratio."""
-    about = dict.fromkeys(('model', 'input', 'backend', 'threads', 'clock', 'rounds', 'dense_ms'))
+    about = dict.fromkeys(ABOUT)
     plain = [{'ms_low': 0.0, 'ms_high': 0.0, **row} for row in rows]
     return curve(plain, 'compute_ratio', about).scaled(1 / dense_ms)
 

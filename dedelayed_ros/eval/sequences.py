@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import EncoderSettings, H264Encoder, MotionField, open_source
 from dedelayed_ros.models.labels import CITYSCAPES
-from dedelayed_ros.models.pictures import scaled
+from dedelayed_ros.models.pictures import as_levels, scaled
 from dedelayed_ros.reuse import at_input
 from dedelayed_ros.sparse import SparseModule
 from dedelayed_ros.train import footage
@@ -25,7 +25,7 @@ RATE = 30.0
 
 @dataclass(frozen=True)
 class Step:
-    """One picture at the model's input, float32 [1, 3, h, w] in 0–1.
+    """One picture at the model's input, uint8 [1, 3, h, w].
 
     ``motion`` since the one before, None where that is not known; ``truth`` uint8 [H, W] class ids, and ``dense`` the
     model's own logits [classes, h', w'] of a dense pass.
@@ -134,8 +134,8 @@ def _steps(
 ) -> list[Step]:
     steps = []
     for i, picture in enumerate(pictures):
-        image = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
-        dense = model(image)[0].float()
+        image = as_levels(picture)
+        dense = model(image.float() / 255)[0].float()
         truth = dense.argmax(0).to(torch.uint8).numpy() if labels is None else labels[i]
         steps.append(Step(image, at_input(motions[i], size) if i else None, truth, dense))
     return steps

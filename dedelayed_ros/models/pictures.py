@@ -22,12 +22,21 @@ def scaled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     if image.shape[:2] == tuple(size):
         return image
-    # torch takes no array that must not be written to, which ROS images are.
-    pixels = np.require(image, requirements=['C', 'W'])
-    picture = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     with _one_thread():
-        small = F.interpolate(picture, size=tuple(size), mode='bilinear', antialias=True)
+        small = F.interpolate(as_levels(image), size=tuple(size), mode='bilinear', antialias=True)
         return small[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def as_levels(picture: np.ndarray) -> Tensor:
+    """uint8 [1, 3, h, w] of uint8 [h, w, 3], the same memory where it may be written to: what the sparse engine takes.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise InputError(f'the picture is {picture.dtype} {list(picture.shape)}; expected uint8 [height, width, 3]')
+    # torch takes no array that must not be written to, which ROS images are.
+    return torch.from_numpy(np.require(picture, requirements=['C', 'W'])).permute(2, 0, 1)[None]
 
 
 class InputPicture:
@@ -35,18 +44,15 @@ class InputPicture:
 
     def __init__(self, size: tuple[int, int]) -> None:
         """``size``: (h, w) of the pictures."""
-        self._values = torch.empty(*size, 3)
+        self._values = torch.empty(1, 3, *size).contiguous(memory_format=torch.channels_last)
 
     def __call__(self, picture: np.ndarray) -> Tensor:
         """float32 [1, 3, h, w] in 0–1, channels-last in memory, of uint8 [h, w, 3]; until the next call."""
-        levels = torch.from_numpy(np.require(picture, requirements=['C', 'W']))
-        if levels.shape != self._values.shape or levels.dtype != torch.uint8:
-            raise InputError(
-                f'the picture is {picture.dtype} {list(picture.shape)}; expected uint8 {list(self._values.shape)}'
-            )
+        levels = as_levels(picture)
+        if levels.shape != self._values.shape:
+            raise InputError(f'the picture is {list(picture.shape)}; expected {list(self._values.shape[2:])} pixels')
         with _one_thread():
-            self._values.copy_(levels).div_(255)
-        return self._values.permute(2, 0, 1)[None]
+            return self._values.copy_(levels).div_(255)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dedelayed_ros.models.pictures import InputPicture
+from dedelayed_ros.models.pictures import as_levels
 from dedelayed_ros.reuse import Attempts, at_input
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class MotionSince:
 class Endpoint:
     """The model of one stream at one end. One thread at a time.
 
-    ``module`` takes one picture, float [1, 3, H, W] in 0–1. The first frame, one after :meth:`reset` and one after a
+    ``module`` takes one picture, uint8 [1, 3, H, W]. The first frame, one after :meth:`reset` and one after a
     break of the motion are computed densely, and so are some after frames that left hardly anything to reuse (see
     :class:`~dedelayed_ros.reuse.Attempts`).
     """
@@ -65,7 +65,6 @@ class Endpoint:
     def __init__(self, module: sparse.SparseModule) -> None:
         self._module = module
         self._size = (int(module.plan.frame[0]), int(module.plan.frame[1]))
-        self._input = InputPicture(self._size)
         self._since = MotionSince()
         self._picture: np.ndarray | None = None
         self._attempts = Attempts()
@@ -92,10 +91,9 @@ class Endpoint:
         The logits are to be read before the next frame, and not written to. The frame is remembered. Raises InputError
         for another size; what was remembered is then as it was.
         """
-        image = self._input(picture)
         known = self._picture is not None and self._since.known
         motion = self._since.field(self._size) if known and self._attempts.due() else None
-        logits, stats = self._module.step(image, motion=motion, copy=False)
+        logits, stats = self._module.step(as_levels(picture), motion=motion, copy=False)
         if motion is not None:
             self._attempts.tell(stats.compute_ratio)
         self._picture = picture

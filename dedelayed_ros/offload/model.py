@@ -45,7 +45,7 @@ class OffloadModel:
         """One stream's end, for pictures of ``size`` (H, W). Raises InputError where the engine cannot run it."""
         module = self._compiled.pop(size, None)
         if module is None:
-            example = (torch.zeros(1, 3, *size),)
+            example = (torch.zeros(1, 3, *size, dtype=torch.uint8),)
             module = sparse.compile(
                 self.network,
                 example,

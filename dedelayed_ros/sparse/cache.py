@@ -19,6 +19,7 @@ class State:
     sets:       recompute set of every node in the last frame, bool [h, w].
     debts:      'tiles': float32 [units], what motion has left unexplained since each was computed (backends/tiled.py).
     doubts:     'tiles': float32 [units], by how much of it what differs counts there (backends/doubt.py).
+    picture:    'tiles': the last frame as levels, uint8 [1, C, H, W], where it was given so.
     """
 
     values: list[Tensor] = field(default_factory=list)
@@ -26,6 +27,7 @@ class State:
     sets: list[Tensor] = field(default_factory=list)
     debts: Tensor | None = None
     doubts: Tensor | None = None
+    picture: Tensor | None = None
 
     @property
     def ready(self) -> bool:
@@ -34,7 +36,7 @@ class State:
     @property
     def bytes(self) -> int:
         """Bytes of all that is remembered."""
-        units = [held for held in (self.debts, self.doubts) if held is not None]
+        units = [held for held in (self.debts, self.doubts, self.picture) if held is not None]
         tensors = [*self.values, *self.remainders.values(), *self.sets, *units]
         return sum(t.element_size() * t.nelement() for t in tensors)
 

@@ -29,8 +29,9 @@ def trace(
 ) -> Plan:
     """Trace an eval-mode module into a plan, for inputs of the shapes of ``example_inputs``.
 
-    The first input is the frame, [1, C, H, W]: motion fields are given for its H and W. Others may lie on coarser grids
-    (remote features) or have no positions (a vector). An argument of None stays None.
+    The first input is the frame, [1, C, H, W]: motion fields are given for its H and W. Where it is uint8, frames are
+    given as levels 0–255, and the model sees a 255th of them. Others may lie on coarser grids (remote features) or have
+    no positions (a vector). An argument of None stays None.
 
     Raises InputError for a module in training mode, one that cannot be exported (control flow that depends on values),
     a batch, and an operation that is not known (see ``unsupported``, 'error' or 'dense').
@@ -45,6 +46,9 @@ def trace(
         shape = list(tensors[0].shape) if tensors and isinstance(tensors[0], Tensor) else 'none'
         raise InputError(f'the first example input is the frame and has to be [1, C, H, W]; got {shape}')
     frame = tensors[0].shape[2], tensors[0].shape[3]
+    levels = tensors[0].dtype == torch.uint8
+    if levels:
+        examples = tuple(x.float() / 255 if x is tensors[0] else x for x in examples)
     program = _export(model, examples)
     b = Builder((int(frame[0]), int(frame[1])))
     inputs: list[int] = []
@@ -56,7 +60,7 @@ def trace(
             if fx.name in constants:
                 env[fx] = constants[fx.name]
             elif isinstance(fx.meta.get('val'), torch.Tensor):
-                env[fx] = _input(b, fx, first=not inputs)
+                env[fx] = _input(b, fx, first=not inputs, levels=levels and not inputs)
                 inputs.append(env[fx].node)
                 shapes.append(env[fx].shape)
             else:
@@ -108,7 +112,7 @@ def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.detach().to(device='cpu', dtype=kept, copy=True, memory_format=torch.contiguous_format)
 
 
-def _input(b: Builder, fx: torch.fx.Node, first: bool) -> Value:
+def _input(b: Builder, fx: torch.fx.Node, *, first: bool, levels: bool) -> Value:
     shape = tuple(int(n) for n in fx.meta['val'].shape)
     b.layer = fx.name
     if len(shape) != 4:
@@ -118,7 +122,7 @@ def _input(b: Builder, fx: torch.fx.Node, first: bool) -> Value:
     size = shape[2], shape[3]
     motion: Motion = 'frame' if first else 'carried'
     grid = make_grid(size, [_input_stride(b.frame[a], size[a]) for a in (0, 1)])
-    node = b.add(Input(), (), grid, shape[1], motion)
+    node = b.add(Input(levels), (), grid, shape[1], motion)
     return Value(node, image(shape[1], size), shape, len(fx.users) == 1)
 
 

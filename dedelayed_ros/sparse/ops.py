@@ -68,7 +68,12 @@ class Op:
 
 @dataclass(frozen=True, eq=False)
 class Input(Op):
-    """A picture or feature map that the caller gives."""
+    """A picture or feature map that the caller gives.
+
+    levels: it is given as whole numbers 0–255 (uint8), as cameras do, and the model sees a 255th of them.
+    """
+
+    levels: bool = False
 
     def windows(self, sizes: list[Size], out: Size) -> tuple[Window, ...]:
         return ()

@@ -95,6 +95,12 @@ class Plan:
     results: tuple[Result, ...]
     structure: pytree.TreeSpec
 
+    @property
+    def takes_levels(self) -> bool:
+        """Whether the frame is given as levels 0–255."""
+        op = self.nodes[self.inputs[0]].op
+        return isinstance(op, Input) and op.levels
+
     def find(self, name: str) -> Node | None:
         """The node of a layer, by its name or one of its aliases."""
         return next((node for node in self.nodes if name in node.names), None)

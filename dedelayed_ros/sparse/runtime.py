@@ -41,7 +41,8 @@ def compile(
 ) -> SparseModule:
     """Make an ordinary eval-mode module sparse in time.
 
-    example_inputs: tensors of the shapes that ``step`` will get. The first is the frame, [1, C, H, W]; others are maps
+    example_inputs: tensors of the shapes that ``step`` will get. The first is the frame, [1, C, H, W], of floats or,
+                    for a model that takes 0 to 1, uint8: levels 0–255, of which it sees a 255th. Others are maps
                     [1, C, h, w] on coarser grids, which are carried along with the motion, or vectors.
     alignment:      how reuse is checked (see Alignment); 'per_layer' and 'sticky' are exact without thresholds.
     dtype:          number format of weights and feature maps: float32, bfloat16, or (for a GPU) float16.
@@ -105,7 +106,7 @@ class SparseModule:
         self._given = given
         self._how = how or _How(engine.name, True, 1, 1.0)
         self._is_single = engine.plan.structure.is_leaf()
-        self._dtypes = (engine.plan.dtype, *engine.takes)
+        self._dtypes = (engine.plan.dtype, *(dtype for dtype in engine.takes if dtype.is_floating_point))
         self._state = engine.new_state()
 
     @property
@@ -182,7 +183,8 @@ class SparseModule:
 
     def held(self, name: str) -> Tensor:  # [1, C, h, w]
         """The remembered value of a layer or input: that of the last step, with what thresholds kept of older ones."""
-        return self._of(name, self._state.values).clone()
+        value = self._of(name, self._state.values)
+        return (value.float() / 255).to(self.plan.dtype) if value.dtype == torch.uint8 else value.clone()
 
     def _of(self, name: str, items: Sequence[Tensor]) -> Tensor:
         node = self.plan.find(name)
@@ -196,6 +198,7 @@ class SparseModule:
         if len(inputs) != len(self._given):
             raise InputError(f'step got {len(inputs)} inputs, the model was compiled for {len(self._given)}')
         used: list[Tensor | None] = []
+        levels = self.plan.takes_levels
         for number, (item, given) in enumerate(zip(inputs, self._given, strict=True)):
             if not given:
                 if item is not None:
@@ -210,6 +213,14 @@ class SparseModule:
             if not isinstance(item, Tensor) or item.shape != shape:
                 got = list(item.shape) if isinstance(item, Tensor) else type(item).__name__
                 raise InputError(f'input {number} is {got}, the model was compiled for {list(shape)}')
+            if levels and not used:
+                if item.dtype != torch.uint8:
+                    raise InputError(
+                        f'the frame is {item.dtype}; the model was compiled for levels 0-255 (torch.uint8)'
+                    )
+                native = torch.uint8 in self._engine.takes
+                used.append(item.cpu() if native else (item.cpu().float() / 255).to(self.plan.dtype))
+                continue
             if item.dtype not in self._dtypes or not item.is_cpu or item.requires_grad:
                 if not item.is_floating_point():
                     raise InputError(f'input {number} is {item.dtype}; expected floating point')

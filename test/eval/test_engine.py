@@ -16,6 +16,7 @@ from dedelayed_ros.eval import engine_table
 from dedelayed_ros.eval.sequences import Sequences, Step, judge, recorded
 from dedelayed_ros.frames import MotionField, resize
 from dedelayed_ros.models import zoo
+from dedelayed_ros.models.pictures import as_levels
 from dedelayed_ros.reuse import at_input, calibration_path
 from dedelayed_ros.sparse import Calibration
 
@@ -31,10 +32,10 @@ def moving(model: torch.nn.Module, size: tuple[int, int], frames: int, noise: fl
     steps = []
     for i in range(frames):
         left = 32 * (frames - i)
-        picture = wide[:, left : left + size[1]] + rng.integers(0, 2, (*size, 3)) * noise
-        image = torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None] / 255
+        picture = (wide[:, left : left + size[1]] + rng.integers(0, 2, (*size, 3)) * noise).clip(0, 255)
+        image = as_levels(picture.round().astype(np.uint8))
         with torch.inference_mode():
-            dense = model(image)[0]
+            dense = model(image.float() / 255)[0]
         truth = dense.argmax(0).to(torch.uint8).repeat_interleave(8, 0).repeat_interleave(8, 1).numpy()
         steps.append(Step(image, MotionField(size, vectors) if i else None, truth, dense))
     return Sequences('moving', [steps], True)

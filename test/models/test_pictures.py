@@ -71,5 +71,5 @@ def test_a_network_gets_each_level_divided_by_255() -> None:
 def test_a_network_gets_no_other_picture_than_its_own() -> None:
     make = InputPicture((16, 24))
     for other in (np.zeros((24, 16, 3), np.uint8), np.zeros((16, 24, 3), np.float32), np.zeros((16, 24), np.uint8)):
-        with pytest.raises(InputError, match=r'expected uint8 \[16, 24, 3\]'):
+        with pytest.raises(InputError, match=r'expected (uint8 \[height, width, 3\]|\[16, 24\] pixels)'):
             make(other)

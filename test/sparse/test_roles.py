@@ -1,4 +1,4 @@
-"""Which layers tiles keep: those that are cheap and hardly read beside the tiles are not, and nothing is read that is lost."""
+"""Which layers tiles keep: not those that are cheap and hardly read beside the tiles. Nothing is read that is lost."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_the_local_model_keeps_what_is_dear_or_read_from_afar():
     assert not where_read & kept
 
 
-@pytest.mark.parametrize('width, cheap', [(4, True), (512, False)])
+@pytest.mark.parametrize(('width', 'cheap'), [(4, True), (512, False)])
 def test_a_layer_is_kept_where_it_takes_many_multiplications(width, cheap):
     layers = nn.Conv2d(3, width, 1), nn.Conv2d(width, 8, 3, padding=1), nn.Conv2d(8, 2, 3, stride=2, padding=1)
     where_read, _ = names(nn.Sequential(*layers), torch.zeros(1, 3, 96, 96))
     assert ('1' in where_read) == cheap
 
 
-@pytest.mark.parametrize('reach, cheap', [(3, True), (31, False)])
+@pytest.mark.parametrize(('reach', 'cheap'), [(3, True), (31, False)])
 def test_a_layer_is_kept_where_it_is_read_from_afar(reach, cheap):
     layers = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 2, reach, padding=reach // 2)
     where_read, _ = names(nn.Sequential(*layers), torch.zeros(1, 3, 96, 96))

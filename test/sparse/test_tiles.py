@@ -40,8 +40,8 @@ def still(size, block=16):
 
 
 def test_a_change_is_computed_over_its_tile_only():
-    """One unit owes more than the threshold: its tile is computed by every layer, and nothing around it but what a layer
-    that is not kept is read for.
+    """One unit owes more than the threshold: its tile is computed by every layer, and around it only what is read of a
+    layer that is not kept.
     """
     image = torch.zeros(1, 1, 64, 64)
     module = compiled(net(), (image,))

@@ -42,7 +42,7 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     'free_stream': (None, [_POINTER]),
     'bytes': (_INT64, [_POINTER]),
     'step': (ctypes.c_int, [*[_POINTER] * 4, *[ctypes.c_int] * 3, *[_POINTER] * 3]),
-    'map': (_POINTER, [_POINTER, ctypes.c_int, _POINTER, _POINTER]),
+    'map': (_POINTER, [_POINTER, ctypes.c_int, _POINTER, _POINTER, _POINTER]),
     'set': (_POINTER, [_POINTER, ctypes.c_int]),
 }
 
@@ -61,7 +61,7 @@ class CpuEngine:
 
     name = 'cpu'
     reason = ''
-    takes: tuple[torch.dtype, ...] = (torch.float32,)
+    takes: tuple[torch.dtype, ...] = (torch.float32, torch.uint8)
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class CpuEngine:
             if item is None:
                 table[first] = 0
                 continue
-            if item.dtype is not torch.float32:
+            if item.dtype not in self.takes:
                 item = item.float()
             outside.append(item)
             strides = item.stride()
@@ -241,7 +241,9 @@ class CpuState:
 
     @property
     def values(self) -> Sequence[Tensor]:
-        """Output of every node for the last frame, [1, C, h, w]; views that the next step writes to."""
+        """Output of every node for the last frame, [1, C, h, w]; views that the next step writes to. A picture of
+        levels may be kept as such, uint8.
+        """
         return PerNode(len(self.engine.plan.nodes), self.value) if self.ready else ()
 
     @property
@@ -264,11 +266,14 @@ class CpuState:
     def _view(self, index: int, memory: _Memory) -> Tensor:
         node, dtype = self.engine.plan.nodes[index], self.engine.plan.dtype
         (h, w), channels = node.grid.size, node.channels
-        row, cell = _INT64(), _INT64()
+        row, cell, as_levels = _INT64(), _INT64(), ctypes.c_int()
         number = self.engine.number[index]
-        address = self.engine._call['map'](memory.handle, number, ctypes.byref(row), ctypes.byref(cell))
+        where = (ctypes.byref(item) for item in (row, cell, as_levels))
+        address = self.engine._call['map'](memory.handle, number, *where)
         count = (h - 1) * row.value + (w - 1) * cell.value + channels
-        flat = torch.from_numpy(np.asarray(_Borrowed(address, count, _DTYPES[dtype], memory))).view(dtype)
+        kind = '|u1' if as_levels.value else _DTYPES[dtype]
+        flat = torch.from_numpy(np.asarray(_Borrowed(address, count, kind, memory)))
+        flat = flat if as_levels.value else flat.view(dtype)
         return flat.as_strided((1, channels, h, w), (count, 1, row.value, cell.value))
 
     def _set(self, index: int) -> Tensor:

@@ -41,7 +41,7 @@ from dedelayed_ros.sparse.plan import Node, Plan
 
 _MODES = {'per_layer': 0, 'sticky': 1, 'paper': 2, 'calibrated': 3, 'off': 4, 'tiles': 5}
 _MOTION = {'none': 0, 'frame': 1, 'carried': 2}
-_INPUT, _GIVEN, _CONV, _TAPS, _DEPTHWISE, _POOL, _RESIZE, _MOVE, _BINARY = range(9)
+_INPUT, _GIVEN, _CONV, _TAPS, _DEPTHWISE, _POOL, _RESIZE, _MOVE, _BINARY, _LEVELS = range(10)
 _POOLS = {'amax': 0, 'amin': 1, 'sum': 2, 'mean': 3, 'mean twice': 4}
 _BINARIES = {'add': 0, 'sub': 1, 'mul': 2, 'div': 3, 'maximum': 4, 'minimum': 5, '_prelu_kernel': 6}
 
@@ -209,7 +209,7 @@ class _Operation:
 
     @write.register
     def _(self, op: Input) -> int:
-        return _INPUT
+        return _LEVELS if op.levels else _INPUT
 
     @write.register
     def _(self, op: Conv) -> int:

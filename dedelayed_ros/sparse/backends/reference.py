@@ -48,7 +48,7 @@ class ReferenceEngine:
 
     name = 'reference'
     reason = ''
-    takes: tuple[torch.dtype, ...] = ()
+    takes: tuple[torch.dtype, ...] = (torch.uint8,)
 
     def __init__(self, plan: Plan, alignment: Alignment, thresholds: tuple[float, ...], *, remap: bool = True) -> None:
         self.plan = plan
@@ -73,8 +73,11 @@ class ReferenceEngine:
             field = FrameMotion.at_rest(self.plan.frame)
         frame = Frame(field, [], {}, [], [], [], [])
         given = dict(zip(self.plan.inputs, inputs, strict=True))
+        levels = given[self.plan.inputs[0]] if self.plan.takes_levels else None
+        if levels is not None:
+            given[self.plan.inputs[0]] = (levels.float() / 255).to(self.plan.dtype)
         if self._tiled is not None:
-            return self._tiled.step(state, given, field, dense)
+            return self._tiled.step(state, given, field, dense, levels)
         for node in self.plan.nodes:
             begun = time.perf_counter()
             moved = moving.unknown(node.grid) if dense else self._displacement(node, state, frame)

@@ -43,9 +43,14 @@ class TiledReference:
         self.read = {i for node in readers for i in node.inputs if i in self.vectors}
 
     def step(
-        self, state: State, given: Mapping[int, Tensor | None], motion: FrameMotion, dense: bool
+        self,
+        state: State,
+        given: Mapping[int, Tensor | None],
+        motion: FrameMotion,
+        dense: bool,
+        levels: Tensor | None = None,
     ) -> tuple[list[Tensor], SparseStats]:
-        """One frame; ``given`` by node."""
+        """One frame; ``given`` by node, ``levels`` uint8 where the picture came as such."""
         start = time.perf_counter()
         size = self.plan.frame
         known = state.debts is not None and not dense
@@ -60,6 +65,8 @@ class TiledReference:
                 values[node.index] = vectors.values[node.index]
             elif isinstance(node.op, Input):
                 values[node.index], owing = self._take(node, given[node.index], state, motion, dense)
+                if levels is not None and not dense and node.index == self.plan.inputs[0]:
+                    owing = self._owed_levels(node, levels, state, motion)
                 debts = debts + (owing if doubts is None else doubts * owing)
         changed = dense or any(vectors.dirty[i] for i in self.read)
         tiles = torch.ones(*(-(-n // self.tile) for n in size), dtype=torch.bool) if changed else self._due(debts)
@@ -84,7 +91,7 @@ class TiledReference:
             ratio = float(here.float().mean())
             executed = 0.0 if isinstance(node.op, Input) else ratio
             layers.append(LayerStats(node.name, ratio, executed, (time.perf_counter() - begun) * 1e3))
-        state.values, state.sets, state.debts = values, sets, debts
+        state.values, state.sets, state.debts, state.picture = values, sets, debts, levels
         if self.logits is not None:
             doubt = doubt_of(values[self.logits], self.plan.nodes[self.logits].grid, self.margin, size)
             state.doubts = doubt if doubts is None else torch.where(due, doubt, doubts)
@@ -124,6 +131,16 @@ class TiledReference:
         left = (given - before).abs()[0].sum(0) * valid
         return given.clone(), owed(left, node, self.thresholds[node.index], self.plan.frame)
 
+    def _owed_levels(self, node: Node, levels: Tensor, state: State, motion: FrameMotion) -> Tensor:  # float32 [units]
+        """The same of a picture of levels, in sixteenths of one: vectors are quarters of pixels, and nothing is rounded
+        then.
+        """
+        assert state.picture is not None
+        whole, part, valid = placed(node.grid, motion)
+        before = (16 * interpolated(state.picture.double(), whole, part.double())).long()
+        left = (16 * levels.long() - before).abs()[0].sum(0) * valid
+        return owed(left, node, self.thresholds[node.index], self.plan.frame, 16 * 255)
+
     def _due(self, debts: Tensor) -> Tensor:  # bool [tiles]
         many = self.tile // UNIT
         over = (debts > 1).float()[None, None]
@@ -143,11 +160,13 @@ def moved(held: Tensor, motion: FrameMotion, size: tuple[int, int], unknown: flo
     return torch.where(known, found, unknown)
 
 
-def owed(left: Tensor, node: Node, threshold: float, frame: tuple[int, int]) -> Tensor:  # float32 [units]
+def owed(
+    left: Tensor, node: Node, threshold: float, frame: tuple[int, int], whole: float = 1.0
+) -> Tensor:  # float32 [units]
     """What cells leave unexplained, as a share of the threshold: of a unit the mean of the cells whose first pixel is
     in it, taken over channels too. Of a threshold of 0, anything is more than enough.
 
-    left: float32 [h, w], sum over channels of the difference.
+    left:  [h, w], sum over channels of the difference. whole: what 1 amounts to in it.
     """
     units = _units(frame)
     rows, cols = (
@@ -157,7 +176,7 @@ def owed(left: Tensor, node: Node, threshold: float, frame: tuple[int, int]) -> 
     number = (rows[:, None] * units.shape[1] + cols[None, :]).reshape(-1)
     total = units.reshape(-1).double().index_add(0, number, left.reshape(-1).double())
     count = units.reshape(-1).double().index_add(0, number, torch.ones(number.shape, dtype=torch.float64))
-    mean = (total / (count * node.channels).clamp(min=1)).float().reshape(units.shape)
+    mean = (total / (whole * (count * node.channels).clamp(min=1))).float().reshape(units.shape)
     return torch.where(mean > 0, mean / torch.tensor(threshold, dtype=torch.float32), 0)
 
 

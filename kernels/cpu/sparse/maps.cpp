@@ -70,6 +70,7 @@ void Map<T>::clear_border() {
 }
 
 template class Map<float>;
+template class Map<std::uint8_t>;
 template class Map<Bf16>;
 
 }  // namespace dedelayed::sparse

@@ -41,6 +41,8 @@ class Map {
   void make_spare() { spare_ = now_; }
   T* spare(int y, int x) { return spare_.values.data() + (spare_.origin + y * pitch + x) * channels; }
   void turn() { std::swap(now_, spare_); }
+  // Give up the memory, but not the measures.
+  void release() { now_ = {}, spare_ = {}; }
 
  private:
   struct Storage {

@@ -407,6 +407,7 @@ void compute(const Plan& plan, const Node& node, const std::vector<Map<T>>& maps
     case Kind::kBinary: return binary(plan, node, maps, to.width, positions, count, work, out);
     case Kind::kConv:  // is_direct
     case Kind::kInput:
+    case Kind::kLevels:
     case Kind::kGiven: return;
   }
 }

@@ -280,7 +280,7 @@ void read_epilogue(Reader& read, const Plan& plan, Node& node) {
 Node read_node(Reader& read, Plan& plan) {
   Node node{};
   const std::int64_t before = static_cast<std::int64_t>(plan.nodes.size());
-  node.kind = static_cast<Kind>(read.number(0, 8));
+  node.kind = static_cast<Kind>(read.number(0, 9));
   node.motion = static_cast<Motion>(read.number(0, 2));
   node.grid = read.number(0, static_cast<std::int64_t>(plan.grids.size()) - 1);
   node.channels = read.number(1, 1 << 20);
@@ -294,7 +294,7 @@ Node read_node(Reader& read, Plan& plan) {
     const Axis &rows = plan.rows(node.windows[k]), &cols = plan.cols(node.windows[k]);
     Reader::require(rows.in == from.height && cols.in == from.width && rows.out == to.height && cols.out == to.width);
   }
-  const bool is_input = node.kind == Kind::kInput || node.kind == Kind::kGiven;
+  const bool is_input = node.kind == Kind::kInput || node.kind == Kind::kLevels || node.kind == Kind::kGiven;
   Reader::require(is_input == (inputs == 0));
   node.carrier = read.number(0, std::max(inputs - 1, 0));
   const int entries = read.number(0, inputs);

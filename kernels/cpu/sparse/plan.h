@@ -59,8 +59,8 @@ enum class Element : int { kFloat, kBf16 };
 
 enum class Motion : int { kNone = 0, kFrame = 1, kCarried = 2 };
 
-// The numbers of these are part of the description.
-enum class Kind : int { kInput, kGiven, kConv, kTaps, kDepthwise, kPool, kResize, kMove, kBinary };
+// The numbers of these are part of the description. kLevels is a picture that the caller gives as levels.h has them.
+enum class Kind : int { kInput, kGiven, kConv, kTaps, kDepthwise, kPool, kResize, kMove, kBinary, kLevels };
 
 enum class Unary : int {
   kClamp, kLeaky, kHardswish, kHardsigmoid, kSigmoid, kSilu, kTanh, kGelu, kGeluTanh, kElu, kExp, kLog, kSqrt, kAbs,

@@ -77,11 +77,13 @@ DEDELAYED_EXPORT int dedelayed_sparse_step(Stream* stream, const dedelayed::spar
   });
 }
 
-// Where a node's map is now: its first value, and values from a row, and a cell, to the next one. True until the next step.
-DEDELAYED_EXPORT void* dedelayed_sparse_map(Stream* stream, int node, std::int64_t* row, std::int64_t* cell) {
+// Where a node's map is now: its first value, values from a row, and a cell, to the next one, and whether they are levels and
+// not in the plan's number format. True until the next step.
+DEDELAYED_EXPORT void* dedelayed_sparse_map(Stream* stream, int node, std::int64_t* row, std::int64_t* cell, int* as_levels) {
   const dedelayed::sparse::Shown shown = stream->shown(node);
   *row = shown.row;
   *cell = shown.cell;
+  *as_levels = shown.as_levels;
   return shown.origin;
 }
 

@@ -14,18 +14,6 @@ double cost_of(const Node& node) {
   return static_cast<double>(node.weight.size()) + 4.0 * node.channels * static_cast<double>(1 + node.epilogue.size() + 2 * (node.addend >= 0));
 }
 
-// A row of what the caller gives, channels-last.
-void gather_floats(const Given& given, int y, int channels, int width, float* row) {
-  const float* from = given.data + y * given.row;
-  if (given.channel == 1 && given.col == channels) {
-    std::copy_n(from, static_cast<std::ptrdiff_t>(width) * channels, row);
-  } else {
-    for (int c = 0; c < channels; ++c) {
-      for (int x = 0; x < width; ++x) row[static_cast<std::ptrdiff_t>(x) * channels + c] = from[c * given.channel + x * given.col];
-    }
-  }
-}
-
 }  // namespace
 
 template <class T>
@@ -36,6 +24,7 @@ StreamOf<T>::StreamOf(const Plan& plan, int threads, int frame, double dense_abo
       tiles_(plan),
       blend_(blend_variant<T>(plan.instruction_set)),
       runs_(run_variant<T>(plan.instruction_set)),
+      unexplained_levels_(levels_variant(plan.instruction_set)),
       pool_(threads) {
   const std::size_t nodes = plan.nodes.size();
   maps_.resize(nodes), dirty_.resize(nodes), remainders_.resize(nodes), flags_.resize(sticky() ? nodes : 0);
@@ -44,9 +33,11 @@ StreamOf<T>::StreamOf(const Plan& plan, int threads, int frame, double dense_abo
     maps_[n].resize(grid, plan.nodes[n].channels, plan.borders[n]);
     dirty_[n].resize(grid.height, grid.width);
     if (sticky()) flags_[n].resize(grid.height, grid.width);
-    const bool read_later = plan.nodes[n].kept || plan.nodes[n].kind == Kind::kInput;
+    const bool is_input = plan.nodes[n].kind == Kind::kInput || plan.nodes[n].kind == Kind::kLevels;
+    const bool read_later = plan.nodes[n].kept || is_input;
     if (plan.mode == Mode::kTiles && read_later) maps_[n].make_spare();
   }
+  find_levels();
   moved_.resize(plan.slots.size());
   for (const Slot& slot : plan.slots) {
     if (slot.source == Slot::Source::kCarried || slot.source == Slot::Source::kTolerant) {
@@ -65,9 +56,41 @@ StreamOf<T>::StreamOf(const Plan& plan, int threads, int frame, double dense_abo
   }
 }
 
+// What levels are worth, and whether the picture may stay as it is given.
+template <class T>
+void StreamOf<T>::find_levels() {
+  std::array<float, 256> values;
+  for (int level = 0; level < 256; ++level) values[level] = static_cast<float>(level) / 255.0f;
+  runs_.keep(values.data(), 256, nullptr, 0, level_values_.data());
+  const Node& frame = plan_.nodes[frame_];
+  as_levels_ = plan_.mode == Mode::kTiles && frame.kind == Kind::kLevels && !frame.kept;
+  for (const Node& node : plan_.nodes) {
+    for (const int input : node.inputs) as_levels_ &= input != static_cast<int>(frame_) || is_copy(plan_, node, maps_);
+  }
+  if (!as_levels_) return;
+  picture_.resize(plan_.grids[frame.grid], frame.channels, {});
+  picture_.make_spare();
+  maps_[frame_].release();
+  level_results_.resize(plan_.nodes.size());
+  for (std::size_t n = 0; n < plan_.nodes.size(); ++n) {
+    const Node& node = plan_.nodes[n];
+    if (node.inputs.empty() || node.inputs[0] != static_cast<int>(frame_)) continue;
+    runs_.widen(level_values_.data(), 256, values.data());
+    runs_.keep(values.data(), 256, node.epilogue.data(), node.epilogue.size(), level_results_[n].data());
+  }
+}
+
+template <class T>
+Shown StreamOf<T>::shown(int node) {
+  if (as_levels_ && node == static_cast<int>(frame_)) {
+    return {picture_.at(0, 0), picture_.pitch * picture_.channels, picture_.channels, true};
+  }
+  return {maps_[node].at(0, 0), maps_[node].pitch * maps_[node].channels, maps_[node].channels, false};
+}
+
 template <class T>
 std::int64_t StreamOf<T>::bytes() const {
-  std::int64_t total = 0;
+  std::int64_t total = picture_.bytes();
   for (const Map<T>& map : maps_) total += map.bytes();
   for (const auto* sets : {&dirty_, &flags_}) {
     for (const Set& set : *sets) total += static_cast<std::int64_t>(set.on.size() + set.rows.size());
@@ -146,17 +169,20 @@ void StreamOf<T>::begin_dense(std::size_t kept) {
 
 // A row of what the caller gives, as the maps have it.
 template <class T>
-void StreamOf<T>::gather(const Given& given, int y, int channels, int width, Aligned<float>& scratch, T* row) {
-  if (given.col == 1 && channels == 3) {
-    const float* from = given.data + y * given.row;
+void StreamOf<T>::gather(const Node& node, const Given& given, int y, int width, Aligned<float>& scratch, T* row) {
+  const int channels = node.channels;
+  if (node.kind == Kind::kLevels) {
+    gather_row<std::uint8_t>(given, y, channels, width, row, [this](std::uint8_t level) { return level_values_[level]; });
+  } else if (given.col == 1 && channels == 3) {
+    const float* from = static_cast<const float*>(given.data) + y * given.row;
     const float* const rows[] = {from, from + given.channel, from + 2 * given.channel};
     runs_.weave(rows, width, row);
   } else if constexpr (std::is_same_v<T, float>) {
-    gather_floats(given, y, channels, width, row);
+    gather_row<float>(given, y, channels, width, row, [](float value) { return value; });
   } else {
     const std::size_t count = static_cast<std::size_t>(width) * channels;
     if (scratch.size() < count) scratch.resize(count);
-    gather_floats(given, y, channels, width, scratch.data());
+    gather_row<float>(given, y, channels, width, scratch.data(), [](float value) { return value; });
     runs_.keep(scratch.data(), static_cast<std::ptrdiff_t>(count), nullptr, 0, row);
   }
 }
@@ -269,7 +295,7 @@ void StreamOf<T>::take(int n, const Given& given, Report& report) {
   const int width = map.width;  // by itself: bytes that are written might be the map's
   row_.assign(static_cast<std::size_t>(node.channels) * width, T{});
   for (int y = 0; y < map.height; ++y) {
-    if (given.data) gather(given, y, node.channels, width, fresh_, row_.data());
+    if (given.data) gather(node, given, y, width, fresh_, row_.data());
     const T* fresh = row_.data();
     std::uint8_t* on = dirty.row(y);
     T* row = map.at(y, 0);

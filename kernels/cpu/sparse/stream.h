@@ -1,12 +1,15 @@
 // One stream through a plan: its memory, and the step that brings it to the next frame.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "../thread_pool.h"
 #include "cells.h"
+#include "given.h"
+#include "levels.h"
 #include "maps.h"
 #include "motion.h"
 #include "ops.h"
@@ -17,14 +20,6 @@
 #include "tolerance.h"
 
 namespace dedelayed::sparse {
-
-// A map that the caller gives, [channels, height, width] with any strides in floats; no data: nothing new has arrived.
-// Of a vector that the caller computes (Kind::kGiven), `dirty` says whether it differs from the last one.
-struct Given {
-  const float* data;
-  std::int64_t channel, row, col;
-  std::int64_t dirty;
-};
 
 // What a node did in a step: positions that were computed, and that are new; nanoseconds in all, those of motion, comparing
 // and sets, and those of moving cached values; where its map is now.
@@ -40,10 +35,11 @@ struct Spread {
   Set far;
 };
 
-// A node's map where it is: values from a row, and a cell, to the next one, in the plan's number format.
+// A node's map where it is: values from a row, and a cell, to the next one, in the plan's number format or as levels.
 struct Shown {
   void* origin;
   std::int64_t row, cell;
+  bool as_levels;
 };
 
 // A stream, whatever number format its maps are in.
@@ -80,7 +76,7 @@ class StreamOf final : public Stream {
 
   void step(const Given* given, const Field* field, Report* reports) override;
   int nodes() const override { return static_cast<int>(maps_.size()); }
-  Shown shown(int node) override { return {maps_[node].at(0, 0), maps_[node].pitch * maps_[node].channels, maps_[node].channels}; }
+  Shown shown(int node) override;
   const Set& dirty(int node) const override { return dirty_[node]; }
   std::int64_t bytes() const override;
 
@@ -92,6 +88,12 @@ class StreamOf final : public Stream {
   // Whether what is computed of a node goes straight into its map, without being compared with what is there.
   bool keeps_all(const Node& node) const { return dense_ || plan_.mode == Mode::kTiles || node.threshold < 0.0f; }
   bool ready_ = false, dense_ = true;
+  // In Mode::kTiles a picture of levels that only copies read stays as it is given, and its own map has no memory.
+  bool as_levels_ = false;
+  Map<std::uint8_t> picture_;
+  std::array<T, 256> level_values_;
+  std::vector<std::array<T, 256>> level_results_;  // by node: what a copy of the picture has for each level
+  UnexplainedLevels unexplained_levels_;
   std::vector<Map<T>> maps_;
   std::vector<Set> dirty_;        // S: positions that differ, or may differ, from their cached value
   std::vector<Set> flags_;        // F, for `sticky`: positions that motion does not vouch for
@@ -122,6 +124,8 @@ class StreamOf final : public Stream {
 
   void step_tiles(const Given* given, const Field* field, Report* reports);
   void take_tiled(int node, const Given& given);
+  void take_levels(const Given& given);
+  void find_levels();
   void keep(Map<T>& map, const Asked& asked);
   void find_doubts(Report& report);
   void compute_all(int node, const std::vector<std::int32_t>& positions);
@@ -130,7 +134,7 @@ class StreamOf final : public Stream {
   const T* results(const Node& node, const std::int32_t* positions, int count, Bench<T>& bench);
   void add_addend(const Node& node, std::int32_t position, int together, T* values, Bench<T>& bench);
   void commit(int node, const std::int32_t* positions, int count, const T* results, Bench<T>& bench);
-  void gather(const Given& given, int y, int channels, int width, Aligned<float>& scratch, T* row);
+  void gather(const Node& node, const Given& given, int y, int width, Aligned<float>& scratch, T* row);
   void prepare_slot(const Field& field, int slot);
   void find_displacement(const Field& field, int slot);
   void take(int node, const Given& given, Report& report);

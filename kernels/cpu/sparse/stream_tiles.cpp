@@ -123,8 +123,9 @@ template <class T>
 void StreamOf<T>::take_tiled(int n, const Given& given) {
   const Node& node = plan_.nodes[n];
   Map<T>& map = maps_[n];
+  if (as_levels_ && n == static_cast<int>(frame_)) return take_levels(given);
   const auto gather_rows = [&](int first, int last, Aligned<float>& scratch, auto row) {
-    for (int y = first; y < last; ++y) gather(given, y, node.channels, map.width, scratch, row(y));
+    for (int y = first; y < last; ++y) gather(node, given, y, map.width, scratch, row(y));
   };
   if (node.kind == Kind::kGiven || dense_) {
     if (given.data) return gather_rows(0, map.height, fresh_, [&](int y) { return map.at(y, 0); });
@@ -153,6 +154,29 @@ void StreamOf<T>::take_tiled(int n, const Given& given) {
     }
   }
   map.turn();
+}
+
+// The same of a picture that stays as it is given.
+template <class T>
+void StreamOf<T>::take_levels(const Given& given) {
+  const Node& node = plan_.nodes[frame_];
+  const auto gather_rows = [&](int first, int last, auto row) {
+    for (int y = first; y < last; ++y) {
+      gather_row<std::uint8_t>(given, y, node.channels, picture_.width, row(y), [](std::uint8_t level) { return level; });
+    }
+  };
+  if (dense_) return gather_rows(0, picture_.height, [&](int y) { return picture_.at(y, 0); });
+  tiles_.placed(node.grid);
+  const View<const std::uint8_t> before{picture_.at(0, 0), picture_.pitch * picture_.channels, picture_.channels};
+  const View<const std::uint8_t> now{picture_.spare(0, 0), before.pitch, before.channels};
+  const int together = tiles_.unit_rows_together();
+  pool_.run((tiles_.unit_rows() + together - 1) / together, [&](int part, int) {
+    for (int u = part * together; u < std::min((part + 1) * together, tiles_.unit_rows()); ++u) {
+      gather_rows(tiles_.first_row(node.grid, u), tiles_.first_row(node.grid, u + 1), [&](int y) { return picture_.spare(y, 0); });
+      tiles_.owe(node.grid, u, unexplained_levels_, before, now, node.threshold, kWholeLevels);
+    }
+  });
+  picture_.turn();
 }
 
 template void StreamOf<float>::step_tiles(const Given*, const Field*, Report*);

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "cells.h"
+#include "levels.h"
 
 namespace dedelayed::sparse {
 namespace {
@@ -131,9 +132,9 @@ const Placement& Tiles::placed(int grid) {
   return placements_[grid];
 }
 
-template <class T>
-void Tiles::owe(int grid, int unit_row, Unexplained<T> unexplained, const View<const T>& before, const View<const T>& now,
-                float threshold) {
+template <class T, class Measure>
+void Tiles::owe(int grid, int unit_row, Measure unexplained, const View<const T>& before, const View<const T>& now,
+                float threshold, double whole) {
   const Units& units = units_[grid];
   const int top = units.rows[unit_row], bottom = units.rows[unit_row + 1], many = unit_rows_together();
   std::uint8_t* due = due_.data() + static_cast<std::ptrdiff_t>(unit_row / many) * tiles_.width;
@@ -146,12 +147,12 @@ void Tiles::owe(int grid, int unit_row, Unexplained<T> unexplained, const View<c
     for (int u = static_cast<int>(after - units.cols.begin()) - 1; u < cols_ && units.cols[u] < whole.right; ++u) {
       patch.to.left = std::max(whole.left, units.cols[u]), patch.to.right = std::min(whole.right, units.cols[u + 1]);
       // A tile that is due as it is owes enough.
-      if (patch.to.left < patch.to.right && !due[u / many]) owed[u] += unexplained(before, patch, now);
+      if (patch.to.left < patch.to.right && !due[u / many]) owed[u] += static_cast<double>(unexplained(before, patch, now));
     }
   }
   for (int u = 0; u < cols_; ++u) {
     const double count = static_cast<double>(bottom - top) * (units.cols[u + 1] - units.cols[u]) * now.channels;
-    const float mean = static_cast<float>(owed[u] / std::max(1.0, count));
+    const float mean = static_cast<float>(owed[u] / (whole * std::max(1.0, count)));
     if (!(mean > 0.0f)) continue;
     const std::size_t unit = static_cast<std::size_t>(unit_row) * cols_ + u;
     float& debt = debts_[unit];
@@ -161,8 +162,10 @@ void Tiles::owe(int grid, int unit_row, Unexplained<T> unexplained, const View<c
   }
 }
 
-template void Tiles::owe(int, int, Unexplained<float>, const View<const float>&, const View<const float>&, float);
-template void Tiles::owe(int, int, Unexplained<Bf16>, const View<const Bf16>&, const View<const Bf16>&, float);
+template void Tiles::owe(int, int, Unexplained<float>, const View<const float>&, const View<const float>&, float, double);
+template void Tiles::owe(int, int, Unexplained<Bf16>, const View<const Bf16>&, const View<const Bf16>&, float, double);
+template void Tiles::owe(int, int, UnexplainedLevels, const View<const std::uint8_t>&, const View<const std::uint8_t>&, float,
+                         double);
 
 template <class T>
 void Tiles::doubt(int unit_row, const View<const T>& logits) {

@@ -37,10 +37,11 @@ class Tiles {
   int first_row(int grid, int unit_row) const { return units_[grid].rows[unit_row]; }
   // Rows of units that lie in one row of tiles, which threads may share out among them.
   int unit_rows_together() const { return plan_.tile / kUnit; }
-  // An input owes what vectors leave unexplained of a row of units. `before` is its last map, `now` the one that is given.
-  template <class T>
-  void owe(int grid, int unit_row, Unexplained<T> unexplained, const View<const T>& before, const View<const T>& now,
-           float threshold);
+  // An input owes what vectors leave unexplained of a row of units. `before` is its last map, `now` the one that is given;
+  // `whole` is what 1 amounts to in what `unexplained` gives.
+  template <class T, class Measure>
+  void owe(int grid, int unit_row, Measure unexplained, const View<const T>& before, const View<const T>& now, float threshold,
+           double whole = 1.0);
   // Rows of units where something was computed: how sure the network is there now, by its logits.
   template <class T>
   void doubt(int unit_row, const View<const T>& logits);

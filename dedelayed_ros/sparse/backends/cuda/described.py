@@ -13,7 +13,7 @@ import numpy as np
 from dedelayed_ros.sparse.backends.describe import Description
 from dedelayed_ros.sparse.backends.unary import Lacking
 
-INPUT, GIVEN, CONV, TAPS, DEPTHWISE, POOL, RESIZE, MOVE, BINARY = range(9)
+INPUT, GIVEN, CONV, TAPS, DEPTHWISE, POOL, RESIZE, MOVE, BINARY, LEVELS = range(10)
 STILL, FRAME, CARRIED = range(3)
 PER_LAYER, STICKY, PAPER, CALIBRATED, OFF = range(5)
 
@@ -149,6 +149,7 @@ def _grid(r: _Reader) -> Grid:
 
 def _node(r: _Reader, network: Network) -> Described:
     kind, motion, grid, channels = (int(n) for n in r.numbers(4))
+    kind = INPUT if kind == LEVELS else kind  # a picture comes to this backend as the 255th parts of its levels
     threshold = float(r.floats(1)[0])
     count = r.number()
     inputs, windows = ([int(n) for n in r.numbers(count)] for _ in range(2))

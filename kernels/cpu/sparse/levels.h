@@ -1,0 +1,26 @@
+// Pictures as cameras give them: levels 0 to 255, of which the value is a 255th.
+#pragma once
+
+#include <cstdint>
+
+#include "blend.h"
+
+namespace dedelayed::sparse {
+
+// What a whole value, from 0 to 1, amounts to in the sums of `UnexplainedLevels`.
+constexpr double kWholeLevels = 16.0 * 255.0;
+
+// Sum over the cells of a patch, and channels, of how far `now` is from the levels between the four cells that a patch
+// finds its values between, in sixteenths of a level: vectors have quarters of pixels, so that it is a whole number.
+using UnexplainedLevels = std::uint64_t (*)(const View<const std::uint8_t>& from, const Patch& patch,
+                                            const View<const std::uint8_t>& now);
+
+std::uint64_t unexplained_levels_portable(const View<const std::uint8_t>&, const Patch&, const View<const std::uint8_t>&);
+std::uint64_t unexplained_levels_avx2(const View<const std::uint8_t>&, const Patch&, const View<const std::uint8_t>&);
+std::uint64_t unexplained_levels_avx512(const View<const std::uint8_t>&, const Patch&, const View<const std::uint8_t>&);
+UnexplainedLevels levels_variant(int instruction_set);
+
+// Bytes after a row's last one that may be read.
+constexpr int kBeyond = 31;
+
+}  // namespace dedelayed::sparse

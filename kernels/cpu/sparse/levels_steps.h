@@ -1,0 +1,67 @@
+// The loops of levels.h, compiled once for each instruction set, in whole numbers. Included inside an anonymous namespace,
+// after the pragma that chooses the instruction set.
+
+constexpr int kBytes = kBeyond + 1;
+typedef std::uint8_t Bytes __attribute__((vector_size(kBytes)));
+typedef std::uint16_t Sums __attribute__((vector_size(2 * kBytes)));
+
+constexpr int kRowsTogether = 16;  // of differences below 2^12: as many as 16 bits hold
+
+struct Ones {
+  std::uint16_t values[2 * kBytes] = {};
+  constexpr Ones() {
+    for (int k = 0; k < kBytes; ++k) values[k] = 0xffff;
+  }
+};
+
+inline void load_levels(const std::uint8_t* from, Sums& levels) {
+  Bytes bytes;
+  __builtin_memcpy(&bytes, from, sizeof bytes);
+  levels = __builtin_convertvector(bytes, Sums);
+}
+
+inline std::uint64_t unexplained_levels(const View<const std::uint8_t>& from, const Patch& patch,
+                                        const View<const std::uint8_t>& now) {
+  static constexpr Ones kOnes;
+  const Area& to = patch.to;
+  const auto part = [](float share) { return static_cast<std::uint16_t>(4.0f * share); };
+  const std::uint16_t down = part(patch.down), right = part(patch.right), up = 4 - down, left = 4 - right;
+  const std::ptrdiff_t below = patch.below ? from.pitch : 0, beside = patch.beside ? from.channels : 0;
+  const int rows = to.bottom - to.top, width = (to.right - to.left) * from.channels;
+  std::uint64_t total = 0;
+  for (int first = 0; first < width; first += kBytes) {
+    const std::uint8_t* p = from.at(to.top + patch.rows, to.left + patch.cols) + first;
+    const std::uint8_t* fresh = now.at(to.top, to.left) + first;
+    Sums counts;  // all ones where there are levels of the patch
+    __builtin_memcpy(&counts, kOnes.values + kBytes - (width - first < kBytes ? width - first : kBytes), sizeof counts);
+    const auto across = [&](const std::uint8_t* row) {
+      Sums here, next;
+      load_levels(row, here), load_levels(row + beside, next);
+      return here * left + next * right;
+    };
+    Sums above = across(p);
+    for (int y = 0; y < rows;) {
+      Sums sums = {};
+      for (const int end = rows - y < kRowsTogether ? rows : y + kRowsTogether; y < end; ++y) {
+        const Sums under = down ? across(p + below) : above;
+        const Sums before = above * up + under * down;
+        Sums levels;
+        load_levels(fresh, levels);
+        levels *= 16;
+        sums += (levels > before ? levels - before : before - levels) & counts;
+        p += from.pitch, fresh += now.pitch;
+        if (down) {
+          above = patch.below ? under : across(p);
+        } else if (y + 1 < rows) {
+          above = across(p);
+        }
+      }
+      std::uint16_t each[kBytes];
+      __builtin_memcpy(each, &sums, sizeof each);
+      std::uint32_t added = 0;
+      for (int k = 0; k < kBytes; ++k) added += each[k];
+      total += added;
+    }
+  }
+  return total;
+}
