@@ -1,6 +1,7 @@
 // Pictures as cameras give them: levels 0 to 255, of which the value is a 255th.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "blend.h"
@@ -15,10 +16,14 @@ constexpr double kWholeLevels = 16.0 * 255.0;
 using UnexplainedLevels = std::uint64_t (*)(const View<const std::uint8_t>& from, const Patch& patch,
                                             const View<const std::uint8_t>& now);
 
-std::uint64_t unexplained_levels_portable(const View<const std::uint8_t>&, const Patch&, const View<const std::uint8_t>&);
-std::uint64_t unexplained_levels_avx2(const View<const std::uint8_t>&, const Patch&, const View<const std::uint8_t>&);
-std::uint64_t unexplained_levels_avx512(const View<const std::uint8_t>&, const Patch&, const View<const std::uint8_t>&);
-UnexplainedLevels levels_variant(int instruction_set);
+struct LevelKernels {
+  UnexplainedLevels unexplained;
+  void (*values)(const std::uint8_t* levels, std::ptrdiff_t count, float* to);  // what levels are worth
+};
+LevelKernels levels_portable();
+LevelKernels levels_avx2();
+LevelKernels levels_avx512();
+LevelKernels levels_variant(int instruction_set);
 
 // Bytes after a row's last one that may be read.
 constexpr int kBeyond = 31;

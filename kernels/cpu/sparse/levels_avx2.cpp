@@ -12,10 +12,7 @@ namespace {
 
 }  // namespace
 
-std::uint64_t unexplained_levels_avx2(const View<const std::uint8_t>& from, const Patch& patch,
-                                      const View<const std::uint8_t>& now) {
-  return unexplained_levels(from, patch, now);
-}
+LevelKernels levels_avx2() { return {unexplained, values_of}; }
 
 }  // namespace dedelayed::sparse
 #endif

@@ -9,18 +9,15 @@ namespace {
 
 }  // namespace
 
-std::uint64_t unexplained_levels_portable(const View<const std::uint8_t>& from, const Patch& patch,
-                                          const View<const std::uint8_t>& now) {
-  return unexplained_levels(from, patch, now);
-}
+LevelKernels levels_portable() { return {unexplained, values_of}; }
 
-UnexplainedLevels levels_variant(int instruction_set) {
+LevelKernels levels_variant(int instruction_set) {
 #if defined(DEDELAYED_X86)
-  if (instruction_set >= kAvx512) return unexplained_levels_avx512;
-  if (instruction_set >= kAvx2) return unexplained_levels_avx2;
+  if (instruction_set >= kAvx512) return levels_avx512();
+  if (instruction_set >= kAvx2) return levels_avx2();
 #endif
   static_cast<void>(instruction_set);
-  return unexplained_levels_portable;
+  return levels_portable();
 }
 
 }  // namespace dedelayed::sparse

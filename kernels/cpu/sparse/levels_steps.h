@@ -20,7 +20,11 @@ inline void load_levels(const std::uint8_t* from, Sums& levels) {
   levels = __builtin_convertvector(bytes, Sums);
 }
 
-inline std::uint64_t unexplained_levels(const View<const std::uint8_t>& from, const Patch& patch,
+inline void values_of(const std::uint8_t* levels, std::ptrdiff_t count, float* to) {
+  for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = static_cast<float>(levels[i]) / 255.0f;
+}
+
+inline std::uint64_t unexplained(const View<const std::uint8_t>& from, const Patch& patch,
                                         const View<const std::uint8_t>& now) {
   static constexpr Ones kOnes;
   const Area& to = patch.to;

@@ -24,7 +24,7 @@ StreamOf<T>::StreamOf(const Plan& plan, int threads, int frame, double dense_abo
       tiles_(plan),
       blend_(blend_variant<T>(plan.instruction_set)),
       runs_(run_variant<T>(plan.instruction_set)),
-      unexplained_levels_(levels_variant(plan.instruction_set)),
+      levels_(levels_variant(plan.instruction_set)),
       pool_(threads) {
   const std::size_t nodes = plan.nodes.size();
   maps_.resize(nodes), dirty_.resize(nodes), remainders_.resize(nodes), flags_.resize(sticky() ? nodes : 0);
@@ -171,7 +171,17 @@ void StreamOf<T>::begin_dense(std::size_t kept) {
 template <class T>
 void StreamOf<T>::gather(const Node& node, const Given& given, int y, int width, Aligned<float>& scratch, T* row) {
   const int channels = node.channels;
-  if (node.kind == Kind::kLevels) {
+  const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(width) * channels;
+  if (node.kind == Kind::kLevels && given.channel == 1 && given.col == channels) {
+    const std::uint8_t* from = static_cast<const std::uint8_t*>(given.data) + y * given.row;
+    if constexpr (std::is_same_v<T, float>) {
+      levels_.values(from, values, row);
+    } else {
+      if (scratch.size() < static_cast<std::size_t>(values)) scratch.resize(static_cast<std::size_t>(values));
+      levels_.values(from, values, scratch.data());
+      runs_.keep(scratch.data(), values, nullptr, 0, row);
+    }
+  } else if (node.kind == Kind::kLevels) {
     gather_row<std::uint8_t>(given, y, channels, width, row, [this](std::uint8_t level) { return level_values_[level]; });
   } else if (given.col == 1 && channels == 3) {
     const float* from = static_cast<const float*>(given.data) + y * given.row;
@@ -180,10 +190,9 @@ void StreamOf<T>::gather(const Node& node, const Given& given, int y, int width,
   } else if constexpr (std::is_same_v<T, float>) {
     gather_row<float>(given, y, channels, width, row, [](float value) { return value; });
   } else {
-    const std::size_t count = static_cast<std::size_t>(width) * channels;
-    if (scratch.size() < count) scratch.resize(count);
+    if (scratch.size() < static_cast<std::size_t>(values)) scratch.resize(static_cast<std::size_t>(values));
     gather_row<float>(given, y, channels, width, scratch.data(), [](float value) { return value; });
-    runs_.keep(scratch.data(), static_cast<std::ptrdiff_t>(count), nullptr, 0, row);
+    runs_.keep(scratch.data(), values, nullptr, 0, row);
   }
 }
 

@@ -93,7 +93,7 @@ class StreamOf final : public Stream {
   Map<std::uint8_t> picture_;
   std::array<T, 256> level_values_;
   std::vector<std::array<T, 256>> level_results_;  // by node: what a copy of the picture has for each level
-  UnexplainedLevels unexplained_levels_;
+  LevelKernels levels_;
   std::vector<Map<T>> maps_;
   std::vector<Set> dirty_;        // S: positions that differ, or may differ, from their cached value
   std::vector<Set> flags_;        // F, for `sticky`: positions that motion does not vouch for

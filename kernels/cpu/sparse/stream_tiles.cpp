@@ -173,7 +173,7 @@ void StreamOf<T>::take_levels(const Given& given) {
   pool_.run((tiles_.unit_rows() + together - 1) / together, [&](int part, int) {
     for (int u = part * together; u < std::min((part + 1) * together, tiles_.unit_rows()); ++u) {
       gather_rows(tiles_.first_row(node.grid, u), tiles_.first_row(node.grid, u + 1), [&](int y) { return picture_.spare(y, 0); });
-      tiles_.owe(node.grid, u, unexplained_levels_, before, now, node.threshold, kWholeLevels);
+      tiles_.owe(node.grid, u, levels_.unexplained, before, now, node.threshold, kWholeLevels);
     }
   });
   picture_.turn();
