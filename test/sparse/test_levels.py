@@ -84,7 +84,7 @@ def pair(model, size, limit, *, channels=3, tile=16, instruction_set=None, dtype
     st.sampled_from([read_once, read_by_neighbours]), st.integers(1, 4), st.integers(0, 10**6), st.integers(9, 40),
     st.integers(9, 75), st.sampled_from([0.0, 0.02, 0.1, 0.4]),
 )  # fmt: skip
-@examples(40)
+@examples(16)
 def test_tiles_are_those_of_the_reference(make, channels, seed, h, w, limit):
     name = SETS[seed % len(SETS)]
     reference, cpu = pair(

@@ -70,7 +70,7 @@ def test_results_and_what_tells_how_sure_the_model_is_are_kept():
 
 
 @given(random_nets(), st.integers(9, 60), st.integers(9, 60), st.sampled_from([8, 16, 32]))
-@examples(60)
+@examples(25)
 def test_whatever_is_read_is_there(steps, h, w, tile):
     plan = trace(RandomNet(steps, 1).build(torch.zeros(1, 2, h, w)), (torch.zeros(1, 2, h, w),))
     roles, vectors = tile_roles(plan, Alignment('tiles', tile=tile)), of_vectors(plan)

@@ -55,9 +55,9 @@ def tile_roles(plan: Plan, alignment: Alignment) -> list[Role]:
     for node in plan.nodes:
         for number, i in enumerate(node.inputs):
             readers[i].append((node.index, number))
-    needs: dict[int, tuple[Span, Span]] = {}  # what is computed for a tile in the middle of the frame
+    tile = _tile(plan, alignment)
+    needs: dict[int, tuple[Span, Span]] = {}  # what is computed for that tile
     for node in reversed(plan.nodes):
-        tile = _tile(plan, alignment)
         needs[node.index] = tile
         movable = node.grid.cells > 1 and node.motion != 'none' and bool(node.inputs) and node.index not in shown
         if not movable or node.index == logits or where_read[node.index]:

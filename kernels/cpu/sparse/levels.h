@@ -25,7 +25,7 @@ LevelKernels levels_avx2();
 LevelKernels levels_avx512();
 LevelKernels levels_variant(int instruction_set);
 
-// Bytes after a row's last one that may be read.
+// Bytes after a row's last one that are read, and not used.
 constexpr int kBeyond = 31;
 
 }  // namespace dedelayed::sparse

@@ -68,7 +68,9 @@ void StreamOf<T>::find_levels() {
     for (const int input : node.inputs) as_levels_ &= input != static_cast<int>(frame_) || is_copy(plan_, node, maps_);
   }
   if (!as_levels_) return;
-  picture_.resize(plan_.grids[frame.grid], frame.channels, {});
+  Border room;
+  room.after = kBeyond;
+  picture_.resize(plan_.grids[frame.grid], frame.channels, room);
   picture_.make_spare();
   maps_[frame_].release();
   level_results_.resize(plan_.nodes.size());
