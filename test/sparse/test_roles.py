@@ -55,6 +55,13 @@ def test_a_layer_that_only_the_tile_itself_is_read_of_is_never_kept():
     assert where_read == {'0', '1'} and kept == {'2'}
 
 
+def test_what_is_dear_and_read_by_what_is_computed_further_than_the_tiles_is_kept():
+    dear, cheap = nn.Conv2d(256, 16, 5, padding=2), nn.Conv2d(16, 8, 1)
+    layers = nn.Conv2d(3, 256, 1), dear, cheap, nn.Conv2d(8, 2, 3, padding=1)
+    where_read, kept = names(nn.Sequential(*layers), torch.zeros(1, 3, 96, 96))
+    assert '2' in where_read and '1' in kept and not where_read & kept
+
+
 def test_results_and_what_tells_how_sure_the_model_is_are_kept():
     class Both(nn.Module):
         def __init__(self):

@@ -13,6 +13,7 @@ constexpr double kWholeLevels = 16.0 * 255.0;
 
 // Sum over the cells of a patch, and channels, of how far `now` is from the levels between the four cells that a patch
 // finds its values between, in sixteenths of a level: vectors have quarters of pixels, so that it is a whole number.
+// A patch has at most 16 rows (a row of units has 8): so many differences below 2^12 are added up in 16 bits.
 using UnexplainedLevels = std::uint64_t (*)(const View<const std::uint8_t>& from, const Patch& patch,
                                             const View<const std::uint8_t>& now);
 

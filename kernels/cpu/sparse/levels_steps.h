@@ -5,8 +5,6 @@ constexpr int kBytes = kBeyond + 1;
 typedef std::uint8_t Bytes __attribute__((vector_size(kBytes)));
 typedef std::uint16_t Sums __attribute__((vector_size(2 * kBytes)));
 
-constexpr int kRowsTogether = 16;  // of differences below 2^12: as many as 16 bits hold
-
 struct Ones {
   std::uint16_t values[2 * kBytes] = {};
   constexpr Ones() {
@@ -43,29 +41,24 @@ inline std::uint64_t unexplained(const View<const std::uint8_t>& from, const Pat
       load_levels(row, here), load_levels(row + beside, next);
       return here * left + next * right;
     };
-    Sums above = across(p);
-    for (int y = 0; y < rows;) {
-      Sums sums = {};
-      for (const int end = rows - y < kRowsTogether ? rows : y + kRowsTogether; y < end; ++y) {
-        const Sums under = down ? across(p + below) : above;
-        const Sums before = above * up + under * down;
-        Sums levels;
-        load_levels(fresh, levels);
-        levels *= 16;
-        sums += (levels > before ? levels - before : before - levels) & counts;
-        p += from.pitch, fresh += now.pitch;
-        if (down) {
-          above = patch.below ? under : across(p);
-        } else if (y + 1 < rows) {
-          above = across(p);
-        }
+    Sums above = across(p), sums = {};
+    for (int y = 0; y < rows; ++y) {
+      const Sums under = down ? across(p + below) : above;
+      const Sums before = above * up + under * down;
+      Sums levels;
+      load_levels(fresh, levels);
+      levels *= 16;
+      sums += (levels > before ? levels - before : before - levels) & counts;
+      p += from.pitch, fresh += now.pitch;
+      if (down) {
+        above = patch.below ? under : across(p);
+      } else if (y + 1 < rows) {
+        above = across(p);
       }
-      std::uint16_t each[kBytes];
-      __builtin_memcpy(each, &sums, sizeof each);
-      std::uint32_t added = 0;
-      for (int k = 0; k < kBytes; ++k) added += each[k];
-      total += added;
     }
+    std::uint16_t each[kBytes];
+    __builtin_memcpy(each, &sums, sizeof each);
+    for (int k = 0; k < kBytes; ++k) total += each[k];
   }
   return total;
 }
