@@ -17,7 +17,7 @@ from dedelayed_ros import masks, scene_cut
 from dedelayed_ros.carry import FeatureCarrier
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.models import model_sizes, zoo
-from dedelayed_ros.models.dtypes import resolve_dtype
+from dedelayed_ros.models.dtypes import resolve_engine_dtype
 from dedelayed_ros.models.pictures import scaled
 from dedelayed_ros.models.sizes import MOST_PIXELS
 from dedelayed_ros.provenance import Provenance
@@ -108,7 +108,7 @@ class EdgePipeline:
             settings.model,
             self._input_size,
             fused=settings.mode == 'fused',
-            dtype=resolve_dtype('float32' if (settings.device, settings.dtype) == ('cuda', 'auto') else settings.dtype),
+            dtype=resolve_engine_dtype(settings.dtype, settings.device),
             reuse=settings.reuse,
             threads=settings.threads,
             device=settings.device,

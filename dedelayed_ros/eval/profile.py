@@ -16,7 +16,7 @@ from dedelayed_ros.errors import InputError
 from dedelayed_ros.eval.bench_sparse import blobs, noise
 from dedelayed_ros.frames import MotionField
 from dedelayed_ros.models import zoo
-from dedelayed_ros.models.dtypes import resolve_dtype
+from dedelayed_ros.models.dtypes import resolve_engine_dtype
 
 ABOUT = ('model', 'input', 'backend', 'threads', 'dtype', 'clock', 'rounds', 'dense_ms')
 """What of the figures goes into the profile."""
@@ -59,7 +59,7 @@ def profile(settings: ProfileSettings, say: Callable[[str], None] = print) -> tu
     size = zoo.entry(settings.model).input_size(settings.camera)
     generator = torch.Generator().manual_seed(1)
     base = noise(size, generator)
-    dtype = resolve_dtype(settings.dtype)
+    dtype = resolve_engine_dtype(settings.dtype, settings.device)
     model = zoo.load_local(settings.model, dtype)
     compiled = sparse.compile(model, (base,), dtype=dtype, backend=settings.device, threads=settings.threads)
     still = MotionField.identity(size)

@@ -43,3 +43,12 @@ def resolve_dtype(name: str, device: torch.device = _CPU) -> torch.dtype:
     if name not in _FORMATS:
         raise InputError(f"dtype is {name!r}; expected 'auto', 'float32' or 'bfloat16'")
     return _FORMATS[name]
+
+
+def resolve_engine_dtype(name: str, device: str) -> torch.dtype:
+    """The same for the sparse engine on ``device`` ('cpu', 'cuda', 'reference', or 'auto' for a GPU where there is one).
+
+    Its CUDA kernels have no bfloat16: where they are to run, 'auto' is float32. Raises as :func:`resolve_dtype`.
+    """
+    on_gpu = device == 'cuda' or (device == 'auto' and torch.cuda.is_available())
+    return resolve_dtype('float32' if on_gpu and name == 'auto' else name)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dedelayed_ros import sparse
-from dedelayed_ros.models.dtypes import resolve_dtype
+from dedelayed_ros.models.dtypes import resolve_engine_dtype
 from dedelayed_ros.offload.endpoint import Endpoint
 from dedelayed_ros.offload.tolerance import tolerance_of
 from dedelayed_ros.reuse import DENSE_ABOVE, load_calibration
@@ -87,15 +87,15 @@ def load_model(
 ) -> OffloadModel:
     """A model of the zoo. ``reuse`` 'calibrated' takes its calibration, where there is one.
 
-    ``dtype``: 'float32', 'bfloat16', or 'auto' for bfloat16 where the processor multiplies it natively; with ``device``
-    'cuda' that is float32.
+    ``dtype``: 'float32', 'bfloat16', or 'auto' for bfloat16 where the processor multiplies it natively, and
+    float32 for a GPU.
 
     Raises:
         WeightsError: it is unknown, missing or damaged. InputError: its calibration is, or another dtype.
     """
     from dedelayed_ros.models import zoo
 
-    number_format = resolve_dtype('float32' if (device, dtype) == ('cuda', 'auto') else dtype)
+    number_format = resolve_engine_dtype(dtype, device)
     calibration = load_calibration(name) if reuse == 'calibrated' else None
     network = zoo.load_local(name, dtype=number_format)
     return OffloadModel(network, calibration, device, threads, number_format)

@@ -42,10 +42,11 @@ void render_rows_portable(const Job&, int first, int last, float* scratch);
 void render_rows_avx2(const Job&, int first, int last, float* scratch);
 void render_rows_avx512(const Job&, int first, int last, float* scratch);
 
-// 2^x for x <= 0 is 2^n · p(x − n), n the nearest whole number; p is a polynomial on [−0.5, 0.5] (relative error 2e-7).
-// Every variant does the same operations in the same order, without fused multiply-add, so all give the same bits.
 // A class so far behind the best adds nothing that 255 levels could show.
 constexpr float kNegligible = -12.0f;
+
+// 2^x for x <= 0 is 2^n · p(x − n), n the nearest whole number; p is a polynomial on [−0.5, 0.5] (relative error 2e-7).
+// Every variant does the same operations in the same order, without fused multiply-add, so all give the same bits.
 constexpr float kLog2E = 1.44269504f;
 constexpr float kLowestExponent = -125.0f;
 constexpr float kRoundingBias = 12582912.0f;  // 1.5 · 2^23: adding it rounds to a whole number, in the low bits of the sum
