@@ -46,7 +46,7 @@ def resolve_dtype(name: str, device: torch.device = _CPU) -> torch.dtype:
 
 
 def resolve_engine_dtype(name: str, device: str) -> torch.dtype:
-    """The same for the sparse engine on ``device`` ('cpu', 'cuda', 'reference', or 'auto' for a GPU where there is one).
+    """The same for the sparse engine on ``device``: 'cpu', 'cuda', 'reference', or 'auto' for a GPU where there is one.
 
     Its CUDA kernels have no bfloat16: where they are to run, 'auto' is float32. Raises as :func:`resolve_dtype`.
     """
