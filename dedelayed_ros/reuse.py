@@ -18,7 +18,7 @@ from torch import Tensor
 from dedelayed_ros import sparse
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.models import zoo
-from dedelayed_ros.models.pictures import InputPicture, as_levels
+from dedelayed_ros.models.pictures import as_levels
 from dedelayed_ros.models.sizes import FEATURE_STRIDE
 
 if TYPE_CHECKING:
@@ -134,7 +134,6 @@ class LocalRunner:
         self._dtype = dtype
         self._model = zoo.load_local(model, dtype=dtype)
         self._size = size
-        self._input = InputPicture(size)
         self._streams: list[sparse.SparseModule] = []
         self._last: int | None = None  # number of the stream that had the last frame
         self._motion: MotionField | None = None  # from that frame to the newest one; None: the same frame
@@ -200,7 +199,7 @@ class LocalRunner:
         motion:   from the frame before to this one, at the camera's size; None: unknown, or another scene.
         """
         if not self._streams:
-            image = self._input(small).to(self._dtype)
+            image = (as_levels(small).float() / 255).to(self._dtype)
             if features is None:
                 return self._model(image)[0].float(), None
             return self._model(image, features.to(self._dtype), torch.tensor([age_ms]))[0].float(), None

@@ -39,22 +39,6 @@ def as_levels(picture: np.ndarray) -> Tensor:
     return torch.from_numpy(np.require(picture, requirements=['C', 'W'])).permute(2, 0, 1)[None]
 
 
-class InputPicture:
-    """The picture as a network takes it, in memory that stays: to ask for new memory takes longer than to fill it."""
-
-    def __init__(self, size: tuple[int, int]) -> None:
-        """``size``: (h, w) of the pictures."""
-        self._values = torch.empty(1, 3, *size).contiguous(memory_format=torch.channels_last)
-
-    def __call__(self, picture: np.ndarray) -> Tensor:
-        """float32 [1, 3, h, w] in 0–1, channels-last in memory, of uint8 [h, w, 3]; until the next call."""
-        levels = as_levels(picture)
-        if levels.shape != self._values.shape:
-            raise InputError(f'the picture is {list(picture.shape)}; expected {list(self._values.shape[2:])} pixels')
-        with _one_thread():
-            return self._values.copy_(levels).div_(255)
-
-
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """For this thread's calls of torch: to wake its helpers takes longer than a picture, and they spin afterwards."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import resize
-from dedelayed_ros.models.pictures import InputPicture, scaled
+from dedelayed_ros.models.pictures import as_levels, scaled
 
 
 def smooth(size: tuple[int, int]) -> np.ndarray:
@@ -58,18 +58,18 @@ def test_scaling_leaves_the_number_of_threads_as_it_was(threads: int) -> None:
         torch.set_num_threads(before)
 
 
-def test_a_network_gets_each_level_divided_by_255() -> None:
-    levels = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
-    make = InputPicture((16, 16))
-    found = make(levels)
-    assert torch.equal(found, torch.from_numpy(levels).permute(2, 0, 1)[None].float() / 255)
+def test_levels_are_the_picture_itself_channels_last() -> None:
+    picture = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    found = as_levels(picture)
+    assert torch.equal(found, torch.from_numpy(picture.copy()).permute(2, 0, 1)[None])
     assert found.stride()[1] == 1  # channels-last in memory
-    assert make(levels[::-1, ::-1]).data_ptr() == found.data_ptr()
-    assert torch.equal(found[0, 0], torch.from_numpy(levels[::-1, ::-1, 0].copy()).float() / 255)
+    assert found.data_ptr() == picture.ctypes.data
+    kept = np.frombuffer(picture.tobytes(), np.uint8).reshape(picture.shape)
+    assert torch.equal(as_levels(kept), found)
+    assert torch.equal(as_levels(picture[::-1, ::-1])[0, 0], torch.from_numpy(picture[::-1, ::-1, 0].copy()))
 
 
-def test_a_network_gets_no_other_picture_than_its_own() -> None:
-    make = InputPicture((16, 24))
-    for other in (np.zeros((24, 16, 3), np.uint8), np.zeros((16, 24, 3), np.float32), np.zeros((16, 24), np.uint8)):
-        with pytest.raises(InputError, match=r'expected (uint8 \[height, width, 3\]|\[16, 24\] pixels)'):
-            make(other)
+def test_levels_are_of_pictures_only() -> None:
+    for other in (np.zeros((16, 24, 4), np.uint8), np.zeros((16, 24, 3), np.float32), np.zeros((16, 24), np.uint8)):
+        with pytest.raises(InputError, match=r'expected uint8 \[height, width, 3\]'):
+            as_levels(other)

@@ -49,7 +49,7 @@ void render(Job job, int instruction_set, int threads) {
     job.widest = std::max(job.widest, columns.high[x + kLanes - 1] - columns.low[x]);
   }
   const int parts = std::min(threads, job.out_height);
-  const std::size_t scratch = scratch_size(job);
+  const std::size_t scratch = kScratchRows * row_size(job);
   std::vector<float> buffer(scratch * parts);
   const RenderRows render_rows = variant(instruction_set);
   for_row_bands(job.out_height, parts, [&](int part, int first, int last) {

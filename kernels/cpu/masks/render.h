@@ -31,10 +31,11 @@ struct Job {
 
 // A row of each class, one class after the other, each padded so that a whole step can be loaded from any of its columns.
 constexpr int row_stride(int in_width) { return in_width + 2 * kLanes; }
-// Floats of scratch for one thread: a row between two others and, where they are not laid out so, these two.
-inline std::size_t scratch_size(const Job& job) {
-  return 3 * static_cast<std::size_t>(job.classes) * static_cast<std::size_t>(row_stride(job.in_width));
+inline std::size_t row_size(const Job& job) {
+  return static_cast<std::size_t>(job.classes) * static_cast<std::size_t>(row_stride(job.in_width));
 }
+// Rows of scratch for one thread: one between two others and, where they are not laid out so, these two.
+constexpr std::size_t kScratchRows = 3;
 
 // Render output rows [first, last).
 using RenderRows = void (*)(const Job&, int first, int last, float* scratch);

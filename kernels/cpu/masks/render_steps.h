@@ -109,7 +109,7 @@ inline void render_row(const Job& job, int y, const float* row) {
 
 template <class Vector, int kWindow>
 inline void render_rows(const Job& job, int first, int last, float* scratch) {
-  const std::size_t size = scratch_size(job) / 3;
+  const std::size_t size = row_size(job);
   Lines lines{{scratch + size, scratch + 2 * size}, {-1, -1}};
   for (int y = first; y < last; ++y) {
     interpolate_rows(job, y, lines, scratch);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
@@ -56,12 +57,9 @@ StreamOf<T>::StreamOf(const Plan& plan, int threads, int frame, double dense_abo
   }
 }
 
-// What levels are worth, and whether the picture may stay as it is given.
+// Whether the picture may stay as it is given, and what its copies have for each level then.
 template <class T>
 void StreamOf<T>::find_levels() {
-  std::array<float, 256> values;
-  for (int level = 0; level < 256; ++level) values[level] = static_cast<float>(level) / 255.0f;
-  runs_.keep(values.data(), 256, nullptr, 0, level_values_.data());
   const Node& frame = plan_.nodes[frame_];
   as_levels_ = plan_.mode == Mode::kTiles && frame.kind == Kind::kLevels && !frame.kept;
   for (const Node& node : plan_.nodes) {
@@ -73,11 +71,17 @@ void StreamOf<T>::find_levels() {
   picture_.resize(plan_.grids[frame.grid], frame.channels, room);
   picture_.make_spare();
   maps_[frame_].release();
+  std::array<std::uint8_t, 256> levels;
+  std::array<float, 256> values;
+  std::array<T, 256> kept;  // as the picture's map would have them
+  std::iota(levels.begin(), levels.end(), std::uint8_t{0});
+  levels_.values(levels.data(), 256, values.data());
+  runs_.keep(values.data(), 256, nullptr, 0, kept.data());
   level_results_.resize(plan_.nodes.size());
   for (std::size_t n = 0; n < plan_.nodes.size(); ++n) {
     const Node& node = plan_.nodes[n];
     if (node.inputs.empty() || node.inputs[0] != static_cast<int>(frame_)) continue;
-    runs_.widen(level_values_.data(), 256, values.data());
+    runs_.widen(kept.data(), 256, values.data());
     runs_.keep(values.data(), 256, node.epilogue.data(), node.epilogue.size(), level_results_[n].data());
   }
 }
@@ -174,28 +178,26 @@ template <class T>
 void StreamOf<T>::gather(const Node& node, const Given& given, int y, int width, Aligned<float>& scratch, T* row) {
   const int channels = node.channels;
   const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(width) * channels;
-  if (node.kind == Kind::kLevels && given.channel == 1 && given.col == channels) {
-    const std::uint8_t* from = static_cast<const std::uint8_t*>(given.data) + y * given.row;
-    if constexpr (std::is_same_v<T, float>) {
-      levels_.values(from, values, row);
-    } else {
-      if (scratch.size() < static_cast<std::size_t>(values)) scratch.resize(static_cast<std::size_t>(values));
-      levels_.values(from, values, scratch.data());
-      runs_.keep(scratch.data(), values, nullptr, 0, row);
-    }
-  } else if (node.kind == Kind::kLevels) {
-    gather_row<std::uint8_t>(given, y, channels, width, row, [this](std::uint8_t level) { return level_values_[level]; });
-  } else if (given.col == 1 && channels == 3) {
+  if (node.kind != Kind::kLevels && given.col == 1 && channels == 3) {
     const float* from = static_cast<const float*>(given.data) + y * given.row;
     const float* const rows[] = {from, from + given.channel, from + 2 * given.channel};
-    runs_.weave(rows, width, row);
-  } else if constexpr (std::is_same_v<T, float>) {
-    gather_row<float>(given, y, channels, width, row, [](float value) { return value; });
+    return runs_.weave(rows, width, row);
+  }
+  float* floats;
+  if constexpr (std::is_same_v<T, float>) {
+    floats = row;
   } else {
     if (scratch.size() < static_cast<std::size_t>(values)) scratch.resize(static_cast<std::size_t>(values));
-    gather_row<float>(given, y, channels, width, scratch.data(), [](float value) { return value; });
-    runs_.keep(scratch.data(), values, nullptr, 0, row);
+    floats = scratch.data();
   }
+  if (node.kind != Kind::kLevels) {
+    gather_row<float>(given, y, channels, width, floats, [](float value) { return value; });
+  } else if (given.channel == 1 && given.col == channels) {
+    levels_.values(static_cast<const std::uint8_t*>(given.data) + y * given.row, values, floats);
+  } else {
+    gather_row<std::uint8_t>(given, y, channels, width, floats, [](std::uint8_t level) { return static_cast<float>(level) / 255.0f; });
+  }
+  if constexpr (!std::is_same_v<T, float>) runs_.keep(floats, values, nullptr, 0, row);
 }
 
 template <class T>

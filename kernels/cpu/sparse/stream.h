@@ -91,7 +91,6 @@ class StreamOf final : public Stream {
   // In Mode::kTiles a picture of levels that only copies read stays as it is given, and its own map has no memory.
   bool as_levels_ = false;
   Map<std::uint8_t> picture_;
-  std::array<T, 256> level_values_;
   std::vector<std::array<T, 256>> level_results_;  // by node: what a copy of the picture has for each level
   LevelKernels levels_;
   std::vector<Map<T>> maps_;
@@ -124,7 +123,8 @@ class StreamOf final : public Stream {
 
   void step_tiles(const Given* given, const Field* field, Report* reports);
   void take_tiled(int node, const Given& given);
-  void take_levels(const Given& given);
+  template <class Value, class GatherRow, class Measure>
+  void follow(const Node& node, Map<Value>& map, GatherRow gather_row, Measure unexplained, double whole);
   void find_levels();
   void keep(Map<T>& map, const Asked& asked);
   void find_doubts(Report& report);

@@ -118,65 +118,60 @@ void StreamOf<T>::keep(Map<T>& map, const Asked& asked) {
   }
 }
 
+// The next picture or map of an input, which `gather_row` brings row by row, and what vectors leave unexplained of it.
+template <class T>
+template <class Value, class GatherRow, class Measure>
+void StreamOf<T>::follow(const Node& node, Map<Value>& map, GatherRow gather_row, Measure unexplained, double whole) {
+  tiles_.placed(node.grid);
+  const View<const Value> before{map.at(0, 0), map.pitch * map.channels, map.channels};
+  const View<const Value> now{map.spare(0, 0), before.pitch, map.channels};
+  // A row of tiles for each thread, and of that a row of units at a time, which fits into a cache.
+  const int together = tiles_.unit_rows_together();
+  pool_.run((tiles_.unit_rows() + together - 1) / together, [&](int part, int thread) {
+    for (int u = part * together; u < std::min((part + 1) * together, tiles_.unit_rows()); ++u) {
+      for (int y = tiles_.first_row(node.grid, u), end = tiles_.first_row(node.grid, u + 1); y < end; ++y) {
+        gather_row(y, thread, map.spare(y, 0));
+      }
+      tiles_.owe(node.grid, u, unexplained, before, now, node.threshold, whole);
+    }
+  });
+  map.turn();
+}
+
 // An input: its map is what is given; what the vectors leave unexplained of it is added to the debts.
 template <class T>
 void StreamOf<T>::take_tiled(int n, const Given& given) {
   const Node& node = plan_.nodes[n];
-  Map<T>& map = maps_[n];
-  if (as_levels_ && n == static_cast<int>(frame_)) return take_levels(given);
-  const auto gather_rows = [&](int first, int last, Aligned<float>& scratch, auto row) {
-    for (int y = first; y < last; ++y) gather(node, given, y, map.width, scratch, row(y));
-  };
-  if (node.kind == Kind::kGiven || dense_) {
-    if (given.data) return gather_rows(0, map.height, fresh_, [&](int y) { return map.at(y, 0); });
-    for (int y = 0; y < map.height; ++y) std::fill_n(map.at(y, 0), static_cast<std::ptrdiff_t>(map.width) * node.channels, T{});
+  if (as_levels_ && n == static_cast<int>(frame_)) {
+    const auto row_of_levels = [&](int y, int, std::uint8_t* row) {
+      gather_row<std::uint8_t>(given, y, node.channels, picture_.width, row, [](std::uint8_t level) { return level; });
+    };
+    if (!dense_) return follow(node, picture_, row_of_levels, levels_.unexplained, kWholeLevels);
+    for (int y = 0; y < picture_.height; ++y) row_of_levels(y, 0, picture_.at(y, 0));
     return;
   }
+  Map<T>& map = maps_[n];
+  const auto row_of_values = [&](int y, int thread, T* row) { gather(node, given, y, map.width, benches_[thread].fresh, row); };
+  if (node.kind == Kind::kGiven || dense_) {
+    for (int y = 0; y < map.height; ++y) {
+      if (given.data) {
+        row_of_values(y, 0, map.at(y, 0));
+      } else {
+        std::fill_n(map.at(y, 0), static_cast<std::ptrdiff_t>(map.width) * node.channels, T{});
+      }
+    }
+    return;
+  }
+  if (given.data) return follow(node, map, row_of_values, blend_.unexplained, 1.0);
   const Placement& placed = tiles_.placed(node.grid);
   const View<const T> before{map.at(0, 0), map.pitch * map.channels, map.channels};
   const View<T> now{map.spare(0, 0), before.pitch, map.channels};
-  if (given.data) {
-    // A row of tiles for each thread, and of that a row of units at a time, which fits into a cache.
-    const int together = tiles_.unit_rows_together();
-    pool_.run((tiles_.unit_rows() + together - 1) / together, [&](int part, int thread) {
-      for (int u = part * together; u < std::min((part + 1) * together, tiles_.unit_rows()); ++u) {
-        gather_rows(tiles_.first_row(node.grid, u), tiles_.first_row(node.grid, u + 1), benches_[thread].fresh,
-                    [&](int y) { return now.at(y, 0); });
-        const View<const T> given_now{now.origin, now.pitch, now.channels};
-        tiles_.owe(node.grid, u, blend_.unexplained, before, given_now, node.threshold);
-      }
-    });
-  } else {
-    blend_.follow(before, placed.patches.data(), placed.patches.size(), now);
-    for (const Area& area : placed.uncovered) {
-      const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(area.right - area.left) * node.channels;
-      for (int y = area.top; y < area.bottom; ++y) std::fill_n(now.at(y, area.left), values, T{});
-    }
+  blend_.follow(before, placed.patches.data(), placed.patches.size(), now);
+  for (const Area& area : placed.uncovered) {
+    const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(area.right - area.left) * node.channels;
+    for (int y = area.top; y < area.bottom; ++y) std::fill_n(now.at(y, area.left), values, T{});
   }
   map.turn();
-}
-
-// The same of a picture that stays as it is given.
-template <class T>
-void StreamOf<T>::take_levels(const Given& given) {
-  const Node& node = plan_.nodes[frame_];
-  const auto gather_rows = [&](int first, int last, auto row) {
-    for (int y = first; y < last; ++y) {
-      gather_row<std::uint8_t>(given, y, node.channels, picture_.width, row(y), [](std::uint8_t level) { return level; });
-    }
-  };
-  if (dense_) return gather_rows(0, picture_.height, [&](int y) { return picture_.at(y, 0); });
-  tiles_.placed(node.grid);
-  const View<const std::uint8_t> before{picture_.at(0, 0), picture_.pitch * picture_.channels, picture_.channels};
-  const View<const std::uint8_t> now{picture_.spare(0, 0), before.pitch, before.channels};
-  const int together = tiles_.unit_rows_together();
-  pool_.run((tiles_.unit_rows() + together - 1) / together, [&](int part, int) {
-    for (int u = part * together; u < std::min((part + 1) * together, tiles_.unit_rows()); ++u) {
-      gather_rows(tiles_.first_row(node.grid, u), tiles_.first_row(node.grid, u + 1), [&](int y) { return picture_.spare(y, 0); });
-      tiles_.owe(node.grid, u, levels_.unexplained, before, now, node.threshold, kWholeLevels);
-    }
-  });
-  picture_.turn();
 }
 
 template void StreamOf<float>::step_tiles(const Given*, const Field*, Report*);

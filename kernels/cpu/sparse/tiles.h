@@ -41,7 +41,7 @@ class Tiles {
   // `whole` is what 1 amounts to in what `unexplained` gives.
   template <class T, class Measure>
   void owe(int grid, int unit_row, Measure unexplained, const View<const T>& before, const View<const T>& now, float threshold,
-           double whole = 1.0);
+           double whole);
   // Rows of units where something was computed: how sure the network is there now, by its logits.
   template <class T>
   void doubt(int unit_row, const View<const T>& logits);
