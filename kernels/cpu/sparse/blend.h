@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "element.h"
 #include "placement.h"
@@ -38,6 +39,7 @@ template <class T>
 BlendKernels<T> blend_avx2();
 template <class T>
 BlendKernels<T> blend_avx512();
+BlendKernels<Bf16> blend_avx512_bf16();
 template <class T>
 BlendKernels<T> blend_variant(int instruction_set);
 

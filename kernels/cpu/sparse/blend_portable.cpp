@@ -21,6 +21,11 @@ template BlendKernels<Bf16> blend_portable();
 
 template <class T>
 BlendKernels<T> blend_variant(int instruction_set) {
+#if defined(DEDELAYED_AMX)
+  if constexpr (std::is_same_v<T, Bf16>) {
+    if (instruction_set >= kAvx512Bf16) return blend_avx512_bf16();
+  }
+#endif
 #if defined(DEDELAYED_X86)
   if (instruction_set >= kAvx512) return blend_avx512<T>();
   if (instruction_set >= kAvx2) return blend_avx2<T>();

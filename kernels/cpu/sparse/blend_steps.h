@@ -50,15 +50,17 @@ inline void go_down(const Source<T>& s, std::ptrdiff_t pitch, int first, int row
   }
 }
 
-template <bool kDown, bool kRight, class T, class Use>
+// kAgain: the last vector of a row may hold values that the one before it has held, so that they need not come one by one.
+template <bool kAgain, bool kDown, bool kRight, class T, class Use>
 inline void go_across(const Source<T>& s, std::ptrdiff_t pitch, int rows, int width, Use& use) {
   int i = 0;
   for (; i + kWide <= width; i += kWide) go_down<Floats, kDown, kRight>(s, pitch, i, rows, use);
+  if (kAgain && 0 < i && i < width) return go_down<Floats, kDown, kRight>(s, pitch, width - kWide, rows, use);
   for (; i < width; ++i) go_down<float, kDown, kRight>(s, pitch, i, rows, use);
 }
 
-// Call use(row, number of the value in the row, value) for all of a patch.
-template <class T, class Use>
+// Call use(row, number of the value in the row, value) for all of a patch, in vectors as far as possible.
+template <bool kAgain, class T, class Use>
 inline void visit(const View<const T>& from, const Patch& patch, Use use) {
   const Area& to = patch.to;
   const Source<T> s{from.at(to.top + patch.rows, to.left + patch.cols),
@@ -70,17 +72,17 @@ inline void visit(const View<const T>& from, const Patch& patch, Use use) {
                     patch.right};
   const int rows = to.bottom - to.top, width = (to.right - to.left) * from.channels;
   if (patch.down != 0.0f) {
-    if (patch.right != 0.0f) return go_across<true, true>(s, from.pitch, rows, width, use);
-    return go_across<true, false>(s, from.pitch, rows, width, use);
+    if (patch.right != 0.0f) return go_across<kAgain, true, true>(s, from.pitch, rows, width, use);
+    return go_across<kAgain, true, false>(s, from.pitch, rows, width, use);
   }
-  if (patch.right != 0.0f) return go_across<false, true>(s, from.pitch, rows, width, use);
-  go_across<false, false>(s, from.pitch, rows, width, use);
+  if (patch.right != 0.0f) return go_across<kAgain, false, true>(s, from.pitch, rows, width, use);
+  go_across<kAgain, false, false>(s, from.pitch, rows, width, use);
 }
 
 template <class T>
 inline void follow(const View<const T>& from, const Patch* patches, std::size_t count, const View<T>& to) {
   for (std::size_t k = 0; k < count; ++k) {
     T* out = to.at(patches[k].to.top, patches[k].to.left);
-    visit(from, patches[k], [&](int y, int i, const auto& value) { store(value, out + y * to.pitch + i); });
+    visit<true>(from, patches[k], [&](int y, int i, const auto& value) { store(value, out + y * to.pitch + i); });
   }
 }

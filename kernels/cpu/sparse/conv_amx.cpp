@@ -50,15 +50,21 @@ struct Tile {
   const Bf16* part(int k) const { return from + (offsets ? offsets[k] : static_cast<std::int64_t>(k) * kDeep); }
 };
 
-// Bring the segments of a pixel together, and fill the depth up with zeros.
-inline void gather(const Scratch& scratch, int parts, const Bf16* pixel, Bf16* to) {
+// Bring the segments of each pixel of a tile together, and fill the depth up with zeros.
+inline void gather(const Scratch& scratch, int parts, const Bf16* const* pixels, const Tile& tile, Bf16* to) {
+  const Bf16* from[kRows];
+  for (int r = 0; r < tile.count; ++r) from[r] = pixels[tile.pixel[r]];
   const Piece* piece = scratch.pieces;
   for (int k = 0; k < parts; ++k, to += kDeep) {
-    __m512i values = _mm512_setzero_si512();
-    for (const Piece* end = scratch.pieces + scratch.ends[k]; piece < end; ++piece) {
-      values = _mm512_mask_loadu_epi16(values, piece->lanes, pixel + piece->offset);
+    const Piece first = *piece++, *end = scratch.pieces + scratch.ends[k];
+    for (int r = 0; r < tile.count; ++r) {
+      __m512i values = _mm512_maskz_loadu_epi16(first.lanes, from[r] + first.offset);
+      for (const Piece* other = piece; other < end; ++other) {
+        values = _mm512_mask_loadu_epi16(values, other->lanes, from[r] + other->offset);
+      }
+      _mm512_store_si512(to + r * tile.step, values);
     }
-    _mm512_store_si512(to, values);
+    piece = end;
   }
 }
 
@@ -141,32 +147,32 @@ class Pending {
   Pending(const ConvJob& job, Scratch& scratch, const Bf16* const* pixels, Bf16* out)
       : job_(job), scratch_(scratch), pixels_(pixels), out_(out) {}
 
-  void add(const Tile& tile) {
-    tiles_[count_++] = tile;
-    if (count_ == kTogether) flush();
+  // The tile that comes next is made where it is kept, and then added.
+  Tile& next() { return tiles_[count_]; }
+  void add() {
+    if (++count_ == kTogether) flush();
   }
 
   // A pixel by itself goes into a tile of such.
   void add_alone(int pixel) {
-    if (!open_) {
-      alone_ = {scratch_.gathered[next_], static_cast<std::ptrdiff_t>(whole(job_.depth)) * kDeep, nullptr, 0, {}};
-      open_ = true;
-    }
-    gather(scratch_, whole(job_.depth), pixels_[pixel], scratch_.gathered[next_] + alone_.count * alone_.step);
     alone_.pixel[alone_.count++] = pixel;
-    if (alone_.count == kRows) close();
+    if (alone_.count == kRows) add_gathered();
   }
 
   void finish() {
-    if (open_) close();
+    if (alone_.count) add_gathered();
     if (count_) flush();
   }
 
  private:
-  void close() {
-    open_ = false;
-    next_ = (next_ + 1) % kTogether;  // where the one before last was: it has been computed
-    add(alone_);
+  void add_gathered() {
+    const int parts = whole(job_.depth);
+    Bf16* to = scratch_.gathered[count_];
+    alone_.from = to, alone_.step = static_cast<std::ptrdiff_t>(parts) * kDeep;
+    gather(scratch_, parts, pixels_, alone_, to);
+    next() = alone_;
+    alone_.count = 0;
+    add();
   }
   void flush() {
     if (count_ == 2) {
@@ -183,8 +189,7 @@ class Pending {
   Bf16* out_;
   Tile tiles_[kTogether];
   Tile alone_{};
-  int count_ = 0, next_ = 0;  // tiles that wait, and the scratch that the next one is gathered in
-  bool open_ = false;
+  int count_ = 0;  // tiles that wait
 };
 
 constexpr std::size_t kLine = 64;
@@ -249,16 +254,18 @@ void convolve_amx(const ConvJob& job, const Bf16* const* pixels, int count, Bf16
       pending.add_alone(i++);
       continue;
     }
-    Tile tile{pixels[i], job.step, scratch.offsets, 1, {i}};
+    Tile& tile = pending.next();
+    tile.from = pixels[i], tile.step = job.step, tile.offsets = scratch.offsets;
     // Pixels are listed as they lie in memory: of which the sixteenth is where it is without a gap, there is no gap before.
     if (i + kRows <= count && pixels[i + kRows - 1] - pixels[i] == (kRows - 1) * job.step) {
       tile.count = kRows;
       for (int r = 0; r < kRows; ++r) tile.pixel[r] = i + r;
-      pending.add(tile);
+      pending.add();
       i += kRows;
       continue;
     }
     // Pixels of the row from this one on, among them some that nobody asked for.
+    tile.count = 1, tile.pixel[0] = i;
     int taken = 1;
     for (; i + taken < count; ++taken) {
       const std::ptrdiff_t distance = pixels[i + taken] - pixels[i];
@@ -272,7 +279,7 @@ void convolve_amx(const ConvJob& job, const Bf16* const* pixels, int count, Bf16
       tile.pixel[tile.count++] = i + taken;
     }
     if (taken >= kWorthInPlace) {
-      pending.add(tile);
+      pending.add();
     } else {
       for (int k = 0; k < taken; ++k) pending.add_alone(i + k);
     }

@@ -4,6 +4,7 @@
 #if defined(DEDELAYED_AMX)
 #include <immintrin.h>
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
+#define DEDELAYED_ROUND_AVX512_BF16  // g++ defines no macro for what a pragma allows
 
 namespace dedelayed::sparse {
 namespace {

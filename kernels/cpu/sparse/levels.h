@@ -20,6 +20,9 @@ using UnexplainedLevels = std::uint64_t (*)(const View<const std::uint8_t>& from
 struct LevelKernels {
   UnexplainedLevels unexplained;
   void (*values)(const std::uint8_t* levels, std::ptrdiff_t count, float* to);  // what levels are worth
+  // What a table of 256 has for each level.
+  void (*look_up)(const std::uint8_t* levels, std::ptrdiff_t count, const float* table, float* to);
+  void (*look_up_halves)(const std::uint8_t* levels, std::ptrdiff_t count, const Bf16* table, Bf16* to);
 };
 LevelKernels levels_portable();
 LevelKernels levels_avx2();

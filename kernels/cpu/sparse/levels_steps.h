@@ -22,6 +22,11 @@ inline void values_of(const std::uint8_t* levels, std::ptrdiff_t count, float* t
   for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = static_cast<float>(levels[i]) / 255.0f;
 }
 
+template <class T>
+inline void look_up(const std::uint8_t* levels, std::ptrdiff_t count, const T* table, T* to) {
+  for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = table[levels[i]];
+}
+
 inline std::uint64_t unexplained(const View<const std::uint8_t>& from, const Patch& patch,
                                         const View<const std::uint8_t>& now) {
   static constexpr Ones kOnes;

@@ -51,6 +51,7 @@ template <class T>
 RunKernels<T> runs_avx2();
 template <class T>
 RunKernels<T> runs_avx512();
+RunKernels<Bf16> runs_avx512_bf16();
 template <class T>
 RunKernels<T> run_variant(int instruction_set);
 

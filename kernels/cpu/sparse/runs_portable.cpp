@@ -29,6 +29,11 @@ template RunKernels<Bf16> runs_portable();
 
 template <class T>
 RunKernels<T> run_variant(int instruction_set) {
+#if defined(DEDELAYED_AMX)
+  if constexpr (std::is_same_v<T, Bf16>) {
+    if (instruction_set >= kAvx512Bf16) return runs_avx512_bf16();
+  }
+#endif
 #if defined(DEDELAYED_X86)
   if (instruction_set >= kAvx512) return runs_avx512<T>();
   if (instruction_set >= kAvx2) return runs_avx2<T>();

@@ -80,7 +80,7 @@ void StreamOf<T>::find_levels() {
   level_results_.resize(plan_.nodes.size());
   for (std::size_t n = 0; n < plan_.nodes.size(); ++n) {
     const Node& node = plan_.nodes[n];
-    if (node.inputs.empty() || node.inputs[0] != static_cast<int>(frame_)) continue;
+    if (!reads_levels(node)) continue;
     runs_.widen(kept.data(), 256, values.data());
     runs_.keep(values.data(), 256, node.epilogue.data(), node.epilogue.size(), level_results_[n].data());
   }

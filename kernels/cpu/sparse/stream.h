@@ -126,6 +126,8 @@ class StreamOf final : public Stream {
   template <class Value, class GatherRow, class Measure>
   void follow(const Node& node, Map<Value>& map, GatherRow gather_row, Measure unexplained, double whole);
   void find_levels();
+  bool reads_levels(const Node& node) const { return as_levels_ && !node.inputs.empty() && node.inputs[0] == static_cast<int>(frame_); }
+  std::int64_t look_up(int node, const Set& positions);
   void keep(Map<T>& map, const Asked& asked);
   void find_doubts(Report& report);
   void compute_all(int node, const std::vector<std::int32_t>& positions);

@@ -19,18 +19,6 @@ template <class T>
 void StreamOf<T>::compute_all(int n, const std::vector<std::int32_t>& positions) {
   const Node& node = plan_.nodes[n];
   const int total = static_cast<int>(positions.size());
-  if (as_levels_ && node.inputs[0] == static_cast<int>(frame_)) {
-    const std::array<T, 256>& results = level_results_[n];
-    for (int i = 0, together; i < total; i += together) {
-      together = run_length(positions.data() + i, total - i, maps_[n].width);
-      const std::uint8_t* levels = picture_.cell(positions[i]);
-      T* const cell = maps_[n].cell(positions[i]);
-      for (std::ptrdiff_t k = 0, values = static_cast<std::ptrdiff_t>(together) * node.channels; k < values; ++k) {
-        cell[k] = results[levels[k]];
-      }
-    }
-    return;
-  }
   if (keeps_all(node) && is_copy(plan_, node, maps_)) {
     fresh_.resize(static_cast<std::size_t>(maps_[n].width) * node.channels);
     for (int i = 0, together; i < total; i += together) {

@@ -46,12 +46,18 @@ void StreamOf<T>::step_tiles(const Given* given, const Field* field, Report* rep
     const bool where_read = all && !everything && !node.kept;
     if (where_read) {
       dirty = tiles_.read_of(static_cast<int>(n));
-      list(dirty, positions_);
     } else if (all) {
       dirty.fill();
     } else {
       dirty = asked->set;
     }
+    if (reads_levels(node)) {
+      report.front += since(entered);
+      report.computed = report.dirty = look_up(static_cast<int>(n), dirty);
+      report.nanoseconds += since(entered);
+      continue;
+    }
+    if (where_read) list(dirty, positions_);
     const std::vector<std::int32_t>& positions = where_read ? positions_ : all ? tiles_.every(node.grid) : asked->positions;
     report.dirty = static_cast<std::int64_t>(positions.size());
     report.front += since(entered);
@@ -66,6 +72,24 @@ void StreamOf<T>::step_tiles(const Given* given, const Field* field, Report* rep
   }
   if (plan_.logits >= 0) find_doubts(reports[plan_.logits]);
   ready_ = true;
+}
+
+// What a node has for the levels of the picture that it copies. Returns the number of positions.
+template <class T>
+std::int64_t StreamOf<T>::look_up(int n, const Set& positions) {
+  const std::array<T, 256>& results = level_results_[n];
+  const int channels = picture_.channels;
+  std::int64_t count = 0;
+  each_run(positions, [&](int first, int length) {
+    const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(length) * channels;
+    if constexpr (std::is_same_v<T, float>) {
+      levels_.look_up(picture_.cell(first), values, results.data(), maps_[n].cell(first));
+    } else {
+      levels_.look_up_halves(picture_.cell(first), values, results.data(), maps_[n].cell(first));
+    }
+    count += length;
+  });
+  return count;
 }
 
 // How sure the network is of what it has just computed: what differs there in later frames counts by that.
@@ -122,7 +146,7 @@ void StreamOf<T>::keep(Map<T>& map, const Asked& asked) {
 template <class T>
 template <class Value, class GatherRow, class Measure>
 void StreamOf<T>::follow(const Node& node, Map<Value>& map, GatherRow gather_row, Measure unexplained, double whole) {
-  tiles_.placed(node.grid);
+  tiles_.follow(node.grid);
   const View<const Value> before{map.at(0, 0), map.pitch * map.channels, map.channels};
   const View<const Value> now{map.spare(0, 0), before.pitch, map.channels};
   // A row of tiles for each thread, and of that a row of units at a time, which fits into a cache.

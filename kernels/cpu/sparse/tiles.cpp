@@ -35,20 +35,27 @@ std::vector<int> cells_over(const Cover& cover, int units) {
   return spans;
 }
 
-// How much a difference counts at a cell: backends/doubt.py.
+constexpr int kCells = 4;
+
+// How much a difference counts at each of so many cells: backends/doubt.py. Several at once, since at one each class has to
+// wait for the one before it.
 template <class T>
-float doubt_at(const T* logits, int classes, float margin) {
-  constexpr float kLeast = 0.25f;
-  float first = -std::numeric_limits<float>::infinity(), second = first;
-  bool numbers = true;
+void doubts_at(const T* const (&logits)[kCells], int classes, float margin, float (&doubts)[kCells]) {
+  constexpr float kLeast = 0.25f, kLowest = -std::numeric_limits<float>::infinity();
+  float first[kCells] = {kLowest, kLowest, kLowest, kLowest}, second[kCells] = {kLowest, kLowest, kLowest, kLowest};
+  int numbers[kCells] = {1, 1, 1, 1};
   for (int c = 0; c < classes; ++c) {
-    const float value = widened(logits[c]);
-    numbers &= value == value;
-    second = std::max(second, std::min(first, value));
-    first = std::max(first, value);
+    for (int k = 0; k < kCells; ++k) {
+      const float value = widened(logits[k][c]);
+      numbers[k] &= value == value;
+      second[k] = std::max(second[k], std::min(first[k], value));
+      first[k] = std::max(first[k], value);
+    }
   }
-  const float lead = first - second;
-  return numbers && lead >= 0.0f ? std::max(margin / (margin + lead), kLeast) : 1.0f;
+  for (int k = 0; k < kCells; ++k) {
+    const float lead = first[k] - second[k];
+    doubts[k] = numbers[k] && lead >= 0.0f ? std::max(margin / (margin + lead), kLeast) : 1.0f;
+  }
 }
 
 }  // namespace
@@ -60,6 +67,7 @@ Tiles::Tiles(const Plan& plan)
   if (plan.mode != Mode::kTiles) return;
   const std::size_t grids = plan.grids.size();
   debts_.assign(static_cast<std::size_t>(rows_) * cols_, 0.0f);
+  crossing_.resize(static_cast<std::size_t>(rows_));
   units_.resize(grids), placements_.resize(grids), asked_.resize(grids);
   placed_known_.resize(grids), asked_known_.resize(grids);
   tiles_.resize(divide_up(plan.frame_height, plan.tile), divide_up(plan.frame_width, plan.tile));
@@ -132,6 +140,19 @@ const Placement& Tiles::placed(int grid) {
   return placements_[grid];
 }
 
+void Tiles::follow(int grid) {
+  const Units& units = units_[grid];
+  for (std::vector<Patch>& crossing : crossing_) crossing.clear();
+  for (const Patch& patch : placed(grid).patches) {
+    const auto after = std::upper_bound(units.rows.begin(), units.rows.end(), patch.to.top);
+    for (int u = static_cast<int>(after - units.rows.begin()) - 1; u < rows_ && units.rows[u] < patch.to.bottom; ++u) {
+      Patch part = patch;
+      part.to.top = std::max(patch.to.top, units.rows[u]), part.to.bottom = std::min(patch.to.bottom, units.rows[u + 1]);
+      if (part.to.top < part.to.bottom) crossing_[u].push_back(part);
+    }
+  }
+}
+
 template <class T, class Measure>
 void Tiles::owe(int grid, int unit_row, Measure unexplained, const View<const T>& before, const View<const T>& now,
                 float threshold, double whole) {
@@ -139,10 +160,8 @@ void Tiles::owe(int grid, int unit_row, Measure unexplained, const View<const T>
   const int top = units.rows[unit_row], bottom = units.rows[unit_row + 1], many = unit_rows_together();
   std::uint8_t* due = due_.data() + static_cast<std::ptrdiff_t>(unit_row / many) * tiles_.width;
   std::vector<double> owed(static_cast<std::size_t>(cols_), 0.0);
-  for (Patch patch : placements_[grid].patches) {
+  for (Patch patch : crossing_[unit_row]) {
     const Area whole = patch.to;
-    patch.to.top = std::max(whole.top, top), patch.to.bottom = std::min(whole.bottom, bottom);
-    if (patch.to.top >= patch.to.bottom) continue;
     const auto after = std::upper_bound(units.cols.begin(), units.cols.end(), whole.left);
     for (int u = static_cast<int>(after - units.cols.begin()) - 1; u < cols_ && units.cols[u] < whole.right; ++u) {
       patch.to.left = std::max(whole.left, units.cols[u]), patch.to.right = std::min(whole.right, units.cols[u + 1]);
@@ -177,12 +196,22 @@ void Tiles::doubt(int unit_row, const View<const T>& logits) {
     if (!chosen[u / many]) continue;
     const int left = over_[1][2 * u], right = over_[1][2 * u + 1], along = std::max(1, (right - left) / 2);
     double total = 0.0;
-    int count = 0;
+    int count = 0, waiting = 0;
+    const T* cells[kCells];
+    float doubts[kCells];
+    const auto add = [&] {
+      std::fill(cells + waiting, cells + kCells, cells[0]);
+      doubts_at(cells, logits.channels, margin, doubts);
+      for (int k = 0; k < waiting; ++k) total += doubts[k];
+      waiting = 0;
+    };
     for (int y = top; y < bottom; y += down) {
       for (int x = left; x < right; x += along, ++count) {
-        total += doubt_at(logits.origin + y * logits.pitch + static_cast<std::ptrdiff_t>(x) * logits.channels, logits.channels, margin);
+        cells[waiting++] = logits.at(y, x);
+        if (waiting == kCells) add();
       }
     }
+    if (waiting) add();
     doubts_[static_cast<std::size_t>(unit_row) * cols_ + u] = count ? static_cast<float>(total / count) : 1.0f;
   }
 }

@@ -37,7 +37,9 @@ class Tiles {
   int first_row(int grid, int unit_row) const { return units_[grid].rows[unit_row]; }
   // Rows of units that lie in one row of tiles, which threads may share out among them.
   int unit_rows_together() const { return plan_.tile / kUnit; }
-  // An input owes what vectors leave unexplained of a row of units. `before` is its last map, `now` the one that is given;
+  // An input follows the vectors: find the patches that cross each row of units.
+  void follow(int grid);
+  // It owes what they leave unexplained of a row of units. `before` is its last map, `now` the one that is given;
   // `whole` is what 1 amounts to in what `unexplained` gives.
   template <class T, class Measure>
   void owe(int grid, int unit_row, Measure unexplained, const View<const T>& before, const View<const T>& now, float threshold,
@@ -72,6 +74,7 @@ class Tiles {
   std::vector<std::uint8_t> due_;       // by tile
   std::vector<Units> units_;            // by grid
   std::vector<Placement> placements_;
+  std::vector<std::vector<Patch>> crossing_;  // by row of units
   std::vector<Asked> asked_;
   std::vector<std::uint8_t> placed_known_, asked_known_, read_known_;  // by grid, grid, node
   const Field* field_ = nullptr;

@@ -5,7 +5,7 @@ inline float unexplained(const View<const T>& from, const Patch& patch, const Vi
   const T* fresh = now.at(patch.to.top, patch.to.left);
   Floats sums = {};
   float rest = 0.0f;
-  visit(from, patch, [&](int y, int i, const auto& value) {
+  visit<false>(from, patch, [&](int y, int i, const auto& value) {
     auto left = value;
     load(fresh + y * now.pitch + i, left);
     left -= value;
