@@ -5,6 +5,7 @@
 #if defined(DEDELAYED_X86)
 #include <immintrin.h>
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq")
+#define DEDELAYED_LEVELS_AVX512
 
 namespace dedelayed::sparse {
 namespace {

@@ -1,5 +1,5 @@
 // The loops of levels.h, compiled once for each instruction set, in whole numbers. Included inside an anonymous namespace,
-// after the pragma that chooses the instruction set.
+// after the pragma that chooses the instruction set, and with DEDELAYED_LEVELS_AVX512 after immintrin.h.
 
 constexpr int kBytes = kBeyond + 1;
 typedef std::uint8_t Bytes __attribute__((vector_size(kBytes)));
@@ -13,9 +13,13 @@ struct Ones {
 };
 
 inline void load_levels(const std::uint8_t* from, Sums& levels) {
+#if defined(DEDELAYED_LEVELS_AVX512)  // of a conversion of vectors the compiler makes several instructions
+  levels = (Sums)_mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+#else
   Bytes bytes;
   __builtin_memcpy(&bytes, from, sizeof bytes);
   levels = __builtin_convertvector(bytes, Sums);
+#endif
 }
 
 inline void values_of(const std::uint8_t* levels, std::ptrdiff_t count, float* to) {
