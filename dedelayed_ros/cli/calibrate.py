@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--clip', metavar='FILE', help="calibrate on this video and the dense model's masks; default: labelled streets"
     )
-    add_seeds(parser, '700000:700006')
+    add_seeds(parser, '700000:700024')
     parser.add_argument('--clips', type=Path, metavar='DIR', help='folder of rendered clips, in place of --seeds')
     parser.add_argument('--count', type=int, default=24, metavar='N', help='how many of them (default: 24)')
     parser.add_argument(

@@ -26,7 +26,7 @@ _TOLERANCES = ((0.25, 0.25), (0.5, 1.0))
 _OWED = tuple(range(2, 11)) + (12, 14, 16, 20, 25, 32, 40, 50)
 
 # Of the budget that tiles may use: what is lost on streets that were not looked at is never quite the same.
-_RESERVE = 0.75
+_RESERVE = 0.6
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The models that come with the package, or that you trained: what they are, and loading them checked and ready to run.
 
-An entry is a JSON file beside its weight files (``weights/street-v10.json``): name, licence, labels, feature format,
+An entry is a JSON file beside its weight files (``weights/street-v11.json``): name, licence, labels, feature format,
 checksums and the accuracy that was measured when it was made. A path to such a file serves as a name everywhere.
 
 Entries are read without torch, which is imported by the first model that is loaded.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dedelayed_ros.models.local import LocalModel
     from dedelayed_ros.models.remote import RemoteModel
 
-DEFAULT = 'street-v10'
+DEFAULT = 'street-v11'
 
 _FOLDER = Path(__file__).parent / 'weights'
 _LABELS = {'cityscapes-19': CITYSCAPES}

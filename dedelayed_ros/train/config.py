@@ -43,7 +43,8 @@ class StageConfig:
     """One stage: ``steps`` of ``batch`` samples; learning rate warmed up to ``rate``, held, and in the last third
     decayed.
 
-    A share of ``rare`` of the samples is drawn by class, the rarer the likelier. ``crop`` is the (H, W) in camera
+    A share of ``rare`` of the samples is drawn by class, the rarer the likelier; a share of ``pasted`` gets things of
+    another sample. ``crop`` is the (H, W) in camera
     pixels that a sample covers before scaling (joint: of the local-only loss; what is fused are whole frames).
     ``class_balance``: exponent of inverse class frequency in the loss (0: none). ``seed`` of everything random.
     """
@@ -58,6 +59,7 @@ class StageConfig:
     ema: float = 0.998
     class_balance: float = 0.3
     rare: float = 0.0
+    pasted: float = 0.0
     seed: int = 1
 
 
@@ -326,6 +328,16 @@ STREET_V11 = dataclasses.replace(
     base='street-v10',
 )
 
+# The remote model learns with things of other streets in its pictures: it still knew those of its own streets best.
+STREET_V12 = dataclasses.replace(
+    STREET_V11,
+    name='street-v12',
+    clips=dataclasses.replace(STREET_V11.clips, first_seed=100_808),
+    remote=dataclasses.replace(STREET_V11.remote, steps=3000, seed=12, pasted=0.5),
+    joint=dataclasses.replace(STREET_V11.joint, steps=2000, seed=12),
+    base='street-v11',
+)
+
 _ALL = (
     STREET_V1,
     STREET_V2,
@@ -338,6 +350,7 @@ _ALL = (
     STREET_V9,
     STREET_V10,
     STREET_V11,
+    STREET_V12,
 )
 RECIPES = {config.name: config for config in _ALL}
 
