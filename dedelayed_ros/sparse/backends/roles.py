@@ -21,7 +21,7 @@ from dedelayed_ros.sparse.plan import Node, Plan
 # What computing and keeping a value takes, in the time of a multiplication: rough means over number formats, measured
 # with the layers of street-conv (AVX-512 and AMX).
 _COMPUTE, _KEEP = 150.0, 64.0
-_SHARE = 0.3  # of a frame that is computed: what further reads multiply, and what there is to be kept of the rest
+_SHARE = 0.2  # of a frame that is computed: what further reads multiply, and what there is to be kept of the rest
 
 Span = tuple[int, int]  # frame pixels, half-open
 

@@ -54,25 +54,23 @@ void Placement::Kinds::find(int cells, Stride stride, int frame, int block) {
   start.push_back(cells);
 }
 
-void Placement::find(const Plan& plan, const Field* field, const Grid& grid) {
-  patches.clear(), uncovered.clear();
-  still = !field || field->still || grid.cells() == 1;
-  if (still) {
-    patches.push_back({{0, 0, grid.height, grid.width}, 0, 0, 0.0f, 0.0f, false, false});
-    return;
+bool Placement::Kinds::are_blocks(int blocks) const {
+  if (count() != blocks) return false;
+  for (int k = 0; k < blocks; ++k) {
+    if (first[k] != k || last[k] != k + 1) return false;
   }
-  if (block_ != field->block) {
-    block_ = field->block;
-    rows_.find(grid.height, grid.stride[0], plan.frame_height, block_);
-    cols_.find(grid.width, grid.stride[1], plan.frame_width, block_);
-  }
-  stretches_.clear(), open_.clear();
-  for (int r = 0; r < rows_.count(); ++r) {
+  return true;
+}
+
+template <class StretchOf>
+void Stretches::find(int rows, int cols, StretchOf stretch_of) {
+  found.clear(), open_.clear();
+  for (int r = 0; r < rows; ++r) {
     next_.clear();
     std::size_t above = 0;
-    Stretch now = stretch(*field, grid, r, 0);
-    for (int c = 1; c < cols_.count(); ++c) {
-      const Stretch beside = stretch(*field, grid, r, c);
+    Stretch now = stretch_of(r, 0);
+    for (int c = 1; c < cols; ++c) {
+      const Stretch beside = stretch_of(r, c);
       if (beside.moves_as(now)) {
         now.area.right = beside.area.right;
       } else {
@@ -83,12 +81,74 @@ void Placement::find(const Plan& plan, const Field* field, const Grid& grid) {
     add(now, above);
     open_.swap(next_);
   }
-  for (const Stretch& found : stretches_) place(grid, found);
+}
+
+// `above`: the first of the open stretches that may lie over this one or further to the right.
+void Stretches::add(const Stretch& stretch, std::size_t& above) {
+  while (above < open_.size() && found[open_[above]].area.left < stretch.area.left) ++above;
+  if (above < open_.size()) {
+    Stretch& over = found[open_[above]];
+    if (over.area.left == stretch.area.left && over.area.right == stretch.area.right && over.moves_as(stretch)) {
+      over.area.bottom = stretch.area.bottom;
+      next_.push_back(open_[above]);
+      return;
+    }
+  }
+  next_.push_back(found.size());
+  found.push_back(stretch);
+}
+
+void MovedBlocks::find(const Plan& plan, const Field& field) {
+  rows = (plan.frame_height + field.block - 1) / field.block, cols = (plan.frame_width + field.block - 1) / field.block;
+  alike.find(rows, cols, [&](int row, int col) {
+    const int block = row * field.cols + col;
+    const auto vector = [&](int axis) { return static_cast<float>(vector_of(field, block, axis)); };
+    return Stretches::Stretch{{row, col, row + 1, col + 1}, field.valid[block] != 0, {vector(0), vector(1)}};
+  });
+}
+
+namespace {
+
+// Cells by which quarter pixels move a grid, of which `total` are the sum over so many blocks.
+float cells_of(std::int64_t total, std::int64_t count, const Stride& stride) {
+  if (!stride.den) return 0.0f;
+  return static_cast<float>(total * stride.den) / static_cast<float>(count * kQuarters * stride.num);
+}
+
+}  // namespace
+
+void Placement::find(const Plan& plan, const Field* field, const MovedBlocks& blocks, const Grid& grid) {
+  patches.clear(), uncovered.clear();
+  still = !field || field->still || grid.cells() == 1;
+  if (still) {
+    patches.push_back({{0, 0, grid.height, grid.width}, 0, 0, 0.0f, 0.0f, false, false});
+    return;
+  }
+  if (block_ != field->block) {
+    block_ = field->block;
+    rows_.find(grid.height, grid.stride[0], plan.frame_height, block_);
+    cols_.find(grid.width, grid.stride[1], plan.frame_width, block_);
+    by_blocks_ = rows_.are_blocks(blocks.rows) && cols_.are_blocks(blocks.cols);
+  }
+  if (by_blocks_) {  // most grids: what moves alike is the same for all of them
+    for (const Stretches::Stretch& alike : blocks.alike.found) {
+      const Area& over = alike.area;
+      Stretches::Stretch stretch{
+          {rows_.start[over.top], cols_.start[over.left], rows_.start[over.bottom], cols_.start[over.right]}, alike.valid, {}};
+      for (int axis = 0; axis < 2 && alike.valid; ++axis) {
+        stretch.moved[axis] = cells_of(static_cast<std::int64_t>(alike.moved[axis]), 1, grid.stride[axis]);
+      }
+      place(grid, stretch);
+    }
+    return;
+  }
+  stretches_.find(rows_.count(), cols_.count(), [&](int row, int col) { return stretch(*field, grid, row, col); });
+  for (const Stretches::Stretch& found : stretches_.found) place(grid, found);
 }
 
 // Cells over the same blocks, and the mean of the vectors there.
-Placement::Stretch Placement::stretch(const Field& field, const Grid& grid, int row, int col) const {
-  Stretch found{{rows_.start[row], cols_.start[col], rows_.start[row + 1], cols_.start[col + 1]}, true, {0.0f, 0.0f}};
+Stretches::Stretch Placement::stretch(const Field& field, const Grid& grid, int row, int col) const {
+  Stretches::Stretch found{{rows_.start[row], cols_.start[col], rows_.start[row + 1], cols_.start[col + 1]}, true, {0.0f, 0.0f}};
   std::int64_t total[2] = {0, 0};
   for (int y = rows_.first[row]; y < rows_.last[row]; ++y) {
     for (int x = cols_.first[col]; x < cols_.last[col]; ++x) {
@@ -98,36 +158,17 @@ Placement::Stretch Placement::stretch(const Field& field, const Grid& grid, int 
     }
   }
   const std::int64_t count = static_cast<std::int64_t>(rows_.last[row] - rows_.first[row]) * (cols_.last[col] - cols_.first[col]);
-  for (int axis = 0; axis < 2; ++axis) {
-    const Stride& stride = grid.stride[axis];
-    if (!stride.den || !found.valid) continue;
-    found.cells[axis] = static_cast<float>(total[axis] * stride.den) / static_cast<float>(count * kQuarters * stride.num);
-  }
+  for (int axis = 0; axis < 2 && found.valid; ++axis) found.moved[axis] = cells_of(total[axis], count, grid.stride[axis]);
   return found;
 }
 
-// `above`: the first of the open stretches that may lie over this one or further to the right.
-void Placement::add(const Stretch& stretch, std::size_t& above) {
-  while (above < open_.size() && stretches_[open_[above]].area.left < stretch.area.left) ++above;
-  if (above < open_.size()) {
-    Stretch& over = stretches_[open_[above]];
-    if (over.area.left == stretch.area.left && over.area.right == stretch.area.right && over.moves_as(stretch)) {
-      over.area.bottom = stretch.area.bottom;
-      next_.push_back(open_[above]);
-      return;
-    }
-  }
-  next_.push_back(stretches_.size());
-  stretches_.push_back(stretch);
-}
-
-void Placement::place(const Grid& grid, const Stretch& stretch) {
+void Placement::place(const Grid& grid, const Stretches::Stretch& stretch) {
   const Area& area = stretch.area;
   int whole[2];
   float part[2];
   for (int axis = 0; axis < 2; ++axis) {
-    const float before = std::floor(-stretch.cells[axis]);
-    whole[axis] = static_cast<int>(before), part[axis] = -stretch.cells[axis] - before;
+    const float before = std::floor(-stretch.moved[axis]);
+    whole[axis] = static_cast<int>(before), part[axis] = -stretch.moved[axis] - before;
   }
   const bool amid = area.top + whole[0] >= 0 && area.bottom + whole[0] < grid.height && area.left + whole[1] >= 0 &&
                     area.right + whole[1] < grid.width;
@@ -137,8 +178,8 @@ void Placement::place(const Grid& grid, const Stretch& stretch) {
   }
   int top = area.top, bottom = area.top, left = area.left, right = area.right;
   if (stretch.valid) {
-    inside(area.top, area.bottom, stretch.cells[0], grid.height, top, bottom);
-    inside(area.left, area.right, stretch.cells[1], grid.width, left, right);
+    inside(area.top, area.bottom, stretch.moved[0], grid.height, top, bottom);
+    inside(area.left, area.right, stretch.moved[1], grid.width, left, right);
   }
   const auto uncover = [this](const Area& part) {
     if (part.cells() > 0) uncovered.push_back(part);

@@ -27,14 +27,46 @@ struct Patch {
   bool is_whole() const { return down == 0.0f && right == 0.0f; }
 };
 
+// Rectangles with the same mean vector, found row by row: neighbours in a row become one, and then what lies below it.
+class Stretches {
+ public:
+  struct Stretch {
+    Area area;
+    bool valid;
+    float moved[2];  // rows, then columns
+    bool moves_as(const Stretch& other) const {
+      return valid == other.valid && moved[0] == other.moved[0] && moved[1] == other.moved[1];
+    }
+  };
+  std::vector<Stretch> found;
+
+  // stretch_of(row, col) is what there is of it of a table of rows and columns.
+  template <class StretchOf>
+  void find(int rows, int cols, StretchOf stretch_of);
+
+ private:
+  std::vector<std::size_t> open_, next_;  // stretches that reach down to the row above, and to this one
+
+  void add(const Stretch& stretch, std::size_t& above);
+};
+
+// The blocks of a field that lie over the frame; `moved` is in quarter pixels.
+class MovedBlocks {
+ public:
+  int rows = 0, cols = 0;
+  Stretches alike;
+
+  void find(const Plan& plan, const Field& field);
+};
+
 class Placement {
  public:
   bool still = true;
   std::vector<Patch> patches;   // of the cells that have a source
   std::vector<Area> uncovered;  // the others
 
-  // No field, or one that does not move: each cell is its own source.
-  void find(const Plan& plan, const Field* field, const Grid& grid);
+  // No field, or one that does not move: each cell is its own source. `blocks` are the field's.
+  void find(const Plan& plan, const Field* field, const MovedBlocks& blocks, const Grid& grid);
 
  private:
   // Cells along an axis that lie over the same blocks.
@@ -43,25 +75,16 @@ class Placement {
 
     void find(int cells, Stride stride, int frame, int block);
     int count() const { return static_cast<int>(first.size()); }
+    // Whether each kind is of the cells over one block, and there is one for each of so many.
+    bool are_blocks(int blocks) const;
   };
-  // A rectangle of cells with the same mean vector.
-  struct Stretch {
-    Area area;
-    bool valid;
-    float cells[2];
-    bool moves_as(const Stretch& other) const {
-      return valid == other.valid && cells[0] == other.cells[0] && cells[1] == other.cells[1];
-    }
-  };
-
   int block_ = 0;
   Kinds rows_, cols_;
-  std::vector<Stretch> stretches_;
-  std::vector<std::size_t> open_, next_;  // stretches that reach down to the row of kinds above, and to this one
+  bool by_blocks_ = false;  // the kinds are the blocks
+  Stretches stretches_;
 
-  Stretch stretch(const Field& field, const Grid& grid, int row, int col) const;
-  void add(const Stretch& stretch, std::size_t& above);
-  void place(const Grid& grid, const Stretch& stretch);
+  Stretches::Stretch stretch(const Field& field, const Grid& grid, int row, int col) const;
+  void place(const Grid& grid, const Stretches::Stretch& stretch);
 };
 
 }  // namespace dedelayed::sparse

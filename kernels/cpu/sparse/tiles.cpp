@@ -113,6 +113,7 @@ void Tiles::begin(const Field* field) {
     return;
   }
   if (field->still) return;
+  blocks_.find(plan_, *field);
   move(debts_, 0.0f);
   if (!doubts_.empty()) move(doubts_, 1.0f);
 }
@@ -135,7 +136,7 @@ void Tiles::move(std::vector<float>& held, float unknown) {
 }
 
 const Placement& Tiles::placed(int grid) {
-  if (!placed_known_[grid]) placements_[grid].find(plan_, field_, plan_.grids[grid]);
+  if (!placed_known_[grid]) placements_[grid].find(plan_, field_, blocks_, plan_.grids[grid]);
   placed_known_[grid] = 1;
   return placements_[grid];
 }

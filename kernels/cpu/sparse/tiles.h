@@ -73,6 +73,7 @@ class Tiles {
   std::vector<int> over_[2];            // by unit along an axis: first cell of the logits over it, and the one after the last
   std::vector<std::uint8_t> due_;       // by tile
   std::vector<Units> units_;            // by grid
+  MovedBlocks blocks_;
   std::vector<Placement> placements_;
   std::vector<std::vector<Patch>> crossing_;  // by row of units
   std::vector<Asked> asked_;
