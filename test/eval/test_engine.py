@@ -73,7 +73,7 @@ def test_motion_is_brought_to_the_models_input() -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(('tile', 'loss'), [(0, 0.5), (32, 0.9)])
+@pytest.mark.parametrize(('tile', 'loss'), [(0, 0.5), (32, 0.98)])
 def test_the_commands_measure_and_write(
     tile: int, loss: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,7 +118,7 @@ def test_pictures_of_an_uplink_can_be_calibrated_for(
     )
     monkeypatch.setattr(calibrating, '_OWED', (4,))
     found = {}
-    words = ['calibrate', '--model', 'street-v1', '--frames', '3', '--loss', '0.9', '--out', str(tmp_path)]
+    words = ['calibrate', '--model', 'street-v1', '--frames', '3', '--loss', '0.98', '--out', str(tmp_path)]
     for uplink in ('0', '4000'):
         path, trials = tmp_path / f'calibration-{uplink}.json', tmp_path / f'trials-{uplink}.json'
         assert main([*words, '--uplink', uplink, '--save', str(path), '--json', str(trials)]) == 0
