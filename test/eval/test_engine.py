@@ -117,6 +117,7 @@ def test_pictures_of_an_uplink_can_be_calibrated_for(
         calibrating, 'streets', lambda model, size, cache, seeds, frames, say: moving(model, size, frames, noise=1.0)
     )
     monkeypatch.setattr(calibrating, '_OWED', (4,))
+    monkeypatch.setattr(calibrating, '_RESERVE', 1.0)  # colours that are nothing lose a lot
     found = {}
     words = ['calibrate', '--model', 'street-v1', '--frames', '3', '--loss', '0.98', '--out', str(tmp_path)]
     for uplink in ('0', '4000'):
