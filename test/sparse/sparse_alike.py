@@ -80,15 +80,16 @@ def drift(size: tuple[int, int], steps: int):
         yield world[..., row : row + size[0], col : col + size[1]], shift(size, rows, cols)
 
 
-def check_poison(module: SparseModule, model: nn.Module, size: tuple[int, int], frames: int) -> None:
+def check_poison(module: SparseModule, model: Callable[[Tensor], Any], size: tuple[int, int], frames: int) -> None:
     """Memory that is not a number everywhere but where motion vouches for it: nothing of it is read."""
     poison = torch.full((1, 3, *size), torch.nan)
     for image, motion in scenes(23, 3, size, frames=frames):
         module.step(poison)
         assert all(leaf.isnan().any() for leaf in pytree.tree_leaves(module.step(poison)[0]))
         nowhere = MotionField(size, np.zeros((3, 3, 2), np.int16), np.zeros((3, 3), bool), block=16)
+        wanted = model(image)
         for field in (nowhere, motion):
-            assert_equal(module.step(image, motion=field)[0], model(image))
+            assert_equal(module.step(image, motion=field)[0], wanted)
 
 
 def local_model(size: tuple[int, int], features: bool) -> tuple[LocalModel, tuple[Tensor, ...]]:
