@@ -73,7 +73,7 @@ def test_motion_is_brought_to_the_models_input() -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(('tile', 'loss'), [(0, 0.5), (32, 0.98)])
+@pytest.mark.parametrize(('tile', 'loss'), [(0, 0.5), (32, 0.9)])
 def test_the_commands_measure_and_write(
     tile: int, loss: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +84,7 @@ def test_the_commands_measure_and_write(
     monkeypatch.setattr(engine_table, 'streets', streets)
     monkeypatch.setattr(calibrating, '_LEVELS', (0.5,))
     monkeypatch.setattr(calibrating, '_OWED', (4,))
+    monkeypatch.setattr(calibrating, '_RESERVE', 0.75)
     path, trials, figures = (tmp_path / name for name in ('calibration.json', 'trials.json', 'engine.json'))
     # A model to which blocks of random colours are still something after they moved.
     words = ['--model', 'street-v1', '--frames', '3', '--out', str(tmp_path)]
@@ -117,9 +118,9 @@ def test_pictures_of_an_uplink_can_be_calibrated_for(
         calibrating, 'streets', lambda model, size, cache, seeds, frames, say: moving(model, size, frames, noise=1.0)
     )
     monkeypatch.setattr(calibrating, '_OWED', (4,))
-    monkeypatch.setattr(calibrating, '_RESERVE', 1.0)  # colours that are nothing lose a lot
+    monkeypatch.setattr(calibrating, '_RESERVE', 0.75)  # colours that are nothing lose a lot
     found = {}
-    words = ['calibrate', '--model', 'street-v1', '--frames', '3', '--loss', '0.98', '--out', str(tmp_path)]
+    words = ['calibrate', '--model', 'street-v1', '--frames', '3', '--loss', '0.9', '--out', str(tmp_path)]
     for uplink in ('0', '4000'):
         path, trials = tmp_path / f'calibration-{uplink}.json', tmp_path / f'trials-{uplink}.json'
         assert main([*words, '--uplink', uplink, '--save', str(path), '--json', str(trials)]) == 0

@@ -9,6 +9,12 @@
 namespace dedelayed::sparse {
 namespace {
 
+// Cells by which quarter pixels move a grid, of which `total` are the sum over so many blocks.
+float cells_of(std::int64_t total, std::int64_t count, const Stride& stride) {
+  if (!stride.den) return 0.0f;
+  return static_cast<float>(total * stride.den) / static_cast<float>(count * kQuarters * stride.num);
+}
+
 // Cells of [start, end) along an axis of n whose source, `cells` before them, lies on the grid.
 void inside(int start, int end, float cells, int n, int& first, int& last) {
   const auto within = [&](int p) {
@@ -106,16 +112,6 @@ void MovedBlocks::find(const Plan& plan, const Field& field) {
     return Stretches::Stretch{{row, col, row + 1, col + 1}, field.valid[block] != 0, {vector(0), vector(1)}};
   });
 }
-
-namespace {
-
-// Cells by which quarter pixels move a grid, of which `total` are the sum over so many blocks.
-float cells_of(std::int64_t total, std::int64_t count, const Stride& stride) {
-  if (!stride.den) return 0.0f;
-  return static_cast<float>(total * stride.den) / static_cast<float>(count * kQuarters * stride.num);
-}
-
-}  // namespace
 
 void Placement::find(const Plan& plan, const Field* field, const MovedBlocks& blocks, const Grid& grid) {
   patches.clear(), uncovered.clear();

@@ -78,6 +78,7 @@ class Placement {
     // Whether each kind is of the cells over one block, and there is one for each of so many.
     bool are_blocks(int blocks) const;
   };
+
   int block_ = 0;
   Kinds rows_, cols_;
   bool by_blocks_ = false;  // the kinds are the blocks
