@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dedelayed_ros.models.labels import CITYSCAPES
+
 
 def crop_pair(
     image: np.ndarray, labels: np.ndarray, crop: tuple[int, int], size: tuple[int, int], rng: np.random.Generator
@@ -40,7 +42,7 @@ def crop_pair(
 
 
 # What may as well stand on another street, by what belongs together: riders on what they ride.
-_THINGS = ((11,), (12, 17, 18), (13,), (14,), (15,), (16,))
+_THINGS = (('person',), ('rider', 'motorcycle', 'bicycle'), ('car',), ('truck',), ('bus',), ('train',))
 
 
 def paste_things(pictures: Tensor, labels: Tensor, share: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -60,7 +62,7 @@ def paste_things(pictures: Tensor, labels: Tensor, share: float, rng: np.random.
     for here in range(len(pictures)):
         if rng.random() >= share:
             continue
-        chosen = [label for together in _THINGS if rng.random() < 0.5 for label in together]
+        chosen = [CITYSCAPES.names.index(name) for together in _THINGS if rng.random() < 0.5 for name in together]
         where = torch.isin(labels[here - 1], torch.tensor(chosen, dtype=labels.dtype))
         targets[here] = torch.where(where, labels[here - 1], labels[here])
         pasted[here] = torch.where(where[down // 2 :: down, right // 2 :: right], pictures[here - 1], pictures[here])
