@@ -45,8 +45,11 @@ class Small(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        torch.manual_seed(1)
         self.layers = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, stride=2, padding=1), torch.nn.ReLU())
+        # `torch.manual_seed` fails while another thread, such as a server's, traces a model.
+        generator = torch.Generator().manual_seed(1)
+        for parameter in self.parameters():
+            torch.nn.init.uniform_(parameter, -0.2, 0.2, generator=generator)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.layers(image)
