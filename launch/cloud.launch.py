@@ -13,11 +13,13 @@ def generate_launch_description() -> LaunchDescription:
         [
             DeclareLaunchArgument('listen', default_value='tcp/0.0.0.0:7447', description='Zenoh endpoint'),
             DeclareLaunchArgument('model', default_value=DEFAULT, description='model of the zoo'),
+            DeclareLaunchArgument('offload_model', default_value='street-conv', description='that robots offload'),
             ExecuteProcess(
                 cmd=[
                     'dedelayed', 'cloud',
                     '--listen', LaunchConfiguration('listen'),
                     '--model', LaunchConfiguration('model'),
+                    '--offload-model', LaunchConfiguration('offload_model'),
                 ],
                 name='cloud',
                 output='screen',

@@ -14,6 +14,9 @@ OVERRIDES = {
     'input': (('camera',), 'video file, folder of images, /dev/video0, street:SEED, or ros for the topic image_topic'),
     'loop': (('camera',), 'begin a file again at its end: true or false'),
     'mode': (('perception', 'bridge'), 'fused, local, offload or auto'),
+    'model': (('perception', 'bridge'), 'model of the zoo, or the path of an entry'),
+    'offload_model': (('perception',), 'the same of the model that robot and cloud both run'),
+    'reuse': (('perception',), 'calibrated, exact or off'),
     'endpoint': (('perception', 'bridge'), 'where the cloud is: tcp/HOST:PORT'),
 }
 

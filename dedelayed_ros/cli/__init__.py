@@ -13,7 +13,21 @@ from collections.abc import Sequence
 from dedelayed_ros.errors import DedelayedError
 from dedelayed_ros.version import VERSION
 
-COMMANDS = ('demo', 'run', 'cloud', 'relay', 'street', 'train', 'calibrate', 'profile', 'eval', 'bench', 'doctor')
+COMMANDS = (
+    'demo',
+    'run',
+    'cloud',
+    'relay',
+    'street',
+    'import',
+    'train',
+    'calibrate',
+    'profile',
+    'eval',
+    'bench',
+    'doctor',
+)
+_MODULES = {'import': 'adopt'}  # where a command's own name is none for a module
 
 
 def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
@@ -25,7 +39,7 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'dedelayed_ros {VERSION}')
     parsers = parser.add_subparsers(metavar='COMMAND', required=True)
     for name in commands:
-        module = importlib.import_module(f'{__name__}.{name}')
+        module = importlib.import_module(f'{__name__}.{_MODULES.get(name, name)}')
         command = parsers.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
         command.set_defaults(run=module.run)

@@ -13,7 +13,7 @@ import torch
 from dedelayed_ros import sparse
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.eval.reuse_record import Policy, coded
-from dedelayed_ros.eval.sequences import Judged, Sequences, judge, recorded, rendered, streets
+from dedelayed_ros.eval.sequences import Judged, Sequences, check_knows_streets, judge, recorded, rendered, streets
 from dedelayed_ros.models import zoo
 from dedelayed_ros.sparse.calibration import Calibration, Search, Trial, search, search_tiles, stable_names
 from dedelayed_ros.sparse.ops import Input
@@ -85,6 +85,8 @@ def calibrate(settings: CalibrateSettings, say: Callable[[str], None] = print) -
     if settings.uplink_kbps and not settings.tile:
         raise InputError('--uplink goes with tiles: leave out --tile 0')
     entry = zoo.entry(settings.model)
+    if settings.clip is None:
+        check_knows_streets(entry)
     model = zoo.load_local(settings.model, torch.float32)
     camera = settings.camera
     if settings.clip is not None:

@@ -11,7 +11,7 @@ import torch
 
 from dedelayed_ros import sparse
 from dedelayed_ros.errors import InputError
-from dedelayed_ros.eval.sequences import Sequences, judge, recorded, streets
+from dedelayed_ros.eval.sequences import Sequences, check_knows_streets, judge, recorded, streets
 from dedelayed_ros.models import model_sizes, zoo
 from dedelayed_ros.reuse import load_calibration
 from dedelayed_ros.sparse import Alignment, Calibration
@@ -54,6 +54,7 @@ def engine_table(settings: EngineSettings, say: Callable[[str], None] = print) -
     if settings.frames < 2:
         raise InputError(f'--frames is {settings.frames}; expected at least 2, since the first of a clip is dense')
     entry = zoo.entry(settings.model)
+    check_knows_streets(entry)
     model = zoo.load_local(settings.model, torch.float32)
     calibration = (
         load_calibration(settings.model) if settings.calibration is None else Calibration.load(settings.calibration)

@@ -14,7 +14,7 @@ from dedelayed_ros.eval.reuse_coding import H264_KBPS, JPEG_QUALITY
 from dedelayed_ros.eval.reuse_footage import ReuseSet
 from dedelayed_ros.eval.reuse_record import ClipRecord, Coding, Policy, Recorder, Told
 from dedelayed_ros.eval.reuse_tuning import Tuned, Tuner
-from dedelayed_ros.eval.sequences import streets
+from dedelayed_ros.eval.sequences import check_knows_streets, streets
 from dedelayed_ros.models import zoo
 from dedelayed_ros.reuse import DENSE_ABOVE, load_calibration
 from dedelayed_ros.sparse import Alignment
@@ -66,13 +66,14 @@ class Library:
 
     def __init__(self, settings: ReuseSettings, say: Callable[[str], None]) -> None:
         self.settings = settings
+        self._entry = zoo.entry(settings.model)
+        check_knows_streets(self._entry)
         self.model = zoo.load_local(settings.model, torch.float32)
-        self.size = zoo.entry(settings.model).input_size((320, 640))
+        self.size = self._entry.input_size((320, 640))
         self.calibration = load_calibration(settings.model)
         self.described: list[dict[str, Any]] = []
         self.steps = 0
         self._say = say
-        self._entry = zoo.entry(settings.model)
         self._modules: dict[tuple[int, int], sparse.SparseModule] = {}
         self._recorders: dict[tuple[int, int], Recorder] = {}
         self._tuners: dict[str, Tuner] = {}

@@ -14,6 +14,7 @@ from dedelayed_ros.errors import InputError
 from dedelayed_ros.frames import EncoderSettings, H264Encoder, MotionField, open_source
 from dedelayed_ros.models.labels import CITYSCAPES
 from dedelayed_ros.models.pictures import as_levels, scaled
+from dedelayed_ros.models.zoo import ZooEntry
 from dedelayed_ros.reuse import at_input
 from dedelayed_ros.sparse import SparseModule
 from dedelayed_ros.train import footage
@@ -47,7 +48,8 @@ class Sequences:
 
     @property
     def classes(self) -> int:
-        return len(CITYSCAPES)
+        """Of the model."""
+        return int(self.clips[0][0].dense.shape[0])
 
     def halves(self) -> tuple[Sequences, Sequences]:
         """Every second clip, and the others; of a single clip, the same twice."""
@@ -75,6 +77,15 @@ class Judged:
     compute_ratio: float
     recompute_ratio: float
     by_clip: list[float]  # compute ratio
+
+
+def check_knows_streets(entry: ZooEntry) -> None:
+    """Raises InputError for a model that has other classes than the simulated street is labelled with."""
+    if entry.labels.names != CITYSCAPES.names:
+        raise InputError(
+            f'{entry.name} has {len(entry.labels)} classes of its own, and streets are labelled with the '
+            f'{len(CITYSCAPES)} of Cityscapes; give a video of what it knows with --clip'
+        )
 
 
 def streets(

@@ -37,12 +37,25 @@ _LABELS = {'cityscapes-19': CITYSCAPES}
 
 
 @dataclass(frozen=True)
+class OwnNetwork:
+    """What a network that torch exported is given: frames stretched to ``size`` (H, W), RGB in 0–1 less ``mean`` and
+    divided by ``std``; ``output``: the number of the logits among what it returns.
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    output: int
+
+
+@dataclass(frozen=True)
 class ZooEntry:
     """One model, or a pair of one for the robot and one for the cloud.
 
     ``files``: each file's path and sha256, by 'local', 'remote', 'codec' and 'latents'; an entry without 'remote' is a
     model for the robot, or for both ends, by itself. ``reduce``: camera pixels to one of the local input's, on each
-    axis. ``checksum`` of all files together, which both ends of a link compare.
+    axis. ``checksum`` of all files together, which both ends of a link compare. ``own``: of a network that did not come
+    from this package (`dedelayed import`), what it is given.
 
     Of a pair: ``link_channels``: channels of what goes down to the robot, latents where there is a codec and else the
     features; ``history``: frames that the remote model remembers; ``coordinates``: whether features belong to the frame
@@ -63,9 +76,12 @@ class ZooEntry:
     coordinates: Literal['seen', 'arrival'] = 'seen'
     carry_split: int = 1
     staleness_s: float = 0.0
+    own: OwnNetwork | None = None
 
     def input_size(self, camera: tuple[int, int]) -> tuple[int, int]:
         """(H, W) of the robot's model's input for a camera of (H, W) pixels."""
+        if self.own is not None:
+            return self.own.size
         sizes = model_sizes(camera)
         return sizes.remote if self.reduce == 1 else sizes.local
 
@@ -85,7 +101,7 @@ def path_of(name: str) -> Path:
     if not path.is_file():
         raise WeightsError(
             f'no model {name!r}. Expected one of: {", ".join(names())}; or the path of an entry (.json) that '
-            '`dedelayed train` exported'
+            '`dedelayed train` or `dedelayed import` wrote'
         )
     return path
 
@@ -102,7 +118,7 @@ def entry(name: str) -> ZooEntry:
         return ZooEntry(
             name=card['name'],
             licence=card['licence'],
-            labels=_LABELS[card['labels']],
+            labels=_labels(card['labels']),
             checksum=card['checksum'],
             files={part: (path.parent / file['file'], file['sha256']) for part, file in card['files'].items()},
             reduce=int(card['reduce']),
@@ -112,6 +128,7 @@ def entry(name: str) -> ZooEntry:
             coordinates=card['coordinates'] if 'remote' in card['files'] else 'seen',
             carry_split=int(card['carry_split']) if 'remote' in card['files'] else 1,
             staleness_s=float(card['staleness_s']) if 'remote' in card['files'] else 0.0,
+            own=_own(card['own']) if 'own' in card else None,
         )
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(
@@ -120,12 +137,24 @@ def entry(name: str) -> ZooEntry:
         ) from error
 
 
+def _labels(card: str | dict[str, list[int]]) -> Labels:
+    """Those of a name, or those that the card itself has: RGB by name, in the order of their ids."""
+    if isinstance(card, str):
+        return _LABELS[card]
+    return Labels.of({name: (int(red), int(green), int(blue)) for name, (red, green, blue) in card.items()})
+
+
+def _own(card: dict) -> OwnNetwork:
+    h, w = card['size']
+    return OwnNetwork((int(h), int(w)), tuple(card['mean']), tuple(card['std']), int(card['output']))
+
+
 def load_local(name: str = DEFAULT, dtype: torch.dtype | None = None) -> LocalModel:
-    """The robot's model, folded for inference, in eval mode.
+    """The robot's model, folded for inference, in eval mode; of a network of one's own, in the same form, an OwnModel.
 
     Args:
         name: a name of :func:`names` or the path of an entry.
-        dtype: number format to compute in; float32 by default.
+        dtype: number format to compute in; float32 by default. A network of one's own stays in float32.
 
     Raises:
         WeightsError: unknown name, or its weights are missing, damaged or of another model.
@@ -154,14 +183,23 @@ def load_code_lengths(name: str = DEFAULT) -> np.ndarray | None:
     found = entry(name)
     if 'latents' not in found.files:
         return None
-    path, checksum = found.files['latents']
+    return cast('np.ndarray', np.load(io.BytesIO(_checked(*found.files['latents'])), allow_pickle=False))
+
+
+def _checked(path: Path, checksum: str) -> bytes:
+    """Contents of a file. Raises WeightsError where it is missing or damaged."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise WeightsError(f'cannot read {path} ({error.strerror}). Install the package again') from error
+        raise WeightsError(
+            f'cannot read {path} ({error.strerror}). Install the package again, or export the entry again'
+        ) from error
     if hashlib.sha256(data).hexdigest() != checksum:
-        raise WeightsError(f'{path} is damaged: it has another checksum than its entry says. Install the package again')
-    return cast('np.ndarray', np.load(io.BytesIO(data), allow_pickle=False))
+        raise WeightsError(
+            f'{path} is damaged: it has another checksum than its entry says. Install the package again, or export the '
+            'entry again'
+        )
+    return data
 
 
 def _load(name: str, part: str, dtype: torch.dtype | None) -> nn.Module:
@@ -174,6 +212,11 @@ def _load(name: str, part: str, dtype: torch.dtype | None) -> nn.Module:
     from dedelayed_ros.models.remote import RemoteModel
 
     found = entry(name)
+    if found.own is not None and part == 'local':
+        from dedelayed_ros.models import own
+
+        path, checksum = found.files[part]
+        return own.load(_checked(path, checksum), path, found.own)
     if part not in found.files:
         raise WeightsError(f'the model {found.name!r} has no {part} part; expected one with: {", ".join(names())}')
     classes = len(found.labels)

@@ -10,10 +10,14 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 from dedelayed_ros.cli import main
 from dedelayed_ros.cloud import CloudServer, CloudSettings
+from dedelayed_ros.masks import render
+from dedelayed_ros.models.pictures import scaled
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -241,3 +245,25 @@ def test_what_cannot_work_is_one_clear_message(
     assert len(said.strip().splitlines()) == 1
     for word in words:
         assert word in said
+
+
+def test_a_network_of_one_s_own_is_imported_and_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(2)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 1)).eval()
+    torch.export.save(torch.export.export(network, (torch.zeros(1, 3, 96, 160),)), tmp_path / 'net.pt2')
+    (tmp_path / 'labels.txt').write_text('lawn 0 200 0\npath\npond')
+    options = ['--labels', str(tmp_path / 'labels.txt'), '--mean', '0.5,0.5,0.5', '--out', str(tmp_path)]
+    assert main(['import', str(tmp_path / 'net.pt2'), '--name', 'garden', *options]) == 0
+    entry = str(tmp_path / 'garden.json')
+    assert f'--model {entry}' in capsys.readouterr().out
+    images = [scene(n, (192, 320)) for n in range(4)]
+    clip = make_clip(tmp_path / 'garden.mkv', images, crf=4)
+    segment(clip, tmp_path / 'out', '--mode', 'local', '--model', entry)
+    for mask, image in zip(masks(tmp_path / 'out'), images, strict=True):
+        with torch.inference_mode():
+            picture = torch.from_numpy(scaled(image, (96, 160))).permute(2, 0, 1)[None].float() / 255
+            expected, _ = render(network(picture - 0.5)[0], (192, 320))
+        assert len(np.unique(expected)) > 1
+        assert (mask == expected).mean() > 0.95  # bfloat16, and the codec
+    assert main(['calibrate', '--model', entry]) == 2
+    assert 'garden has 3 classes of its own' in capsys.readouterr().err

@@ -44,6 +44,12 @@ def test_rviz_shows_topics_that_exist() -> None:
 def test_what_both_ends_of_a_link_need_is_told_to_both(launch_module: Any) -> None:
     assert launch_module('edge').OVERRIDES['endpoint'][0] == ('perception', 'bridge')
     assert launch_module('edge').OVERRIDES['mode'][0] == ('perception', 'bridge')
+    assert launch_module('edge').OVERRIDES['model'][0] == ('perception', 'bridge')
+
+
+def test_what_is_told_to_a_node_is_a_parameter_of_it(launch_module: Any) -> None:
+    for name, (nodes, _) in launch_module('edge').OVERRIDES.items():
+        assert all(name in specs(NODES[node]) for node in nodes)
 
 
 @pytest.fixture
@@ -98,4 +104,6 @@ def test_the_robot_is_one_process_or_three(started: Any) -> None:
 
 
 def test_the_cloud_is_the_command_line(started: Any) -> None:
-    assert started('cloud', listen='tcp/0.0.0.0:9') == ['dedelayed cloud --listen tcp/0.0.0.0:9 --model ' + zoo.DEFAULT]
+    assert started('cloud', listen='tcp/0.0.0.0:9', offload_model='mine.json') == [
+        f'dedelayed cloud --listen tcp/0.0.0.0:9 --model {zoo.DEFAULT} --offload-model mine.json'
+    ]
