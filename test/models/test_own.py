@@ -15,6 +15,7 @@ from dedelayed_ros import sparse
 from dedelayed_ros.errors import InputError, WeightsError
 from dedelayed_ros.models import Labels, zoo
 from dedelayed_ros.models.own import adopt
+from dedelayed_ros.offload import load_model
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LABELS = Labels.read('lawn\npath\nhedge\npond\nbench')
@@ -75,6 +76,8 @@ def test_an_entry_computes_what_the_network_does(garden: Garden, tmp_path: Path)
         assert torch.allclose(model(picture), expected, atol=1e-5)
         engine = sparse.compile(model, (levels,))
         assert torch.allclose(engine.step(levels)[0], expected, atol=1e-4)
+        offloaded, _ = load_model(name).endpoint((64, 96)).infer(levels[0].permute(1, 2, 0).contiguous().numpy())
+        assert torch.allclose(offloaded, expected[0], atol=1e-4)
     with pytest.raises(InputError, match='cannot be trained'):
         model.train()
 
