@@ -66,7 +66,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         engine = sparse.compile(zoo.load_local(str(path)), (torch.zeros(1, 3, h, w, dtype=torch.uint8),))
     except InputError as error:
-        print(f'  engine      cannot run it, so that nothing is reused and nothing offloaded: {error}')
+        print(f'  engine      cannot run it, so that it is neither reused nor offloaded: {error}')
+        return 0
+    if engine.backend == 'reference':
+        print(f'  engine      none that is fast, so that nothing is reused: {engine.backend_reason}')
         return 0
     print(f'  engine      {engine.backend}')
     print(f'  next        dedelayed run VIDEO --mode local --model {path} --out DIR')

@@ -288,9 +288,23 @@ class Odd(nn.Module):
         return F.pixel_shuffle(torch.cat([x, x], 1).softmax(1), 2)
 
 
+class Transformer(nn.Module):
+    """Four layers that lack the same, among others."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.Sequential(*(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True) for _ in range(4)))
+
+    def forward(self, x):
+        return self.blocks(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(x.shape)
+
+
 def test_what_the_kernels_lack_is_named():
     with pytest.raises(InputError, match=r"(?s)layer '_?softmax.*softmax.*'pixel_shuffle.*Shuffle.*use 'reference'"):
         sparse.compile(Odd().eval(), (torch.zeros(1, 2, 8, 8),), backend='cpu')
+    with pytest.raises(InputError, match=r'scaled_dot_product_attention, .*and \d+ other operations') as raised:
+        sparse.compile(Transformer().eval(), (torch.zeros(1, 16, 8, 8),), backend='cpu')
+    assert ' and 3 more (' in str(raised.value) and len(str(raised.value)) < 800
 
 
 def test_strides_of_the_given_tensor_do_not_matter():

@@ -62,8 +62,21 @@ class Description:
 
 
 def describe(plan: Plan, thresholds: Sequence[float], alignment: Alignment) -> Description:
-    """Describe a plan. Raises Lacking, naming every operation that the kernels do not have."""
+    """Describe a plan. Raises Lacking, naming what the kernels do not have, and a layer that needs it."""
     return _Writer(plan, thresholds).write(alignment.settled(plan))
+
+
+_NAMED = 5  # operations that an error tells; a transformer lacks dozens
+
+
+def _listed(lacking: dict[str, list[str]]) -> str:
+    """Names of layers by what each lacks, as a text that can be read."""
+    texts = [
+        f"layer '{names[0]}'{f' and {len(names) - 1} more' if len(names) > 1 else ''} ({reason})"
+        for reason, names in lacking.items()
+    ]
+    rest = len(texts) - _NAMED
+    return ', '.join(texts[:_NAMED]) + (f', and {rest} other operations' if rest > 0 else '')
 
 
 def of_vectors(plan: Plan) -> list[int]:
@@ -109,14 +122,14 @@ class _Writer:
         native = [node.index for node in self.plan.nodes if node.index not in vectors or node.index in needed]
         self.number = {index: k for k, index in enumerate(native)}
         self.vectors = vectors
-        lacking = []
+        lacking: dict[str, list[str]] = {}
         for index in native:
             try:
                 self._node(self.plan.nodes[index])
             except Lacking as error:
-                lacking.append(f"layer '{self.plan.nodes[index].name}' ({error})")
+                lacking.setdefault(str(error), []).append(self.plan.nodes[index].name)
         if lacking:
-            raise Lacking(', '.join(lacking))
+            raise Lacking(_listed(lacking))
         nodes, self.out = self.out, _Numbers()
         assert alignment.r_max is not None and alignment.s_max is not None
         mode = _MODES[alignment.mode if alignment.mode != 'calibrated' or alignment.tolerant else 'per_layer']
