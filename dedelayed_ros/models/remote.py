@@ -19,10 +19,6 @@ HISTORY = 4
 PARTS = 2
 """Parts of a cell, on each axis, that a fine model describes one by one."""
 
-MAGNIFICATION = 3 / 2
-"""How much larger, on each axis, a magnifying model sees its input."""
-
-_MAGNIFIED_PARTS = 3  # cells at stride 8 of the magnified picture, on each axis, in one at stride 16 of the input
 _MULTIPLE = 64
 
 
@@ -90,33 +86,21 @@ class FineFrameEncoder(_Pyramid):
     W/16], C/4 channels a part as in ``pixel_unshuffle``.
 
     What :class:`FrameEncoder` has to squeeze into one description of 16x16 pixels is here refined where it is seen.
-    ``magnify``: it is seen on a picture that is :data:`MAGNIFICATION` times as large, whose 3x3 cells at stride 8 the
-    four parts are made of.
     """
 
-    def __init__(
-        self, channels: int, depth: Depth, *, magnify: bool = False, context: int = 128, width: int = 96
-    ) -> None:
+    def __init__(self, channels: int, depth: Depth, *, context: int = 128, width: int = 96) -> None:
         super().__init__(context, 32, depth)
-        self.magnify = magnify
         self.lateral8 = ConvUnit(self.backbone.channels[2] + 32 * 4, width, 1, activation=None)
         self.context8 = ConvUnit(context, width, 1, activation=None)
         self.merge8 = ConvUnit(width, width)
         self.refine8 = nn.Sequential(*(ResidualConv(width) for _ in range(depth.blocks8)))
-        self.pack8 = (
-            ConvUnit(width * _MAGNIFIED_PARTS**2, channels, 1) if magnify else ConvUnit(width, channels // PARTS**2, 1)
-        )
+        self.pack8 = ConvUnit(width, channels // PARTS**2, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        if self.magnify:
-            image = F.interpolate(image, scale_factor=MAGNIFICATION, mode='bilinear', align_corners=False)
         detail4, s8, context = self.levels(image)
         seen = self.lateral8(torch.cat((s8, F.pixel_unshuffle(detail4, 2)), dim=1))
         seen = seen + upsample(self.context8(context), s8)
-        seen = self.refine8(self.merge8(seen))
-        if self.magnify:
-            return self.pack8(F.pixel_unshuffle(seen, _MAGNIFIED_PARTS))
-        return F.pixel_unshuffle(self.pack8(seen), PARTS)
+        return F.pixel_unshuffle(self.pack8(self.refine8(self.merge8(seen))), PARTS)
 
 
 class TemporalBlock(nn.Module):
@@ -166,38 +150,31 @@ class RemoteModel(nn.Module):
         parts: int = 1,
         fine: bool = False,
         deep: int = 0,
-        magnify: bool = False,
     ) -> None:
         """``arrival``: whether it also knows to describe a moment after the newest frame, its answer's arrival.
 
         ``parts``: its features describe parts × parts pieces of a cell (1, 2 or 4), each by channels of its own, so
         that they can be carried piece by piece. ``fine``: so do the maps of its encoder, whose details are worked out
         at stride 8; ``parts`` is 2 then. ``deep``: how long a fine model works at each stride, a number of
-        :data:`DEPTHS`; from 1 on every cell at stride 32 sees all others. ``magnify``: a fine model looks at its input
-        :data:`MAGNIFICATION` times as large, on each axis.
+        :data:`DEPTHS`; from 1 on every cell at stride 32 sees all others.
 
         Raises:
-            InputError: a fine model of other parts, a deep or magnifying one that is not fine, or a depth that there is
-                not.
+            InputError: a fine model of other parts, a deep one that is not fine, or a depth that there is not.
         """
         super().__init__()
         if fine and parts != PARTS:
             raise InputError(
                 f'a fine remote model describes {PARTS} parts a cell, on each axis; {parts} were asked for'
             )
-        if (deep or magnify) and not fine:
-            raise InputError(
-                'a deep or magnifying remote model is a fine one too; expected fine=True with '
-                f'deep={deep}, magnify={magnify}'
-            )
+        if deep and not fine:
+            raise InputError(f'a deep remote model is a fine one too; expected fine=True with deep={deep}')
         if not 0 <= deep < len(DEPTHS):
             raise InputError(f'a remote model of depth {deep} was asked for; expected 0 to {len(DEPTHS) - 1}')
-        self.parts, self.fine, self.feature_channels = parts, fine, feature_channels
-        self.deep, self.magnify = deep, magnify
+        self.parts, self.fine, self.deep, self.feature_channels = parts, fine, deep, feature_channels
         channels = 256 if fine else 128
         self._inner = PARTS if fine else 1  # parts that the last layers before the features see one by one
         self.encoder: FineFrameEncoder | FrameEncoder = (
-            FineFrameEncoder(channels, DEPTHS[deep], magnify=magnify) if fine else FrameEncoder(channels)
+            FineFrameEncoder(channels, DEPTHS[deep]) if fine else FrameEncoder(channels)
         )
         self.image_head = (
             SegmentationHead(channels, classes, 96, PARTS) if fine else SegmentationHead(channels, classes)

@@ -11,27 +11,20 @@ from dedelayed_ros.models.labels import CITYSCAPES
 
 
 def crop_pair(
-    image: np.ndarray,
-    labels: np.ndarray,
-    crop: tuple[int, int],
-    size: tuple[int, int],
-    rng: np.random.Generator,
-    scales: tuple[float, float] = (0.55, 1.0),
+    image: np.ndarray, labels: np.ndarray, crop: tuple[int, int], size: tuple[int, int], rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """A random part of a frame, mirrored half the time.
 
     Args:
         image: uint8 [H, W, 3]. labels: uint8 [H, W].
-        crop: (h, w) in pixels of the frame at scale 1.
+        crop: (h, w) in pixels of the frame at scale 1; a part of this size, or down to 0.55 of it, is cut out.
         size: (h, w) in pixels that the picture is scaled to.
-        scales: the least and the most of ``crop``, on each axis, that is cut out, as far as the frame reaches; three
-            tenths of the parts are of scale 1.
 
     Returns:
         The picture, uint8 [3, *size], and its labels, uint8 [*crop], by the nearest pixel.
     """
     height, width = labels.shape
-    scale = float(np.exp(rng.uniform(*np.log(scales)))) if rng.random() < 0.7 else 1.0
+    scale = float(np.exp(rng.uniform(np.log(0.55), 0.0))) if rng.random() < 0.7 else 1.0
     h, w = (max(32, round(side * scale)) for side in crop)
     h, w = min(h, height), min(w, width)
     top, left = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))

@@ -45,8 +45,7 @@ class StageConfig:
 
     A share of ``rare`` of the samples is drawn by class, the rarer the likelier; a share of ``pasted`` gets things of
     another sample. ``crop`` is the (H, W) in camera
-    pixels that a sample covers before scaling (joint: of the local-only loss; what is fused are whole frames), by a
-    factor of ``scales``.
+    pixels that a sample covers before scaling (joint: of the local-only loss; what is fused are whole frames).
     ``class_balance``: exponent of inverse class frequency in the loss (0: none). ``seed`` of everything random.
     """
 
@@ -54,7 +53,6 @@ class StageConfig:
     batch: int
     rate: float
     crop: tuple[int, int]
-    scales: tuple[float, float] = (0.55, 1.0)
     warmup: int = 100
     weight_decay: float = 0.02
     clip_norm: float = 5.0
@@ -70,8 +68,7 @@ class RemoteConfig(StageConfig):
     """The remote model's single-frame stage; ``through_features``: share of the steps that also train the way through
     the features, which costs as much again as the encoder and its image head. ``fine``: the model becomes a fine one
     with ``feature_channels``; what of the base has no place in it is learned anew. ``deep``: then one of that depth,
-    whose further blocks are. ``magnify``: it comes to look at the picture magnified, and so at larger things than its
-    ``crop`` has. ``keep_features``: what makes and reads the features stays as it is, so that the base's
+    whose further blocks are. ``keep_features``: what makes and reads the features stays as it is, so that the base's
     local model still knows them; the encoder learns to serve it.
     """
 
@@ -79,7 +76,6 @@ class RemoteConfig(StageConfig):
     keep_features: bool = False
     fine: bool = False
     deep: int = 0
-    magnify: bool = False
     feature_channels: int = FEATURE_CHANNELS
 
 
@@ -332,18 +328,15 @@ STREET_V11 = dataclasses.replace(
     base='street-v10',
 )
 
-# The remote model looks at the picture one and a half times as large: on streets that it had never seen, that alone
-# was worth more than all further training.
+# The same pair for longer together, on other streets: what its cloud sends said less than what its cloud saw.
 STREET_V12 = dataclasses.replace(
     STREET_V11,
     name='street-v12',
     stills=dataclasses.replace(STREET_V11.stills, first_seed=2400, seeds=640),
     clips=dataclasses.replace(STREET_V11.clips, first_seed=100_808),
     trams=FootageConfig('trams', first_seed=220_000, seeds=120, frames=5, rates=(1.0,), trams=True),
-    remote=dataclasses.replace(
-        STREET_V11.remote, steps=2000, crop=(192, 448), scales=(0.7, 1.4), seed=12, pasted=0.25, magnify=True
-    ),
-    joint=dataclasses.replace(STREET_V11.joint, steps=2000, seed=12, first_still=400),
+    remote=dataclasses.replace(STREET_V11.remote, steps=0),  # as it is in the base
+    joint=dataclasses.replace(STREET_V11.joint, steps=2600, rate=2e-3, seed=12, first_still=400),
     base='street-v11',
 )
 

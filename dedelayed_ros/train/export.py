@@ -85,7 +85,7 @@ def export_pair(
     width = _width(channels)
     settings = width | {'arrival': int(remote.ahead is not None)}
     settings |= {'parts': remote.parts} if remote.parts > 1 else {}
-    settings |= {name: int(value) for name in ('fine', 'deep', 'magnify') if (value := getattr(remote, name))}
+    settings |= {name: int(value) for name, value in (('fine', remote.fine), ('deep', remote.deep)) if value}
     writer.add('remote', remote, settings)
     if codec is not None:
         channels = codec[0].latents

@@ -1,8 +1,7 @@
-"""How models become fine ones, deep ones, and ones that magnify."""
+"""How models become fine ones, and deep ones."""
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from dedelayed_ros.models.blocks import ResidualConv
@@ -57,28 +56,6 @@ def deepened(shallow: RemoteModel, depth: int) -> RemoteModel:
             nn.init.constant_(block.unit.norm.weight, _FIRST_SHARE)
     deep.load_state_dict(deep.state_dict() | old)
     return deep
-
-
-def magnifying(model: RemoteModel) -> RemoteModel:
-    """``model``, a fine one, as one that looks at the magnified picture: it brings what it sees there to the features'
-    grid by bilinear weights at first. One that does so already stays as it is.
-    """
-    if model.magnify:
-        return model
-    large = remote_for_training(
-        parts=model.parts, fine=True, deep=model.deep, magnify=True, feature_channels=model.feature_channels
-    )
-    state = dict(model.state_dict())
-    pack = state['encoder.pack8.conv.weight'][..., 0, 0]
-    for name, value in state.items():
-        if name.startswith('encoder.pack8.') and value.ndim:
-            state[name] = value.repeat_interleave(PARTS**2, 0)  # as pixel_unshuffle has the parts of a cell
-    # Parts lie a quarter of a cell beside the first and the last of three.
-    nearby = torch.tensor([[0.75, 0.25, 0.0], [0.0, 0.25, 0.75]])
-    weight = torch.einsum('ok,yi,xj->oyxkij', pack, nearby, nearby)
-    state['encoder.pack8.conv.weight'] = weight.flatten(3).flatten(0, 2)[..., None, None]
-    large.load_state_dict(state)
-    return large
 
 
 def _grown(old: RemoteModel, new: RemoteModel) -> RemoteModel:

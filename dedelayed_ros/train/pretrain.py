@@ -49,9 +49,7 @@ class SingleFrames:
             choice, index = self._draw(rng)
             clip = self._clips[choice]
             frames = clip.decoded if self._is_decoded(rng) else clip.images
-            picture, target = crop_pair(
-                frames[index], clip.labels[index], self._stage.crop, self._size, rng, self._stage.scales
-            )
+            picture, target = crop_pair(frames[index], clip.labels[index], self._stage.crop, self._size, rng)
             pictures.append(picture)
             labels.append(target)
         mixed, targets = paste_things(torch.stack(pictures), torch.stack(labels), self._stage.pasted, rng)
@@ -174,17 +172,10 @@ def new_local(seed: int) -> LocalModel:
 
 
 def remote_for_training(
-    *,
-    parts: int = 1,
-    fine: bool = False,
-    deep: int = 0,
-    magnify: bool = False,
-    feature_channels: int = FEATURE_CHANNELS,
+    *, parts: int = 1, fine: bool = False, deep: int = 0, feature_channels: int = FEATURE_CHANNELS
 ) -> RemoteModel:
     """A remote model in the form that the stages train: backbone folded and frozen in part."""
-    model = RemoteModel(
-        arrival=True, parts=parts, fine=fine, deep=deep, magnify=magnify, feature_channels=feature_channels
-    )
+    model = RemoteModel(arrival=True, parts=parts, fine=fine, deep=deep, feature_channels=feature_channels)
     fold_backbone(model)
     return channels_last(model)
 
@@ -204,7 +195,6 @@ def unfolded_remote(state: dict[str, Tensor]) -> RemoteModel:
         parts=PARTS if fine else math.isqrt(channels // read),
         fine=fine,
         deep=_depth(state) if fine else 0,
-        magnify=fine and state['encoder.pack8.conv.weight'].shape[0] == state['newest.conv.weight'].shape[0],
         feature_channels=channels * PARTS**2 if fine else channels,
     )
     model.load_state_dict(state)
@@ -245,11 +235,7 @@ def remote_from(base: str, clips: Sequence[Clip], stage: RemoteConfig) -> Remote
             yield folded.image_logits(encoded), folded.logits(folded.predict_still(encoded))
 
     model = remote_for_training(
-        parts=folded.parts,
-        fine=folded.fine,
-        deep=folded.deep,
-        magnify=folded.magnify,
-        feature_channels=folded.feature_channels,
+        parts=folded.parts, fine=folded.fine, deep=folded.deep, feature_channels=folded.feature_channels
     )
     return restore(model, folded, run())
 

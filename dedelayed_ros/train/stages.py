@@ -25,7 +25,7 @@ from dedelayed_ros.train.codec import CodecTask
 from dedelayed_ros.train.config import CodecConfig, StageConfig, TrainConfig
 from dedelayed_ros.train.curves import plot
 from dedelayed_ros.train.export import export_conv, export_pair
-from dedelayed_ros.train.fine import deepened, divided, magnifying, refined, refined_remote
+from dedelayed_ros.train.fine import deepened, divided, refined, refined_remote
 from dedelayed_ros.train.footage import Clip
 from dedelayed_ros.train.joint import JointTask, encode_clips
 from dedelayed_ros.train.loop import fit
@@ -78,8 +78,6 @@ class Workshop:
         if stage.deep:
             torch.manual_seed(stage.seed)
             model = channels_last(deepened(model, stage.deep))
-        if stage.magnify:
-            model = channels_last(magnifying(model))
         self._fit(RemoteTask(model, clips, stage, self._weights(clips, stage)), stage, 'remote')
 
     def conv(self) -> None:

@@ -62,10 +62,8 @@ def test_every_cell_of_a_deep_model_sees_all_others() -> None:
     assert not changed()  # untrained, the attention adds nothing
     torch.nn.init.normal_(model.encoder.mix32[0].gather.weight)
     assert changed()
-    with pytest.raises(InputError, match='expected fine=True with deep=1, magnify=False'):
+    with pytest.raises(InputError, match='expected fine=True with deep=1'):
         RemoteModel(deep=1)
-    with pytest.raises(InputError, match='expected fine=True with deep=0, magnify=True'):
-        RemoteModel(magnify=True)
     with pytest.raises(InputError, match='depth 3 was asked for; expected 0 to 2'):
         RemoteModel(parts=2, fine=True, deep=3)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dedelayed_ros.errors import InputError, WeightsError
@@ -38,7 +37,7 @@ from dedelayed_ros.train.config import (
     recipe,
 )
 from dedelayed_ros.train.export import export_conv, export_pair
-from dedelayed_ros.train.fine import deepened, divided, magnifying, refined, refined_remote
+from dedelayed_ros.train.fine import deepened, divided, refined, refined_remote
 from dedelayed_ros.train.footage import Clip, available, class_shares, prepare, street_seeds
 from dedelayed_ros.train.joint import JointTask, encode_clips
 from dedelayed_ros.train.loop import fit
@@ -241,14 +240,13 @@ def test_a_fine_pair_begins_as_the_coarse_one() -> None:
         {'parts': 2, 'fine': True, 'feature_channels': 48},
         {'parts': 2, 'fine': True, 'deep': 1},
         {'parts': 2, 'fine': True, 'deep': 2},
-        {'parts': 2, 'fine': True, 'magnify': True},
     ],
 )
 def test_a_stage_s_remote_model_is_known_by_its_weights(settings: dict) -> None:
     model = remote_for_training(**settings)
     again = unfolded_remote(model.state_dict())
     assert (again.parts, again.fine, again.feature_channels) == (model.parts, model.fine, model.feature_channels)
-    assert (again.deep, again.magnify) == (model.deep, model.magnify)
+    assert again.deep == model.deep
 
 
 @pytest.mark.parametrize('depth', [1, 2])
@@ -268,28 +266,11 @@ def test_a_deeper_remote_model_begins_nearly_as_the_one_before(depth: int) -> No
         assert block.weight.grad is not None and bool(block.weight.grad.any())
 
 
-def test_a_remote_model_that_magnifies_begins_with_what_its_base_sees_of_a_larger_picture() -> None:
-    torch.manual_seed(0)
-    base = remote_for_training(parts=2, fine=True, deep=1, feature_channels=48)
-    torch.nn.init.normal_(base.encoder.pack8.norm.weight)
-    torch.nn.init.normal_(base.encoder.pack8.norm.bias)
-    large = magnifying(base)
-    assert magnifying(large) is large
-    picture = torch.rand(2, 3, 64, 128)
-    with torch.no_grad():
-        encoder = base.eval().encoder
-        encoder.pack8._activation = None  # bilinear weights come before it
-        seen = F.interpolate(picture, size=(96, 192), mode='bilinear', align_corners=False)
-        inside = F.pixel_shuffle(encoder(seen), 2)
-        expected = F.interpolate(inside, size=(8, 16), mode='bilinear', align_corners=False)
-        assert torch.allclose(F.pixel_shuffle(large.eval().encode(picture), 2), expected.relu(), atol=1e-5)
-
-
-@pytest.mark.parametrize(('deep', 'magnify'), [(0, False), (1, False), (2, False), (2, True)])
+@pytest.mark.parametrize('deep', [0, 1, 2])
 @pytest.mark.parametrize('channels', [32, 48])
-def test_a_fine_pair_is_loaded_as_it_was_exported(channels: int, deep: int, magnify: bool, tmp_path: Path) -> None:
+def test_a_fine_pair_is_loaded_as_it_was_exported(channels: int, deep: int, tmp_path: Path) -> None:
     local = LocalModel(fine=True, feature_channels=channels).eval()
-    remote = RemoteModel(arrival=True, parts=2, fine=True, deep=deep, magnify=magnify, feature_channels=channels).eval()
+    remote = RemoteModel(arrival=True, parts=2, fine=True, deep=deep, feature_channels=channels).eval()
     codec = FeatureCodec(feature_channels=channels, latents=3), np.zeros((3, 3, 63), np.uint8)
     path = str(
         export_pair(tmp_path, 'pair', local, remote, codec, {'carry_split': 2, 'staleness_s': 1.0, 'measured': {}})
@@ -298,7 +279,7 @@ def test_a_fine_pair_is_loaded_as_it_was_exported(channels: int, deep: int, magn
     with torch.inference_mode():
         features = remote.predict_still(remote.encode(picture))
         seen = zoo.load_remote(path)
-        assert (seen.deep, seen.magnify) == (deep, magnify)
+        assert seen.deep == deep
         again = seen.predict_still(seen.encode(picture))
         assert again.shape == (1, channels, 4, 8)
         assert torch.allclose(again, features, atol=2e-2 * float(features.abs().max()))
