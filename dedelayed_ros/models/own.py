@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from dedelayed_ros.errors import InputError, WeightsError
@@ -25,7 +26,9 @@ _EXPORT = 'torch.export.save(torch.export.export(network.eval(), (torch.zeros(1,
 class OwnModel(nn.Module):
     """An exported network in the form of the package's: float [1, 3, H, W] RGB in 0–1 -> float32 logits [1, C, h, w].
 
-    It computes in float32, whatever it is given; the sparse engine brings it to other formats.
+    It computes in float32, whatever it is given; the sparse engine brings it to other formats. Where the network ends
+    by enlarging its logits bilinearly, they are given before that: masks are enlarged to the camera's size anyway, and
+    all classes of all pixels would be most of the work.
     """
 
     mean: Tensor
@@ -33,7 +36,7 @@ class OwnModel(nn.Module):
 
     def __init__(self, program: ExportedProgram, own: OwnNetwork) -> None:
         super().__init__()
-        self._network = program.module()
+        self._network = _at_its_stride(program.module(), own.output)
         self._output = own.output
         self.register_buffer('mean', torch.tensor(own.mean).view(1, 3, 1, 1))
         self.register_buffer('std', torch.tensor(own.std).view(1, 3, 1, 1))
@@ -49,6 +52,21 @@ class OwnModel(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         outputs = pytree.tree_leaves(self._network((image.float() - self.mean) / self.std))
         return outputs[self._output].float()
+
+
+def _at_its_stride(network: nn.Module, output: int) -> nn.Module:
+    """The exported ``network`` without the enlargement that its output of that number ends with, if it does."""
+    assert isinstance(network, GraphModule)
+    graph = network.graph
+    end = next(node for node in reversed(graph.nodes) if node.op == 'output')
+    outputs = list(end.args[0])
+    last = outputs[output]
+    if last.target is torch.ops.aten.upsample_bilinear2d.vec and not last.args[2]:  # pixels by their centres
+        outputs[output] = last.args[0]
+        end.args = (tuple(outputs),)
+        graph.eliminate_dead_code()
+        network.recompile()
+    return network
 
 
 def load(data: bytes, path: Path, own: OwnNetwork) -> OwnModel:

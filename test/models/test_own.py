@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dedelayed_ros import sparse
 from dedelayed_ros.errors import InputError, WeightsError
+from dedelayed_ros.masks import render
 from dedelayed_ros.models import Labels, zoo
 from dedelayed_ros.models.own import adopt
 from dedelayed_ros.offload import load_model
@@ -47,6 +48,14 @@ def garden() -> Garden:
     return Garden().eval()
 
 
+def test_corners_that_are_aligned_and_a_network_without_an_enlargement_stay(tmp_path: Path) -> None:
+    picture = torch.rand(1, 3, 32, 48)
+    for network in (nn.Conv2d(3, 5, 3), nn.Sequential(nn.Conv2d(3, 5, 3), nn.UpsamplingBilinear2d((32, 48)))):
+        name = str(adopt(exported(network.eval(), tmp_path / 'net.pt2', picture), 'net', LABELS, tmp_path))
+        with torch.inference_mode():
+            assert torch.equal(zoo.load_local(name)(picture), network(picture))
+
+
 def exported(network: nn.Module, path: Path, *inputs: Tensor, dynamic: bool = False) -> Path:
     shapes = None
     if dynamic:
@@ -70,12 +79,15 @@ def test_an_entry_computes_what_the_network_does(garden: Garden, tmp_path: Path)
     picture = levels.float() / 255
     with torch.inference_mode():
         normalised = (picture - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
-        expected = garden(normalised)['out']
+        outputs = garden(normalised)
+        expected = garden.head(outputs['features'])
         model = zoo.load_local(name, torch.bfloat16)
         assert model.eval() is model and not model.training
         assert torch.allclose(model(picture), expected, atol=1e-5)
         engine = sparse.compile(model, (levels,))
         assert torch.allclose(engine.step(levels)[0], expected, atol=1e-4)
+        mask, _ = render(model(picture)[0], (64, 96))  # the enlargement that the network ended with is left to it
+        assert (mask == outputs['out'][0].argmax(0).numpy()).mean() > 0.999
         offloaded, _ = load_model(name).endpoint((64, 96)).infer(levels[0].permute(1, 2, 0).contiguous().numpy())
         assert torch.allclose(offloaded, expected[0], atol=1e-4)
     with pytest.raises(InputError, match='cannot be trained'):
@@ -88,7 +100,7 @@ def test_a_network_for_any_size_takes_the_one_that_is_said(garden: Garden, tmp_p
         adopt(file, 'any', LABELS, tmp_path)
     name = str(adopt(file, 'any', LABELS, tmp_path, size=(96, 128)))
     with torch.inference_mode():
-        assert zoo.load_local(name)(torch.rand(1, 3, 96, 128)).shape == (1, 5, 96, 128)
+        assert zoo.load_local(name)(torch.rand(1, 3, 96, 128)).shape == (1, 5, 24, 32)
 
 
 def test_what_is_no_such_network_is_refused(garden: Garden, tmp_path: Path) -> None:
