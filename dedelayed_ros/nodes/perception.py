@@ -197,6 +197,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
                 'images without motion': joiner.unmatched if joiner else 0,
                 'features received': self._figures.features,
                 **({'reuse': pipeline.reuse} if pipeline else {}),
+                **({} if offload is None else {'engine': offload.engine}),
                 **({} if link is None else _link_figures(link)),
                 **({f'features dropped, {k}': v for k, v in pipeline.dropped_features.items()} if pipeline else {}),
                 'latency ms p50': float(p50),

@@ -93,6 +93,11 @@ class AutoPipeline(TwoSteps[AutoTaken]):
         """How the link of the offloaded model is doing; None without a cloud."""
         return self.offload.link
 
+    @property
+    def engine(self) -> str:
+        """What runs the offloaded model on the robot."""
+        return self.offload.engine
+
     def close(self) -> None:
         """End the link."""
         self.offload.close()

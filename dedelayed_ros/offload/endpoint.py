@@ -70,6 +70,12 @@ class Endpoint:
         self._attempts = Attempts()
 
     @property
+    def engine(self) -> str:
+        """The backend that runs the model, and why none that is fast where it is the reference."""
+        slow = self._module.backend == 'reference'
+        return f'reference ({self._module.backend_reason})' if slow else self._module.backend
+
+    @property
     def state_bytes(self) -> int:
         """Bytes that this end remembers."""
         return self._module.state_bytes + (0 if self._picture is None else self._picture.nbytes)

@@ -199,6 +199,11 @@ class OffloadPipeline(TwoSteps[Taken]):
         """How the link is doing; None without a cloud."""
         return None if self._uplink is None else self._uplink.client.status
 
+    @property
+    def engine(self) -> str:
+        """What runs the model on the robot; see :attr:`dedelayed_ros.offload.endpoint.Endpoint.engine`."""
+        return self._edge.engine
+
     def close(self) -> None:
         """End the link."""
         if self._uplink is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,12 @@ def test_corners_that_are_aligned_and_a_network_without_an_enlargement_stay(tmp_
             assert torch.equal(zoo.load_local(name)(picture), network(picture))
 
 
+def test_an_end_says_that_its_engine_is_slow(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Conv2d(8, 5, 1)).eval()
+    name = str(adopt(exported(network, tmp_path / 'net.pt2', torch.zeros(1, 3, 32, 48)), 'net', LABELS, tmp_path))
+    assert re.match(r'reference \(.*group_norm', load_model(name).endpoint((32, 48)).engine)
+
+
 def exported(network: nn.Module, path: Path, *inputs: Tensor, dynamic: bool = False) -> Path:
     shapes = None
     if dynamic:
@@ -88,7 +95,9 @@ def test_an_entry_computes_what_the_network_does(garden: Garden, tmp_path: Path)
         assert torch.allclose(engine.step(levels)[0], expected, atol=1e-4)
         mask, _ = render(model(picture)[0], (64, 96))  # the enlargement that the network ended with is left to it
         assert (mask == outputs['out'][0].argmax(0).numpy()).mean() > 0.999
-        offloaded, _ = load_model(name).endpoint((64, 96)).infer(levels[0].permute(1, 2, 0).contiguous().numpy())
+        end = load_model(name, device='cpu').endpoint((64, 96))
+        assert end.engine == 'cpu'
+        offloaded, _ = end.infer(levels[0].permute(1, 2, 0).contiguous().numpy())
         assert torch.allclose(offloaded, expected[0], atol=1e-4)
     with pytest.raises(InputError, match='cannot be trained'):
         model.train()
