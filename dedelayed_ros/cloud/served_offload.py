@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from dedelayed_ros.cloud.served import other_weights
 if TYPE_CHECKING:
     from dedelayed_ros.link import OffloadHello
     from dedelayed_ros.offload import Endpoint, OffloadModel
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,10 @@ class OffloadModels:
         if model is None:
             model = self._loaded[kind] = self._served().load(*kind)
             model.threads = self._threads
-        return model.endpoint(hello.input_size)
+        end = model.endpoint(hello.input_size)
+        if end.engine.startswith('reference'):
+            _log.warning('%s is slow here, on the engine %s', hello.model, end.engine)
+        return end
 
 
 def serve_offload_from_zoo(name: str) -> ServedOffload:
