@@ -20,6 +20,7 @@ COMMANDS = (
     'relay',
     'street',
     'import',
+    'footage',
     'train',
     'calibrate',
     'profile',

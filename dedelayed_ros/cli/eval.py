@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_seeds(delay, '800000:800016')
     delay.add_argument('--frames', type=int, default=52, metavar='N', help='frames of each, at 30 Hz (default: 52)')
     delay.add_argument(
+        '--own', type=Path, metavar='DIR', help='measure on the clips there (`dedelayed footage`), not on streets'
+    )
+    delay.add_argument(
         '--uplink', default='h264:4000', metavar='HOW', help="'raw' or 'h264:KBPS' (default: %(default)s)"
     )
     delay.add_argument(
@@ -156,6 +159,7 @@ def _delay(args: argparse.Namespace) -> int:
         jitter=None if args.jitter is None else parse_jitter(args.jitter),
         cache=args.data,
         workers=args.workers,
+        own=args.own,
     )
     found, sheet = command.run(lambda text: print(text, flush=True))
     text = markdown(found)

@@ -8,7 +8,7 @@ from pathlib import Path
 from dedelayed_ros.cli.options import add_footage
 from dedelayed_ros.models.zoo import DEFAULT
 
-HELP = 'train the street models, stage by stage or all stages in order'
+HELP = 'train the street models, or a pair for footage of your own, stage by stage or all stages in order'
 
 _STAGES = ('all', 'footage', 'local', 'remote', 'gate', 'joint', 'codec', 'conv', 'alone', 'export')
 
@@ -17,6 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument('stage', choices=_STAGES, help='which stage to run; each goes on where it was stopped')
     parser.add_argument('--recipe', default=DEFAULT, help='what to train (default: %(default)s)')
+    parser.add_argument(
+        '--own', type=Path, metavar='DIR',
+        help='train on the clips in DIR/train and judge by DIR/validation (`dedelayed footage` makes them), not by a '
+        'recipe',
+    )  # fmt: skip
+    parser.add_argument('--base', default=DEFAULT, help='with --own: the pair to go on from (default: %(default)s)')
+    parser.add_argument('--name', default='own', help='with --own: of the new entry (default: %(default)s)')
     add_footage(parser)
     parser.add_argument(
         '--runs',
@@ -43,10 +50,11 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from dedelayed_ros.train.config import recipe
+    from dedelayed_ros.train.own import own_recipe
     from dedelayed_ros.train.stages import Workshop
 
     torch.set_num_threads(args.threads)
-    config = recipe(args.recipe)
+    config = recipe(args.recipe) if args.own is None else own_recipe(args.name, args.own, args.base)
     shop = Workshop(config, args.data, args.runs / config.name, lambda text: print(text, flush=True))
     optional = {'codec': config.codec, 'conv': config.conv}
     every = tuple(name for name in _STAGES[1:] if name not in optional or optional[name] is not None)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dedelayed_ros.carry import CELL, warp_features
 from dedelayed_ros.models.codec import FeatureCodec
+from dedelayed_ros.models.labels import UNLABELLED
 from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.models.remote import HISTORY, RemoteModel
 from dedelayed_ros.train.footage import Clip
@@ -99,6 +100,7 @@ class Scene:
         return self._encoded[frame]
 
 
-def judged(clip: Clip, longest_ms: float, step: int) -> range:
-    """The frames of a clip that can be judged at every delay up to ``longest_ms``, each ``step``-th."""
-    return range(math.ceil(longest_ms * 1e-3 * clip.rate), len(clip), step)
+def judged(clip: Clip, longest_ms: float, step: int) -> list[int]:
+    """Each ``step``-th labelled frame of a clip, of those that can be judged at every delay up to ``longest_ms``."""
+    late = range(math.ceil(longest_ms * 1e-3 * clip.rate), len(clip))
+    return [frame for frame in late if bool((clip.labels[frame] != UNLABELLED).any())][::step]

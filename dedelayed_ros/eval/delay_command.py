@@ -31,7 +31,8 @@ _SHOWN_MS = 167.0  # delay of the masks that are shown
 @dataclass(frozen=True)
 class DelayCommand:
     """``model`` of the zoo; ``seeds`` of the streets, ``frames`` of each; ``uplink_kbps`` of H.264, None: raw pixels;
-    ``cache`` of rendered clips, which ``workers`` processes add to.
+    ``cache`` of rendered clips, which ``workers`` processes add to. ``own``: a folder of clips of one's own in place of
+    streets, with the uplink that they were made for, or raw.
     """
 
     model: str
@@ -41,6 +42,7 @@ class DelayCommand:
     jitter: Jitter | None
     cache: Path
     workers: int
+    own: Path | None = None
 
     def run(self, say: Callable[[str], None] = print) -> tuple[dict, Image.Image]:
         """Render what the cache lacks, measure, and return what the file holds, and masks to look at.
@@ -50,14 +52,40 @@ class DelayCommand:
         """
         settings = DelaySettings(raw=self.uplink_kbps is None, jitter=self.jitter)
         longest = max(*settings.delays_ms, *settings.reach_ms)
-        needed = math.ceil(longest * 1e-3 * _RATE) + 1
-        if self.frames < needed:
-            raise InputError(f'{self.frames} frames a street are too few: delays of {longest:.0f} ms need {needed}')
+        if self.own is None:
+            _check_length(self.frames, _RATE, longest)
         entry = zoo.entry(self.model)
         pair = Pair(
             zoo.load_local(self.model), zoo.load_remote(self.model), entry.carry_split, zoo.load_codec(self.model)
         )
-        config = FootageConfig(
+        clips = footage.prepare(self.cache, self._footage(), self.workers, say)
+        rate = clips[0].rate
+        for clip in clips:
+            _check_length(len(clip), clip.rate, longest)
+        uplink = 'raw' if self.uplink_kbps is None else 'h264' if self.own else f'h264:{self.uplink_kbps}'
+        which = f'--seeds {self.seeds.start}:{self.seeds.stop}' if self.own is None else f'--own {self.own}'
+        found = evaluate_delays(pair, clips, settings, say)
+        rows = [{**row, 'uplink': uplink} for row in found.pop('rows')]
+        figures = {
+            'version': VERSION,
+            'command': f'dedelayed eval delay {which} --uplink {uplink}',
+            'machine': machine.describe(),
+            'model': entry.name,
+            'seeds': [self.seeds.start, self.seeds.stop] if self.own is None else [],
+            'clips': len(clips),
+            'rate': rate,
+            'gmac': work(pair, (clips[0].images.shape[1], clips[0].images.shape[2])),
+            **downlink(pair, self.model, clips, rate),
+            **carry_time(pair, clips),
+            'rows': rows,
+            **found,
+        }
+        return figures, delay_pictures(pair, clips, _SHOWN_MS)
+
+    def _footage(self) -> FootageConfig:
+        if self.own is not None:
+            return FootageConfig.of_folder('validation', str(self.own), (0, 0))
+        return FootageConfig(
             'validation',
             first_seed=self.seeds.start,
             seeds=len(self.seeds),
@@ -65,24 +93,6 @@ class DelayCommand:
             rates=(_RATE,),
             bitrates_kbps=(self.uplink_kbps or 4000,),
         )
-        clips = footage.prepare(self.cache, config, self.workers, say)
-        uplink = 'raw' if self.uplink_kbps is None else f'h264:{self.uplink_kbps}'
-        found = evaluate_delays(pair, clips, settings, say)
-        rows = [{**row, 'uplink': uplink} for row in found.pop('rows')]
-        figures = {
-            'version': VERSION,
-            'command': f'dedelayed eval delay --seeds {self.seeds.start}:{self.seeds.stop} --uplink {uplink}',
-            'machine': machine.describe(),
-            'model': entry.name,
-            'seeds': [self.seeds.start, self.seeds.stop],
-            'clips': len(clips),
-            'gmac': work(pair, config.size),
-            **downlink(pair, self.model, clips, _RATE),
-            **carry_time(pair, clips),
-            'rows': rows,
-            **found,
-        }
-        return figures, delay_pictures(pair, clips, _SHOWN_MS)
 
     def store(self, found: dict) -> Path:
         """Write the figures and the staleness limit that follows from them into the model's entry."""
@@ -92,6 +102,14 @@ class DelayCommand:
         card['measured'] = {**card['measured'], **{k: v for k, v in found.items() if k != 'machine'}}
         path.write_text(json.dumps(card, indent=1) + '\n')
         return path
+
+
+def _check_length(frames: int, rate: float, longest_ms: float) -> None:
+    needed = math.ceil(longest_ms * 1e-3 * rate) + 1
+    if frames < needed:
+        raise InputError(
+            f'clips of {frames} frames are too short: delays of {longest_ms:.0f} ms need {needed} at {rate:g} Hz'
+        )
 
 
 def work(pair: Pair, size: tuple[int, int]) -> dict[str, float]:

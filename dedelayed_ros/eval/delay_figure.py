@@ -31,7 +31,7 @@ def delay_figure(found: dict) -> Figure:
                 low, high = ([100 * row[end] for row in rows] for end in ('lead_low', 'lead_high'))
                 right.fill_between(delays, low, high, color=colour, alpha=0.15, linewidth=0)
         right.axhline(0, color=SOURCE_COLOURS['local'])
-        left.set(xlabel='delay (ms)', ylabel='mIoU (points)', title=f'{found["model"]}, {found["clips"]} streets')
+        left.set(xlabel='delay (ms)', ylabel='mIoU (points)', title=f'{found["model"]}, {found["clips"]} clips')
         right.set(
             xlabel='delay (ms)', ylabel='points over the local model', title='Gain, with 95 % intervals over clips'
         )

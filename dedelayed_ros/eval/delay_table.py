@@ -63,10 +63,10 @@ def _mismatch(rows: list[dict]) -> str:
 def _rest(found: dict) -> str:
     gmac = found['gmac']
     lines = [
-        f'\n- {found["clips"]} streets, {found["frames"]} frames judged, `{found["command"]}`',
+        f'\n- {found["clips"]} clips, {found["frames"]} frames judged, `{found["command"]}`',
         f'- work of a frame: local {gmac["local"]:.2f} GMAC ({gmac["local_parameters_m"]:.2f} M parameters), remote '
         f'{gmac["remote"]:.2f} GMAC ({gmac["remote_parameters_m"]:.2f} M): {gmac["ratio"]:.1f} times as much',
-        f'- downlink at 30 Hz, headers included: {found["downlink_kbps"]:.0f} kbit/s',
+        f'- downlink at {found.get("rate", 30.0):g} Hz, headers included: {found["downlink_kbps"]:.0f} kbit/s',
         f'- carrying: {found["carry_ms"]["refine"]:.2f} ms to correct the motion by the pictures and '
         f'{found["carry_ms"]["warp"]:.2f} ms to warp the features (processor time of a frame)',
         f'- fusion always leads the local model up to a delay of {found["staleness_s"]:.2f} s',

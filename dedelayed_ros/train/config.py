@@ -18,6 +18,7 @@ class FootageConfig:
     ``seeds`` of the street, from ``first_seed`` on, ``frames`` each; ``rates`` (Hz) take turns, and with each round of
     them ``bitrates_kbps``, those of the H.264 uplink whose decoded frames the remote model is trained on. ``size`` is
     (H, W) in pixels, both multiples of 64. ``trams``: of the streets from ``first_seed`` on, only those where trams go.
+    ``own``: a folder of clips of one's own, which are taken as they are in place of streets.
     """
 
     name: str
@@ -28,6 +29,12 @@ class FootageConfig:
     size: tuple[int, int] = (320, 640)
     bitrates_kbps: tuple[int, ...] = (4000,)
     trams: bool = False
+    own: str | None = None
+
+    @classmethod
+    def of_folder(cls, name: str, folder: str, size: tuple[int, int]) -> FootageConfig:
+        """The clips in ``folder``, of pictures of ``size``."""
+        return cls(name, first_seed=0, seeds=0, frames=0, rates=(), size=size, own=folder)
 
     def bitrate_kbps(self, seed: int) -> int:
         """Bit rate of the uplink of the clip of ``seed``, in kbit/s."""

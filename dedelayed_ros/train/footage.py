@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -105,8 +105,10 @@ def prepare(cache: Path, config: FootageConfig, workers: int, say: Callable[[str
     """The clips of ``config``, rendered by ``workers`` processes where the cache lacks them.
 
     Raises:
-        InputError: a process ended before its clip was there.
+        InputError: a process ended before its clip was there, or a folder of one's own has none.
     """
+    if config.own is not None:
+        return available(cache, config)
     seeds = street_seeds(config)
     folders = [clip_folder(cache, config, seed) for seed in seeds]
     missing = [
@@ -142,6 +144,13 @@ def available(cache: Path, config: FootageConfig) -> list[Clip]:
     Raises:
         InputError: it has none.
     """
+    if config.own is not None:
+        found = sorted(path.parent for path in Path(config.own).glob('*/clip.json'))
+        if not found:
+            raise InputError(
+                f'{config.own} holds no clips; `dedelayed footage VIDEO LABELS --out {config.own}` makes some'
+            )
+        return [open_clip(folder) for folder in found]
     seeds = street_seeds(config)
     folders = [clip_folder(cache, config, seed) for seed in seeds]
     clips = [open_clip(folder) for folder in folders if (folder / 'clip.json').is_file()]
@@ -167,22 +176,39 @@ def _render(job: tuple[Path, FootageConfig, int]) -> None:
     """Render, encode and decode one clip (in a worker process)."""
     folder, config, seed = job
     os.environ.setdefault('LP_NUM_THREADS', '1')  # Mesa's: the workers themselves share the cores
-    from dedelayed_ros.frames import EncoderSettings, H264Decoder, H264Encoder
     from dedelayed_ros.sim.street import StreetClip
 
     rate = config.rate(seed)
+    with StreetClip(seed, size=config.size, rate=rate, frames=config.frames) as street:
+        frames = ((frame.image, frame.labels) for frame in street)
+        store_clip(folder, frames, seed=seed, rate=rate, size=config.size, bitrate_kbps=config.bitrate_kbps(seed))
+
+
+def store_clip(
+    folder: Path,
+    frames: Iterable[tuple[np.ndarray, np.ndarray]],
+    *,
+    seed: int,
+    rate: float,
+    size: tuple[int, int],
+    bitrate_kbps: int,
+) -> Clip:
+    """Encode and decode ``frames``, uint8 [H, W, 3] and their labels uint8 [H, W] of ``size``, and write them to
+    ``folder`` as a clip of ``rate`` frames a second; ``bitrate_kbps`` of the uplink, ``seed`` tells it from others.
+    """
+    from dedelayed_ros.frames import EncoderSettings, H264Decoder, H264Encoder
+
     # One-second steps are new pictures to the codec; it is told a camera's rate so that it may spend what a camera's
     # frames get.
-    settings = EncoderSettings(size=config.size, rate=max(rate, 15.0), bitrate_kbps=config.bitrate_kbps(seed))
-    encoder, decoder = H264Encoder(settings), H264Decoder()
+    encoder = H264Encoder(EncoderSettings(size=size, rate=max(rate, 15.0), bitrate_kbps=bitrate_kbps))
+    decoder = H264Decoder()
     images, decoded, labels, motions = [], [], [], []
-    with StreetClip(seed, size=config.size, rate=rate, frames=config.frames) as street:
-        for frame in street:
-            picture = encoder.encode(frame.image)
-            images.append(frame.image)
-            decoded.append(decoder.decode(picture.data, config.size))
-            labels.append(frame.labels)
-            motions.append(picture.motion)
+    for image, label in frames:
+        picture = encoder.encode(image)
+        images.append(image)
+        decoded.append(decoder.decode(picture.data, size))
+        labels.append(label)
+        motions.append(picture.motion)
     encoder.close()
     partial = folder.with_name(f'{folder.name}.{os.getpid()}')
     partial.mkdir(parents=True, exist_ok=True)
@@ -195,6 +221,7 @@ def _render(job: tuple[Path, FootageConfig, int]) -> None:
     (partial / 'clip.json').write_text(json.dumps({'seed': seed, 'rate': rate}))
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
+    return open_clip(folder)
 
 
 def class_counts(clip: Clip, classes: int, *, every: int = 1) -> np.ndarray:

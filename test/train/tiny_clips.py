@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from dedelayed_ros.frames import EncoderSettings, H264Decoder, H264Encoder
 from dedelayed_ros.train.config import FootageConfig
-from dedelayed_ros.train.footage import Clip, open_clip
+from dedelayed_ros.train.footage import Clip, store_clip
 
 SIZE = (64, 128)
 FRAMES = 12
@@ -24,24 +22,12 @@ def write_clip(folder: Path, seed: int) -> Clip:
     height, width = SIZE
     ground = rng.integers(60, 120, (height, width + 2 * FRAMES, 3), dtype=np.uint8)
     box = rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)
-    encoder, decoder = H264Encoder(EncoderSettings(size=SIZE, rate=20.0, bitrate_kbps=2000)), H264Decoder()
-    images, decoded, labels, fields = [], [], [], []
+    frames = []
     for index in range(FRAMES):
         image = ground[:, 2 * index : 2 * index + width].copy()
         label = np.zeros(SIZE, np.uint8)
         image[: height // 3], label[: height // 3] = (90, 150, 230), 10
         left = 16 + 4 * index
         image[28:52, left : left + 24], label[28:52, left : left + 24] = box, 13
-        picture = encoder.encode(image)
-        images.append(image)
-        decoded.append(decoder.decode(picture.data, SIZE))
-        labels.append(label)
-        fields.append(picture.motion)
-    encoder.close()
-    folder.mkdir(parents=True)
-    np.save(folder / 'images.npy', np.stack(images))
-    np.save(folder / 'decoded.npy', np.stack(decoded))
-    np.save(folder / 'labels.npy', np.stack(labels))
-    np.savez(folder / 'motion.npz', qpel=np.stack([f.qpel for f in fields]), valid=np.stack([f.valid for f in fields]))
-    (folder / 'clip.json').write_text(json.dumps({'seed': seed, 'rate': 20.0}))
-    return open_clip(folder)
+        frames.append((image, label))
+    return store_clip(folder, frames, seed=seed, rate=20.0, size=SIZE, bitrate_kbps=2000)
