@@ -37,7 +37,7 @@ def test_top_level_module_is_empty() -> None:
 
 @pytest.mark.parametrize('name', cli.COMMANDS)
 def test_each_command_has_its_module(name: str) -> None:
-    module = importlib.import_module(f'dedelayed_ros.cli.{name}')
+    module = cli.module_of(name)
     assert isinstance(module.HELP, str)
     assert callable(module.add_arguments)
     assert callable(module.run)

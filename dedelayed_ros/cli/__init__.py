@@ -9,6 +9,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from dedelayed_ros.errors import DedelayedError
 from dedelayed_ros.version import VERSION
@@ -31,6 +32,11 @@ COMMANDS = (
 _MODULES = {'import': 'adopt'}  # where a command's own name is none for a module
 
 
+def module_of(command: str) -> ModuleType:
+    """The module of the command of that name."""
+    return importlib.import_module(f'{__name__}.{_MODULES.get(command, command)}')
+
+
 def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """The parser of the whole command line, with the sub-commands that are named in *commands*."""
     parser = argparse.ArgumentParser(
@@ -40,7 +46,7 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'dedelayed_ros {VERSION}')
     parsers = parser.add_subparsers(metavar='COMMAND', required=True)
     for name in commands:
-        module = importlib.import_module(f'{__name__}.{_MODULES.get(name, name)}')
+        module = module_of(name)
         command = parsers.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
