@@ -7,8 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dedelayed_ros.models.labels import CITYSCAPES
-
 
 def crop_pair(
     image: np.ndarray, labels: np.ndarray, crop: tuple[int, int], size: tuple[int, int], rng: np.random.Generator
@@ -39,34 +37,6 @@ def crop_pair(
     if picture.shape[-2:] != size:
         picture = F.interpolate(picture, size=size, mode='bilinear', antialias=True)
     return picture[0], torch.from_numpy(np.ascontiguousarray(target))
-
-
-# What may as well stand on another street, by what belongs together: riders on what they ride.
-_THINGS = (('person',), ('rider', 'motorcycle', 'bicycle'), ('car',), ('truck',), ('bus',), ('train',))
-
-
-def paste_things(pictures: Tensor, labels: Tensor, share: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Put things of other pictures of a batch where they stood there: a bus is seen before more than its own houses.
-
-    Args:
-        pictures: uint8 [B, 3, h, w]. labels: uint8 [B, H, W], Cityscapes' 19 classes; h divides H, and w W.
-        share: of the pictures that get things from the one before them, 0–1: each of its things by an even chance.
-
-    Returns:
-        The same with things in them, shaped alike; with a share of 0, what came.
-    """
-    if share == 0.0:
-        return pictures, labels
-    pasted, targets = pictures.clone(), labels.clone()
-    down, right = (n // m for n, m in zip(labels.shape[1:], pictures.shape[2:], strict=True))
-    for here in range(len(pictures)):
-        if rng.random() >= share:
-            continue
-        chosen = [CITYSCAPES.names.index(name) for together in _THINGS if rng.random() < 0.5 for name in together]
-        where = torch.isin(labels[here - 1], torch.tensor(chosen, dtype=labels.dtype))
-        targets[here] = torch.where(where, labels[here - 1], labels[here])
-        pasted[here] = torch.where(where[down // 2 :: down, right // 2 :: right], pictures[here - 1], pictures[here])
-    return pasted, targets
 
 
 def photometric(images: Tensor, rng: np.random.Generator) -> Tensor:

@@ -50,8 +50,7 @@ class StageConfig:
     """One stage: ``steps`` of ``batch`` samples; learning rate warmed up to ``rate``, held, and in the last third
     decayed.
 
-    A share of ``rare`` of the samples is drawn by class, the rarer the likelier; a share of ``pasted`` gets things of
-    another sample. ``crop`` is the (H, W) in camera
+    A share of ``rare`` of the samples is drawn by class, the rarer the likelier. ``crop`` is the (H, W) in camera
     pixels that a sample covers before scaling (joint: of the local-only loss; what is fused are whole frames).
     ``class_balance``: exponent of inverse class frequency in the loss (0: none). ``seed`` of everything random.
     """
@@ -66,7 +65,6 @@ class StageConfig:
     ema: float = 0.998
     class_balance: float = 0.3
     rare: float = 0.0
-    pasted: float = 0.0
     seed: int = 1
 
 

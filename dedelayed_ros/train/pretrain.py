@@ -17,7 +17,7 @@ from dedelayed_ros.models.efficientnet import MobileBlock, from_classifier
 from dedelayed_ros.models.local import LocalModel
 from dedelayed_ros.models.remote import DEPTHS, PARTS, RemoteModel
 from dedelayed_ros.models.sizes import FEATURE_CHANNELS
-from dedelayed_ros.train.augment import crop_pair, paste_things, photometric
+from dedelayed_ros.train.augment import crop_pair, photometric
 from dedelayed_ros.train.config import RemoteConfig, StageConfig
 from dedelayed_ros.train.depthwise import FrozenDepthwiseConv
 from dedelayed_ros.train.footage import Clip
@@ -52,8 +52,8 @@ class SingleFrames:
             picture, target = crop_pair(frames[index], clip.labels[index], self._stage.crop, self._size, rng)
             pictures.append(picture)
             labels.append(target)
-        mixed, targets = paste_things(torch.stack(pictures), torch.stack(labels), self._stage.pasted, rng)
-        return photometric(mixed, rng).contiguous(memory_format=torch.channels_last), targets
+        images = photometric(torch.stack(pictures), rng)
+        return images.contiguous(memory_format=torch.channels_last), torch.stack(labels)
 
     def _is_decoded(self, rng: np.random.Generator) -> bool:
         if self._decoded in (0.0, 1.0):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dedelayed_ros.train.augment import crop_pair, paste_things, photometric
+from dedelayed_ros.train.augment import crop_pair, photometric
 from dedelayed_ros.train.config import StageConfig
 from dedelayed_ros.train.footage import Clip
 from dedelayed_ros.train.pretrain import SingleFrames
@@ -55,25 +55,3 @@ def test_a_share_of_the_pictures_went_through_the_uplink(share: float, least: in
     frames = SingleFrames([Clip(tmp_path, 0, 1.0)], stage, (32, 32), decoded=share)
     pictures, _ = frames.batch(np.random.default_rng(0))
     assert least <= int((pictures.float().mean((1, 2, 3)) > 0.5 * pictures.max()).sum()) <= most
-
-
-def test_things_go_with_their_labels_to_the_next_picture() -> None:
-    """What is pasted is what the picture before had there, and all else stays; riders go with what they ride."""
-    rng = np.random.default_rng(4)
-    labels = torch.from_numpy(rng.integers(0, 19, (4, 16, 24), dtype=np.uint8))
-    pictures = (10 * labels + torch.arange(4, dtype=torch.uint8)[:, None, None])[:, None, 1::2, 1::2].repeat(1, 3, 1, 1)
-    pasted, targets = paste_things(pictures, labels, 1.0, np.random.default_rng(1))
-    changed = torch.zeros(19, dtype=torch.bool)
-    for here in range(4):
-        from_before = targets[here] != labels[here]
-        assert torch.equal(targets[here][from_before], labels[here - 1][from_before])
-        classes = targets[here][from_before].unique()
-        assert classes.min() >= 11
-        assert torch.isin(classes, torch.tensor([12, 17, 18])).sum() in (0, 3)
-        changed[classes.long()] = True
-        whole = torch.isin(labels[here - 1], classes)
-        assert torch.equal(targets[here][whole], labels[here - 1][whole])
-        seen = torch.where(whole[1::2, 1::2], pictures[here - 1], pictures[here])
-        assert torch.equal(pasted[here], seen)
-    assert changed[11:].all() and not changed[:11].any()
-    assert paste_things(pictures, labels, 0.0, rng)[0] is pictures
