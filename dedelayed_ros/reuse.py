@@ -28,9 +28,12 @@ Reuse = Literal['calibrated', 'exact', 'off']
 Device = Literal['cpu', 'cuda']
 CHOICES: tuple[Reuse, ...] = ('calibrated', 'exact', 'off')
 
-DENSE_ABOVE = 0.75
-"""Share of the picture that is new from which all is computed: what camera noise and sub-pixel motion leave of the
-exact mode's reuse is less than what finding it costs."""
+_DENSE_ABOVE = {
+    (torch.float32, False): 0.5,
+    (torch.float32, True): 0.75,
+    (torch.bfloat16, False): 0.35,
+    (torch.bfloat16, True): 0.5,
+}
 WORTH_TRYING = 0.7
 """Share of the work above which a frame is computed faster in full than by what motion explains of it."""
 
@@ -41,6 +44,15 @@ _BLOCK = 16  # pixels a side of a block of the codec
 # (about twice how much features vary), and milliseconds. Without them each frame would be computed in full, since the
 # age is another one each time.
 _WITH_FEATURES = {'features': 1.5, 'age_ms': 150.0}
+
+
+def dense_above(dtype: torch.dtype, calibration: sparse.Calibration | None) -> float:
+    """Share of the picture that is new from which all is computed: finding the rest costs more than it saves
+    (`dedelayed bench sparse`).
+
+    Without tiles what is new spreads from layer to layer; in bfloat16 computing is cheap and finding is not.
+    """
+    return _DENSE_ABOVE.get((dtype, calibration is not None and calibration.tile > 0), 1.0)
 
 
 def calibration_path(model: str) -> Path:
@@ -167,7 +179,7 @@ class LocalRunner:
                 backend=self._device,
                 calibration=calibration,
                 threads=threads,
-                dense_above=DENSE_ABOVE,
+                dense_above=dense_above(self._dtype, calibration),
             )
         except InputError as error:
             if self._device == 'cuda':  # it was asked for by name: to go on without it would be another robot

@@ -121,9 +121,14 @@ def test_what_breaks_the_stream_is_computed_densely(options: dict[str, object], 
 
 
 @needs_kernels
-@pytest.mark.parametrize(('new', 'all_at_once'), [(0.6, False), (0.9, True)])
-def test_what_is_mostly_new_is_computed_in_full_at_once(new: float, all_at_once: bool) -> None:
-    pipeline = EdgePipeline(EdgeSettings(mode='local', dtype='float32', reuse='exact'), WIDE)
+@pytest.mark.parametrize(
+    ('dtype', 'new', 'all_at_once'),
+    [('float32', 0.4, False), ('float32', 0.6, True), ('float32', 0.9, True)]
+    + [('bfloat16', 0.25, False), ('bfloat16', 0.45, True)],
+)
+def test_what_is_mostly_new_is_computed_in_full_at_once(dtype: str, new: float, all_at_once: bool) -> None:
+    """In bfloat16 sooner: computing takes less time there, and finding out what to compute does not."""
+    pipeline = EdgePipeline(EdgeSettings(mode='local', dtype=dtype, reuse='exact'), WIDE)
     first, image = picture(1, WIDE), picture(2, WIDE)
     rows = round(new * WIDE[0])
     step(pipeline, 0, image=first)

@@ -18,7 +18,7 @@ from dedelayed_ros.frames import EncoderSettings, H264Encoder, MotionField, open
 from dedelayed_ros.models import model_sizes, zoo
 from dedelayed_ros.models.dtypes import resolve_dtype
 from dedelayed_ros.models.pictures import as_levels, scaled
-from dedelayed_ros.reuse import DENSE_ABOVE, load_calibration
+from dedelayed_ros.reuse import dense_above, load_calibration
 
 DIRTY = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 """Shares of the input's pixels that change from one frame to the next, as a few blobs."""
@@ -123,7 +123,11 @@ def bench_sparse(settings: BenchSettings, say: Callable[[str], None] = print) ->
     for module in modules.values():
         tolerant = {'': module}
         if calibration is not None and module.backend == 'cpu':
-            tolerant[', calibrated'] = module.with_tolerance(calibration.alignment, calibration.on(module.plan))
+            tolerant[', calibrated'] = module.with_tolerance(
+                calibration.alignment,
+                calibration.on(module.plan),
+                dense_above=dense_above(module.plan.dtype, calibration),
+            )
         for name, one in tolerant.items():
             cases.append(_pan_case(one, f'pan{name}', base))
             if settings.clip is not None:
@@ -154,7 +158,11 @@ def _formats(device: str) -> tuple[torch.dtype, ...]:
 
 def _compiled(settings: BenchSettings, dtype: torch.dtype, base: Tensor) -> sparse.SparseModule:
     return sparse.compile(
-        zoo.load_local(settings.model, dtype), (base,), dtype=dtype, backend=settings.device, dense_above=DENSE_ABOVE
+        zoo.load_local(settings.model, dtype),
+        (base,),
+        dtype=dtype,
+        backend=settings.device,
+        dense_above=dense_above(dtype, None),
     )
 
 

@@ -16,7 +16,7 @@ from dedelayed_ros.eval.reuse_record import ClipRecord, Coding, Policy, Recorder
 from dedelayed_ros.eval.reuse_tuning import Tuned, Tuner
 from dedelayed_ros.eval.sequences import check_knows_streets, streets
 from dedelayed_ros.models import zoo
-from dedelayed_ros.reuse import DENSE_ABOVE, load_calibration
+from dedelayed_ros.reuse import dense_above, load_calibration
 from dedelayed_ros.sparse import Alignment
 from dedelayed_ros.train.losses import iou
 from dedelayed_ros.version import VERSION
@@ -222,7 +222,9 @@ class Library:
     def _module(self, size: tuple[int, int]) -> sparse.SparseModule:
         if size not in self._modules:
             example = (torch.zeros(1, 3, *size, dtype=torch.uint8),)
-            self._modules[size] = sparse.compile(self.model, example, dense_above=DENSE_ABOVE)
+            self._modules[size] = sparse.compile(
+                self.model, example, dense_above=dense_above(torch.float32, self.calibration)
+            )
         return self._modules[size]
 
     def _recorder(self, size: tuple[int, int]) -> Recorder:

@@ -13,7 +13,7 @@ from dedelayed_ros import sparse
 from dedelayed_ros.models.dtypes import resolve_engine_dtype
 from dedelayed_ros.offload.endpoint import Endpoint
 from dedelayed_ros.offload.tolerance import tolerance_of
-from dedelayed_ros.reuse import DENSE_ABOVE, load_calibration
+from dedelayed_ros.reuse import dense_above, load_calibration
 
 if TYPE_CHECKING:
     from dedelayed_ros.sparse import Calibration
@@ -53,7 +53,7 @@ class OffloadModel:
                 backend=self.device,
                 calibration=self.calibration,
                 threads=self.threads,
-                dense_above=DENSE_ABOVE,
+                dense_above=dense_above(self.dtype, self.calibration),
             )
         self._compiled[size] = module
         while len(self._compiled) > _SIZES:

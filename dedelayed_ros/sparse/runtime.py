@@ -144,12 +144,18 @@ class SparseModule:
         *,
         remap: bool = True,
         threads: int | None = None,
+        dense_above: float | None = None,
     ) -> SparseModule:
         """The same model, not traced again, with other tolerances and an empty memory; arguments as ``compile``'s.
 
-        ``threads``: None for as many as this one has.
+        ``threads`` and ``dense_above``: None for this one's.
         """
-        how = replace(self._how, remap=remap, threads=threads or self._how.threads)
+        how = replace(
+            self._how,
+            remap=remap,
+            threads=threads or self._how.threads,
+            dense_above=self._how.dense_above if dense_above is None else dense_above,
+        )
         return SparseModule(how.engine(self.plan, parse(alignment), thresholds or {}), self._given, how)
 
     def reset(self) -> None:
