@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -64,12 +65,20 @@ def import_footage(
             if len(part) < _SHORTEST:
                 break
             first = len(clips) * frames
-            name = f'{Path(video).stem}-{first:06d}'
-            clips.append(store_clip(folder / name, part, seed=first, rate=rate, size=size, bitrate_kbps=bitrate_kbps))
+            clip = folder / f'{Path(video).stem}-{first:06d}'
+            if clip.exists():
+                raise InputError(
+                    f'{clip} is there already; remove it to write this video again, or give another one another name'
+                )
+            clips.append(store_clip(clip, part, seed=first, rate=rate, size=size, bitrate_kbps=bitrate_kbps))
+            if len(clips) % 20 == 0:
+                say(f'{first + len(part)} frames written')
     if not clips:
         raise InputError(f'{video} has fewer than {_SHORTEST} frames; choose a longer one')
     last = len(clips) * frames
     if not any(number < last for number in files):
+        for written in clips:
+            shutil.rmtree(written.folder)
         raise InputError(
             f'the labels in {labels} begin with frame {min(files)}, and {video} has about {last}; expected the number '
             'of its frame, from 0 on, in the name of each'

@@ -43,6 +43,7 @@ def test_a_video_and_its_labels_become_clips(tmp_path: Path) -> None:
     assert main(['footage', video, str(labels), '--out', str(tmp_path / 'own'), '--frames', '12']) == 0
     clips = [open_clip(folder) for folder in sorted((tmp_path / 'own').iterdir())]
     assert [len(clip) for clip in clips] == [12, 10]
+    assert main(['footage', video, str(labels), '--out', str(tmp_path / 'own')]) == 2  # not over what is there
     assert clips[0].images.shape == clips[0].decoded.shape == (12, 128, 192, 3)
     assert clips[0].rate == 25.0 and len(clips[1].motions) == 10
     known = [[bool((label != 255).any()) for label in clip.labels] for clip in clips]
@@ -68,6 +69,7 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
     late.mkdir()
     Image.fromarray(np.zeros(SIZE, np.uint8)).save(late / '100.png')
     importing('labels in .*late begin with frame 100', late)
+    assert not list(out.iterdir())
     Image.fromarray(np.full(SIZE, 26, np.uint8)).save(late / '1.png')
     importing('1.png has the class id 26; expected 0 to 18', late)
     Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(late / '1.png')

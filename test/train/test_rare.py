@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dedelayed_ros.errors import InputError
 from dedelayed_ros.train.footage import Clip
 from dedelayed_ros.train.rare import RareFrames
 
@@ -60,3 +61,14 @@ def test_a_class_that_is_nowhere_to_be_learnt_is_not_looked_for(clips: list[Clip
     np.save(clips[9].folder / 'labels.npy', labels)
     counts = drawn(clips, 1.0)
     assert counts[9, 2] < 300
+
+
+def test_frames_without_labels_are_not_drawn(clips: list[Clip]) -> None:
+    for clip in clips:
+        labels = np.load(clip.folder / 'labels.npy')
+        labels[[0, 1, 3] if clip.seed < 9 else slice(None)] = 255
+        np.save(clip.folder / 'labels.npy', labels)
+    clips = [Clip(clip.folder, clip.seed, clip.rate) for clip in clips]
+    assert set(drawn(clips, 0.5)) == {(number, 2) for number in range(9)}
+    with pytest.raises(InputError, match='none of the 1 clips to train on has a label'):
+        RareFrames(clips[9:], 0.5)
