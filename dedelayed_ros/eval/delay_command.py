@@ -84,7 +84,7 @@ class DelayCommand:
 
     def _footage(self) -> FootageConfig:
         if self.own is not None:
-            return FootageConfig.of_folder('validation', str(self.own), (0, 0))
+            return FootageConfig.of_folder('validation', self.own)
         return FootageConfig(
             'validation',
             first_seed=self.seeds.start,

@@ -84,7 +84,7 @@ def check_knows_streets(entry: ZooEntry) -> None:
     if entry.labels.names != CITYSCAPES.names:
         raise InputError(
             f'{entry.name} has {len(entry.labels)} classes of its own, and streets are labelled with the '
-            f'{len(CITYSCAPES)} of Cityscapes; give a video of what it knows with --clip'
+            f'{len(CITYSCAPES)} of Cityscapes; `dedelayed calibrate --clip VIDEO` judges it by its own masks'
         )
 
 

@@ -41,7 +41,7 @@ class Labels:
         for line in (line.strip() for line in text.splitlines()):
             if not line or line.startswith('#'):
                 continue
-            match = re.fullmatch(r'(?P<name>.+?)(?:\s+(\d+)\s+(\d+)\s+(\d+))?', line)
+            match = re.fullmatch(r'(.+?)(?:\s+(\d+)\s+(\d+)\s+(\d+))?', line)
             assert match is not None
             name, *colour = match.groups()
             if name in colours:

@@ -7,6 +7,7 @@ it.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from pathlib import Path
 
@@ -133,8 +134,6 @@ def adopt(
 
 
 def _program(data: bytes, path: Path) -> ExportedProgram:
-    import io
-
     try:
         return torch.export.load(io.BytesIO(data))
     except Exception as error:  # of many kinds: a zip archive, its JSON, operations of other versions of torch

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.models.sizes import FEATURE_CHANNELS
@@ -32,9 +33,9 @@ class FootageConfig:
     own: str | None = None
 
     @classmethod
-    def of_folder(cls, name: str, folder: str, size: tuple[int, int]) -> FootageConfig:
-        """The clips in ``folder``, of pictures of ``size``."""
-        return cls(name, first_seed=0, seeds=0, frames=0, rates=(), size=size, own=folder)
+    def of_folder(cls, name: str, folder: Path) -> FootageConfig:
+        """The clips in ``folder``."""
+        return cls(name, first_seed=0, seeds=0, frames=0, rates=(), own=str(folder))
 
     def bitrate_kbps(self, seed: int) -> int:
         """Bit rate of the uplink of the clip of ``seed``, in kbit/s."""

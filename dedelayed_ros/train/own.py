@@ -98,12 +98,12 @@ def own_recipe(name: str, folder: Path, base: str = zoo.DEFAULT) -> TrainConfig:
     sizes = {
         (clip.images.shape[1], clip.images.shape[2])
         for part in ('train', 'validation')
-        for clip in available(folder, FootageConfig.of_folder(part, str(folder / part), (0, 0)))
+        for clip in available(folder, FootageConfig.of_folder(part, folder / part))
     }
     if len(sizes) > 1:
         raise InputError(f'{folder} has clips of the sizes {sorted(sizes)} (H, W); expected one size for all')
     (size,) = sizes
-    clips = FootageConfig.of_folder('clips', str(folder / 'train'), size)
+    clips = FootageConfig.of_folder('clips', folder / 'train')
     best = STREET_V12
     assert best.codec is not None
     return dataclasses.replace(
@@ -111,7 +111,7 @@ def own_recipe(name: str, folder: Path, base: str = zoo.DEFAULT) -> TrainConfig:
         name=name,
         stills=clips,
         clips=clips,
-        validation=FootageConfig.of_folder('validation', str(folder / 'validation'), size),
+        validation=FootageConfig.of_folder('validation', folder / 'validation'),
         trams=None,
         single=('clips',),
         base=base,
