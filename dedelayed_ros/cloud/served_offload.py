@@ -66,7 +66,7 @@ class OffloadModels:
             model = self._loaded[kind] = self._served().load(*kind)
             model.threads = self._threads
         end = model.endpoint(hello.input_size)
-        if end.engine.startswith('reference'):
+        if end.slow:
             _log.warning('%s is slow here, on the engine %s', hello.model, end.engine)
         return end
 

@@ -72,8 +72,12 @@ class Endpoint:
     @property
     def engine(self) -> str:
         """The backend that runs the model, and why none that is fast where it is the reference."""
-        slow = self._module.backend == 'reference'
-        return f'reference ({self._module.backend_reason})' if slow else self._module.backend
+        return f'reference ({self._module.backend_reason})' if self.slow else self._module.backend
+
+    @property
+    def slow(self) -> bool:
+        """Whether it is the reference that runs the model: exact, and no faster for what it reuses."""
+        return self._module.backend == 'reference'
 
     @property
     def state_bytes(self) -> int:

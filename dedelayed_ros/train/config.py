@@ -346,6 +346,20 @@ STREET_V12 = dataclasses.replace(
     base='street-v11',
 )
 
+# Features of twice the channels: 16 for a part of a cell said less than what the cloud sees there. And the remote model
+# by itself again, on streets that it has not learnt from.
+STREET_V13 = dataclasses.replace(
+    STREET_V12,
+    name='street-v13',
+    stills=dataclasses.replace(STREET_V12.stills, seeds=1280),
+    clips=dataclasses.replace(STREET_V12.clips, first_seed=100_936),
+    trams=FootageConfig('trams', first_seed=220_000, seeds=240, frames=5, rates=(1.0,), trams=True),
+    remote=dataclasses.replace(STREET_V12.remote, steps=2000, seed=13, feature_channels=128),
+    joint=dataclasses.replace(STREET_V12.joint, steps=3000, seed=13, first_still=1040),
+    codec=CodecConfig(steps=1600, batch=12, rate=2e-3, crop=(320, 640), ema=0.99, latents=20, bits=41.0),
+    base='street-v12',
+)
+
 _ALL = (
     STREET_V1,
     STREET_V2,
@@ -359,6 +373,7 @@ _ALL = (
     STREET_V10,
     STREET_V11,
     STREET_V12,
+    STREET_V13,
 )
 RECIPES = {config.name: config for config in _ALL}
 

@@ -25,7 +25,7 @@ from dedelayed_ros.train.codec import CodecTask
 from dedelayed_ros.train.config import CodecConfig, StageConfig, TrainConfig
 from dedelayed_ros.train.curves import plot
 from dedelayed_ros.train.export import export_conv, export_pair
-from dedelayed_ros.train.fine import deepened, divided, refined, refined_remote
+from dedelayed_ros.train.fine import deepened, divided, refined, refined_remote, widened_local, widened_remote
 from dedelayed_ros.train.footage import Clip
 from dedelayed_ros.train.joint import JointTask, encode_clips
 from dedelayed_ros.train.loop import fit
@@ -78,6 +78,9 @@ class Workshop:
         if stage.deep:
             torch.manual_seed(stage.seed)
             model = channels_last(deepened(model, stage.deep))
+        if model.fine:
+            torch.manual_seed(stage.seed)
+            model = channels_last(widened_remote(model, stage.feature_channels))
         self._fit(RemoteTask(model, clips, stage, self._weights(clips, stage)), stage, 'remote')
 
     def conv(self) -> None:
@@ -125,6 +128,7 @@ class Workshop:
             torch.manual_seed(stage.seed)
             local = refined(local, remote.feature_channels)
             remote = channels_last(divided(remote, stage.split))
+        local = widened_local(local, remote.feature_channels)
         clips = footage.available(self.cache, self.config.clips)
         stills = footage.available(self.cache, self.config.stills)[stage.first_still :][: stage.stills]
         if self.config.trams is not None:

@@ -37,7 +37,7 @@ from dedelayed_ros.train.config import (
     recipe,
 )
 from dedelayed_ros.train.export import export_conv, export_pair
-from dedelayed_ros.train.fine import deepened, divided, refined, refined_remote
+from dedelayed_ros.train.fine import deepened, divided, refined, refined_remote, widened_local, widened_remote
 from dedelayed_ros.train.footage import Clip, available, class_shares, prepare, street_seeds
 from dedelayed_ros.train.joint import JointTask, encode_clips
 from dedelayed_ros.train.loop import fit
@@ -264,6 +264,28 @@ def test_a_deeper_remote_model_begins_nearly_as_the_one_before(depth: int) -> No
     last = [encoder.mix32[-1].gather, encoder.refine16[-1].unit.conv, encoder.refine8[-1].unit.conv]
     for block in last + [block.unit.conv for block in encoder.refine4]:
         assert block.weight.grad is not None and bool(block.weight.grad.any())
+
+
+def test_a_pair_of_more_channels_begins_as_the_one_before() -> None:
+    torch.manual_seed(0)
+    remote = remote_for_training(parts=2, fine=True, deep=1, feature_channels=16)
+    local = LocalModel(fine=True, feature_channels=16)
+    assert local.fusion4 is not None
+    for fusion in (local.fusion, local.fusion4):
+        torch.nn.init.normal_(fusion.expand.weight)
+    more, reader = widened_remote(remote, 32), widened_local(local, 32)
+    assert (more.feature_channels, more.parts, more.deep, reader.feature_channels) == (32, 2, 1, 32)
+    assert widened_remote(more, 16) is more and widened_local(reader, 16) is reader
+    picture, small = torch.rand(2, 3, 64, 128), torch.rand(2, 3, 32, 64)
+    with torch.no_grad():
+        few, many = (model.eval().predict_still(model.encode(picture)) for model in (remote, more))
+        assert torch.allclose(many[:, :16], few, atol=1e-5)
+        assert many[:, 16:].std() > 0.1 * few.std()  # there is something to learn to read
+        assert torch.allclose(more.logits(many), remote.logits(few), atol=1e-4)
+        assert torch.allclose(reader.eval()(small, many), local.eval()(small, few), atol=1e-3)
+    reader(small, more.predict_still(more.encode(picture))).sum().backward()
+    for read in (reader.fusion.expand.weight.grad, reader.fusion4.expand.weight.grad):
+        assert read is not None and bool(read.any())
 
 
 @pytest.mark.parametrize('deep', [0, 1, 2])
