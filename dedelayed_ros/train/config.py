@@ -355,7 +355,7 @@ STREET_V13 = dataclasses.replace(
     clips=dataclasses.replace(STREET_V12.clips, first_seed=100_936),
     trams=FootageConfig('trams', first_seed=220_000, seeds=240, frames=5, rates=(1.0,), trams=True),
     remote=dataclasses.replace(STREET_V12.remote, steps=2000, seed=13, feature_channels=128),
-    joint=dataclasses.replace(STREET_V12.joint, steps=3000, seed=13, first_still=1040),
+    joint=dataclasses.replace(STREET_V12.joint, steps=2400, seed=13, first_still=1040),
     codec=CodecConfig(steps=1600, batch=12, rate=2e-3, crop=(320, 640), ema=0.99, latents=20, bits=41.0),
     base='street-v12',
 )
