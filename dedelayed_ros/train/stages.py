@@ -68,9 +68,11 @@ class Workshop:
     def remote(self) -> None:
         """Train the remote model on single frames, from ImageNet weights or the recipe's base."""
         stage, clips = self.config.remote, self._single()
-        base = self._base()
+        base, other = self._base(), self._entry(stage.averaged_with)
         model = (
-            remote_from_imagenet(stage.seed, imagenet_weights()) if base is None else remote_from(base, clips, stage)
+            remote_from_imagenet(stage.seed, imagenet_weights())
+            if base is None
+            else remote_from(base, clips, stage, other)
         )
         if stage.fine:
             torch.manual_seed(stage.seed)
@@ -223,15 +225,18 @@ class Workshop:
         self.say(f'{name}: {time.monotonic() - begun:.0f} s')
 
     def _base(self) -> str | None:
-        """The entry that training begins from: a shipped one, or that which its own recipe exported."""
-        base = self.config.base
-        if base is None or base in zoo.names():
-            return base
-        exported = self.runs.parent / base / f'{base}.json'
+        """The entry that training begins from."""
+        return self._entry(self.config.base)
+
+    def _entry(self, name: str | None) -> str | None:
+        """A shipped entry, or that which the recipe of that name exported."""
+        if name is None or name in zoo.names():
+            return name
+        exported = self.runs.parent / name / f'{name}.json'
         if not exported.is_file():
             raise InputError(
-                f'recipe {self.config.name!r} goes on from {base!r}, which is not shipped and not at {exported}; run '
-                f'`dedelayed train all --recipe {base}` first'
+                f'recipe {self.config.name!r} goes on from {name!r}, which is not shipped and not at {exported}; run '
+                f'`dedelayed train all --recipe {name}` first'
             )
         return str(exported)
 

@@ -192,6 +192,25 @@ def test_stages_go_on_from_an_entry(tiny_cache: Path) -> None:
     assert torch.allclose(remote.encode(picture), expected, atol=1e-3 * float(expected.abs().max()))
 
 
+def test_a_remote_model_begins_as_the_mean_of_two(tiny_cache: Path, tmp_path: Path) -> None:
+    clips = available(tiny_cache, CONFIG.stills)
+    other = zoo.load_remote(zoo.DEFAULT)
+    for parameter in (*other.encoder.pack8.parameters(), *other.mix.parameters()):
+        parameter.data *= 3
+    card = {'carry_split': 2, 'staleness_s': 1.0, 'measured': {}}
+    path = str(export_pair(tmp_path, 'other', zoo.load_local(zoo.DEFAULT), other, None, card))
+    mean = remote_from(zoo.DEFAULT, clips, CONFIG.remote, path).eval()
+    before, picture = zoo.load_remote(zoo.DEFAULT), torch.rand(1, 3, 64, 128)
+    with torch.no_grad():
+        expected = 2 * before.encode(picture)  # the last layer alone is another one
+        assert torch.allclose(mean.encode(picture), expected, atol=2e-3 * float(expected.abs().max()))
+        encoded = torch.rand(1, 256, 4, 8)
+        expected = before.predict_still(encoded)  # what makes the features is the base's
+        assert torch.allclose(mean.predict_still(encoded), expected, atol=2e-3 * float(expected.abs().max()))
+    with pytest.raises(InputError, match='street-v1 is another network'):
+        remote_from(zoo.DEFAULT, clips, CONFIG.remote, 'street-v1')
+
+
 def test_a_recipe_goes_on_from_what_another_one_exported(tiny_cache: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, base='before', local=dataclasses.replace(CONFIG.local, steps=0))
     shop = Workshop(config, tiny_cache, tmp_path / 'tiny', Silent())
