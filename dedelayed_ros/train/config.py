@@ -75,9 +75,7 @@ class RemoteConfig(StageConfig):
     the features, which costs as much again as the encoder and its image head. ``fine``: the model becomes a fine one
     with ``feature_channels``; what of the base has no place in it is learned anew. ``deep``: then one of that depth,
     whose further blocks are. ``keep_features``: what makes and reads the features stays as it is, so that the base's
-    local model still knows them; the encoder learns to serve it. ``averaged_with``: an entry, as ``base`` is, whose
-    encoder and image head are first averaged with the base's: of two that go back to one training, the mean of the
-    weights is often better than either (Wortsman et al., 2022).
+    local model still knows them; the encoder learns to serve it.
     """
 
     through_features: float = 1.0
@@ -85,7 +83,6 @@ class RemoteConfig(StageConfig):
     fine: bool = False
     deep: int = 0
     feature_channels: int = FEATURE_CHANNELS
-    averaged_with: str | None = None
 
 
 @dataclass(frozen=True)
@@ -349,33 +346,6 @@ STREET_V12 = dataclasses.replace(
     base='street-v11',
 )
 
-_V13_CODEC = CodecConfig(steps=1600, batch=12, rate=2e-3, crop=(320, 640), ema=0.99, latents=20, bits=41.0)
-
-# Features of twice the channels: 16 for a part of a cell said less than what the cloud sees there. And the remote model
-# by itself again, on streets that it has not learnt from.
-STREET_V13 = dataclasses.replace(
-    STREET_V12,
-    name='street-v13',
-    stills=dataclasses.replace(STREET_V12.stills, seeds=1280),
-    clips=dataclasses.replace(STREET_V12.clips, first_seed=100_936),
-    trams=FootageConfig('trams', first_seed=220_000, seeds=240, frames=5, rates=(1.0,), trams=True),
-    remote=dataclasses.replace(STREET_V12.remote, steps=2000, seed=13, feature_channels=128),
-    joint=dataclasses.replace(STREET_V12.joint, steps=2400, seed=13, first_still=1040),
-    codec=_V13_CODEC,
-    base='street-v12',
-)
-
-# The pair with the mean of the last two encoders. street-v13's own had lost on other streets what it gained on those
-# that it learnt from: its stage was too short for so high a rate.
-STREET_V14 = dataclasses.replace(
-    STREET_V13,
-    name='street-v14',
-    remote=dataclasses.replace(STREET_V13.remote, steps=0, averaged_with='street-v12'),
-    joint=dataclasses.replace(STREET_V13.joint, steps=600, rate=1.5e-3, seed=14),
-    codec=dataclasses.replace(_V13_CODEC, steps=400, rate=1.5e-3, bits=39.5, from_base=True),
-    base='street-v13',
-)
-
 _ALL = (
     STREET_V1,
     STREET_V2,
@@ -389,8 +359,6 @@ _ALL = (
     STREET_V10,
     STREET_V11,
     STREET_V12,
-    STREET_V13,
-    STREET_V14,
 )
 RECIPES = {config.name: config for config in _ALL}
 

@@ -1,8 +1,7 @@
-"""How models become fine ones, deep ones, and ones with more to say to each other."""
+"""How models become fine ones, and deep ones."""
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from dedelayed_ros.models.blocks import ResidualConv
@@ -57,40 +56,6 @@ def deepened(shallow: RemoteModel, depth: int) -> RemoteModel:
             nn.init.constant_(block.unit.norm.weight, _FIRST_SHARE)
     deep.load_state_dict(deep.state_dict() | old)
     return deep
-
-
-def widened_remote(narrow: RemoteModel, feature_channels: int) -> RemoteModel:
-    """``narrow``, a fine model, with ``feature_channels`` that begin with its own; nothing reads the others yet. One
-    that has as many already stays as it is.
-    """
-    if narrow.feature_channels >= feature_channels:
-        return narrow
-    wide = remote_for_training(parts=narrow.parts, fine=True, deep=narrow.deep, feature_channels=feature_channels)
-    _widen(narrow, wide, unread=('feature_head.',))
-    return wide
-
-
-def widened_local(narrow: LocalModel, feature_channels: int) -> LocalModel:
-    """``narrow`` as a reader of ``feature_channels`` that begin with those that it knows; the others change nothing
-    yet. One that reads as many already stays as it is.
-    """
-    if narrow.feature_channels >= feature_channels:
-        return narrow
-    wide = LocalModel(fine=narrow.fine, feature_channels=feature_channels)
-    _widen(narrow, wide, unread=('fusion',))
-    return wide
-
-
-@torch.no_grad()
-def _widen(narrow: nn.Module, wide: nn.Module, unread: tuple[str, ...]) -> None:
-    """Copy ``narrow`` into the first channels of ``wide``; what only ``wide`` has stays random, or is zero in layers
-    that read it: those whose names begin with ``unread``.
-    """
-    state = wide.state_dict()
-    for name, value in narrow.state_dict().items():
-        if state[name].shape != value.shape and name.startswith(unread):
-            state[name].zero_()
-        state[name][tuple(slice(size) for size in value.shape)] = value
 
 
 def _grown(old: RemoteModel, new: RemoteModel) -> RemoteModel:

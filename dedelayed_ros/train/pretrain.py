@@ -225,15 +225,9 @@ def local_from(base: str, clips: Sequence[Clip], stage: StageConfig) -> LocalMod
     return restore(LocalModel(fine=folded.fine, feature_channels=folded.feature_channels), folded, run)
 
 
-def remote_from(base: str, clips: Sequence[Clip], stage: RemoteConfig, averaged_with: str | None = None) -> RemoteModel:
-    """The remote model of a zoo entry, ready to be trained on.
-
-    ``averaged_with``: another entry, whose encoder and image head are averaged with it. Raises InputError where those
-    are other networks.
-    """
+def remote_from(base: str, clips: Sequence[Clip], stage: RemoteConfig) -> RemoteModel:
+    """The remote model of a zoo entry, ready to be trained on."""
     folded = zoo.load_remote(base)
-    if averaged_with is not None:
-        _average(folded, zoo.load_remote(averaged_with), averaged_with)
 
     def run() -> Iterator[object]:
         for images in _pictures(SingleFrames(clips, stage, stage.crop, decoded=1.0), stage.seed):
@@ -244,16 +238,6 @@ def remote_from(base: str, clips: Sequence[Clip], stage: RemoteConfig, averaged_
         parts=folded.parts, fine=folded.fine, deep=folded.deep, feature_channels=folded.feature_channels
     )
     return restore(model, folded, run())
-
-
-@torch.no_grad()
-def _average(remote: RemoteModel, other: RemoteModel, name: str) -> None:
-    """Make ``remote``'s encoder and image head the mean of its own and those of ``other``, the entry ``name``."""
-    for mine, theirs in ((remote.encoder, other.encoder), (remote.image_head, other.image_head)):
-        state, wanted = theirs.state_dict(), mine.state_dict()
-        if {key: value.shape for key, value in state.items()} != {key: value.shape for key, value in wanted.items()}:
-            raise InputError(f'the encoder of {name} is another network; only weights of one can be averaged')
-        mine.load_state_dict({key: (value + state[key]) / 2 for key, value in wanted.items()})
 
 
 def _pictures(frames: SingleFrames, seed: int) -> Iterator[Tensor]:

@@ -25,7 +25,7 @@ from dedelayed_ros.train.codec import CodecTask
 from dedelayed_ros.train.config import CodecConfig, StageConfig, TrainConfig
 from dedelayed_ros.train.curves import plot
 from dedelayed_ros.train.export import export_conv, export_pair
-from dedelayed_ros.train.fine import deepened, divided, refined, refined_remote, widened_local, widened_remote
+from dedelayed_ros.train.fine import deepened, divided, refined, refined_remote
 from dedelayed_ros.train.footage import Clip
 from dedelayed_ros.train.joint import JointTask, encode_clips
 from dedelayed_ros.train.loop import fit
@@ -68,11 +68,9 @@ class Workshop:
     def remote(self) -> None:
         """Train the remote model on single frames, from ImageNet weights or the recipe's base."""
         stage, clips = self.config.remote, self._single()
-        base, other = self._base(), self._entry(stage.averaged_with)
+        base = self._base()
         model = (
-            remote_from_imagenet(stage.seed, imagenet_weights())
-            if base is None
-            else remote_from(base, clips, stage, other)
+            remote_from_imagenet(stage.seed, imagenet_weights()) if base is None else remote_from(base, clips, stage)
         )
         if stage.fine:
             torch.manual_seed(stage.seed)
@@ -80,9 +78,6 @@ class Workshop:
         if stage.deep:
             torch.manual_seed(stage.seed)
             model = channels_last(deepened(model, stage.deep))
-        if model.fine:
-            torch.manual_seed(stage.seed)
-            model = channels_last(widened_remote(model, stage.feature_channels))
         self._fit(RemoteTask(model, clips, stage, self._weights(clips, stage)), stage, 'remote')
 
     def conv(self) -> None:
@@ -130,7 +125,6 @@ class Workshop:
             torch.manual_seed(stage.seed)
             local = refined(local, remote.feature_channels)
             remote = channels_last(divided(remote, stage.split))
-        local = widened_local(local, remote.feature_channels)
         clips = footage.available(self.cache, self.config.clips)
         stills = footage.available(self.cache, self.config.stills)[stage.first_still :][: stage.stills]
         if self.config.trams is not None:
@@ -225,18 +219,15 @@ class Workshop:
         self.say(f'{name}: {time.monotonic() - begun:.0f} s')
 
     def _base(self) -> str | None:
-        """The entry that training begins from."""
-        return self._entry(self.config.base)
-
-    def _entry(self, name: str | None) -> str | None:
-        """A shipped entry, or that which the recipe of that name exported."""
-        if name is None or name in zoo.names():
-            return name
-        exported = self.runs.parent / name / f'{name}.json'
+        """The entry that training begins from: a shipped one, or that which its own recipe exported."""
+        base = self.config.base
+        if base is None or base in zoo.names():
+            return base
+        exported = self.runs.parent / base / f'{base}.json'
         if not exported.is_file():
             raise InputError(
-                f'recipe {self.config.name!r} goes on from {name!r}, which is not shipped and not at {exported}; run '
-                f'`dedelayed train all --recipe {name}` first'
+                f'recipe {self.config.name!r} goes on from {base!r}, which is not shipped and not at {exported}; run '
+                f'`dedelayed train all --recipe {base}` first'
             )
         return str(exported)
 

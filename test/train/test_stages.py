@@ -37,7 +37,7 @@ from dedelayed_ros.train.config import (
     recipe,
 )
 from dedelayed_ros.train.export import export_conv, export_pair
-from dedelayed_ros.train.fine import deepened, divided, refined, refined_remote, widened_local, widened_remote
+from dedelayed_ros.train.fine import deepened, divided, refined, refined_remote
 from dedelayed_ros.train.footage import Clip, available, class_shares, prepare, street_seeds
 from dedelayed_ros.train.joint import JointTask, encode_clips
 from dedelayed_ros.train.loop import fit
@@ -192,25 +192,6 @@ def test_stages_go_on_from_an_entry(tiny_cache: Path) -> None:
     assert torch.allclose(remote.encode(picture), expected, atol=1e-3 * float(expected.abs().max()))
 
 
-def test_a_remote_model_begins_as_the_mean_of_two(tiny_cache: Path, tmp_path: Path) -> None:
-    clips = available(tiny_cache, CONFIG.stills)
-    other = zoo.load_remote(zoo.DEFAULT)
-    for parameter in (*other.encoder.pack8.parameters(), *other.mix.parameters()):
-        parameter.data *= 3
-    card = {'carry_split': 2, 'staleness_s': 1.0, 'measured': {}}
-    path = str(export_pair(tmp_path, 'other', zoo.load_local(zoo.DEFAULT), other, None, card))
-    mean = remote_from(zoo.DEFAULT, clips, CONFIG.remote, path).eval()
-    before, picture = zoo.load_remote(zoo.DEFAULT), torch.rand(1, 3, 64, 128)
-    with torch.no_grad():
-        expected = 2 * before.encode(picture)  # the last layer alone is another one
-        assert torch.allclose(mean.encode(picture), expected, atol=2e-3 * float(expected.abs().max()))
-        encoded = torch.rand(1, 256, 4, 8)
-        expected = before.predict_still(encoded)  # what makes the features is the base's
-        assert torch.allclose(mean.predict_still(encoded), expected, atol=2e-3 * float(expected.abs().max()))
-    with pytest.raises(InputError, match='street-v1 is another network'):
-        remote_from(zoo.DEFAULT, clips, CONFIG.remote, 'street-v1')
-
-
 def test_a_recipe_goes_on_from_what_another_one_exported(tiny_cache: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, base='before', local=dataclasses.replace(CONFIG.local, steps=0))
     shop = Workshop(config, tiny_cache, tmp_path / 'tiny', Silent())
@@ -283,28 +264,6 @@ def test_a_deeper_remote_model_begins_nearly_as_the_one_before(depth: int) -> No
     last = [encoder.mix32[-1].gather, encoder.refine16[-1].unit.conv, encoder.refine8[-1].unit.conv]
     for block in last + [block.unit.conv for block in encoder.refine4]:
         assert block.weight.grad is not None and bool(block.weight.grad.any())
-
-
-def test_a_pair_of_more_channels_begins_as_the_one_before() -> None:
-    torch.manual_seed(0)
-    remote = remote_for_training(parts=2, fine=True, deep=1, feature_channels=16)
-    local = LocalModel(fine=True, feature_channels=16)
-    assert local.fusion4 is not None
-    for fusion in (local.fusion, local.fusion4):
-        torch.nn.init.normal_(fusion.expand.weight)
-    more, reader = widened_remote(remote, 32), widened_local(local, 32)
-    assert (more.feature_channels, more.parts, more.deep, reader.feature_channels) == (32, 2, 1, 32)
-    assert widened_remote(more, 16) is more and widened_local(reader, 16) is reader
-    picture, small = torch.rand(2, 3, 64, 128), torch.rand(2, 3, 32, 64)
-    with torch.no_grad():
-        few, many = (model.eval().predict_still(model.encode(picture)) for model in (remote, more))
-        assert torch.allclose(many[:, :16], few, atol=1e-5)
-        assert many[:, 16:].std() > 0.1 * few.std()  # there is something to learn to read
-        assert torch.allclose(more.logits(many), remote.logits(few), atol=1e-4)
-        assert torch.allclose(reader.eval()(small, many), local.eval()(small, few), atol=1e-3)
-    reader(small, more.predict_still(more.encode(picture))).sum().backward()
-    for read in (reader.fusion.expand.weight.grad, reader.fusion4.expand.weight.grad):
-        assert read is not None and bool(read.any())
 
 
 @pytest.mark.parametrize('deep', [0, 1, 2])
