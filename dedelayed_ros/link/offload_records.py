@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dedelayed_ros.link.fields import (
+    HEADER_BYTES,
     MAX_CLASSES,
     MAX_RATE,
     MAX_SIDE,
@@ -107,6 +108,7 @@ class ShardUp:
 
     KIND: ClassVar[int] = 7
     _BODY: ClassVar[struct.Struct] = struct.Struct('<QIIq')
+    OVERHEAD: ClassVar[int] = HEADER_BYTES + _BODY.size  # bytes of a record that holds nothing
 
     def pack(self) -> bytes:
         """The record as bytes; `WireError` if a field is out of its range."""
@@ -148,6 +150,7 @@ class AskUp:
 
     KIND: ClassVar[int] = 10
     _BODY: ClassVar[struct.Struct] = struct.Struct('<qB')
+    OVERHEAD: ClassVar[int] = HEADER_BYTES + _BODY.size  # bytes of a record that holds nothing
 
     def pack(self) -> bytes:
         """The record as bytes; `WireError` if a field is out of its range."""

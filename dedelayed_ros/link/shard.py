@@ -26,6 +26,8 @@ _VERSION = 1
 _DENSE, _VALUES, _DIFFERENCES = 0, 1, 2  # codings of the pixels
 _PLAIN, _PACKED = 0, 1
 _HEAD = struct.Struct('<BBBBHHII')  # version, coding, bound, packings, H, W, bytes of the motion, of the mask
+SHARD_OVERHEAD = _HEAD.size
+"""Bytes of a shard that holds nothing."""
 _MASK_BIT, _PIXELS_BIT = 1, 2  # of the packings: this part is compressed
 _LEVEL = 3
 

@@ -89,6 +89,7 @@ class FrameUp:
 
     KIND: ClassVar[int] = 1
     _BODY: ClassVar[struct.Struct] = struct.Struct('<QqfHHB')
+    OVERHEAD: ClassVar[int] = HEADER_BYTES + _BODY.size  # bytes of a record that holds nothing
 
     def pack(self) -> bytes:
         """The record as bytes; `WireError` if a field is out of its range."""

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dedelayed_ros.link import AskUp
 from dedelayed_ros.offload.uplink import Offer, PictureOffer, PictureUplink, StreamPicture
 
 if TYPE_CHECKING:
     from dedelayed_ros.link import AskClient
-
-_ASK_BYTES = 48 + 9
-"""A record and its body."""
 
 
 class AskUplink(PictureUplink):
@@ -31,7 +29,7 @@ class AskUplink(PictureUplink):
         self._heed_losses()
         ratio = 1.0 if coded.picture.keyframe else self._novelty.expected(picture)
         size = float(len(coded.picture.data))
-        return PictureOffer(picture, coded, ratio, size + _ASK_BYTES, ratio == 1.0, added_bytes=_ASK_BYTES)
+        return PictureOffer(picture, coded, ratio, size + AskUp.OVERHEAD, ratio == 1.0, added_bytes=AskUp.OVERHEAD)
 
     def send(self, offer: Offer, sequence: int, stamp_ns: int) -> bool:
         """See :class:`~dedelayed_ros.offload.uplink.Uplink`."""

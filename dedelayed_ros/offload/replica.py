@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dedelayed_ros.link import ShardUp, WireError, pack_dense, pack_shard, predict, unpack_shard
-from dedelayed_ros.link.shard import CELL, changed, pooled
+from dedelayed_ros.link.shard import CELL, SHARD_OVERHEAD, changed, pooled
 from dedelayed_ros.offload.endpoint import MotionSince
 from dedelayed_ros.offload.novelty import ratio_of_new
 
 if TYPE_CHECKING:
     from dedelayed_ros.frames import MotionField
 
-_HEADERS = 48 + 24 + 16  # bytes of a record, of its body and of a shard, without what they hold
+_HEADERS = ShardUp.OVERHEAD + SHARD_OVERHEAD
 
 
 class OutOfStep(WireError):

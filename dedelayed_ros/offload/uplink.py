@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from dedelayed_ros.link import FrameUp
 from dedelayed_ros.offload.novelty import Novelty
 from dedelayed_ros.offload.replica import Plan, Sender
 
@@ -19,7 +20,6 @@ SHRINK = 4
 """Pictures are compared at a quarter of their size, on each axis, where only an estimate comes of it."""
 REST_S = 2.0
 """After so long in which no frame was wanted of the cloud, no more H.264 goes up until one is (seconds)."""
-_HEADERS = 48 + 25  # bytes of a record and of its body
 _KEYFRAME = 6.0  # bytes of a key frame, in those of the picture at hand, before one was seen
 
 
@@ -174,7 +174,7 @@ class PictureUplink:
         ratio = 1.0 if keyframe or self.client.resting else self._novelty.expected(picture)
         if self.client.resting:
             size = max(size, self._keyframe_bytes or _KEYFRAME * size)
-        size += _HEADERS
+        size += FrameUp.OVERHEAD
         return PictureOffer(picture, coded, ratio, size, ratio == 1.0, added_bytes=size)
 
     def send(self, offer: Offer, sequence: int, stamp_ns: int) -> bool:

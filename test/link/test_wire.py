@@ -263,7 +263,12 @@ def test_a_question_is_about_no_frame():
     for place in ({'sequence': 1}, {'stamp_ns': -1}):
         with pytest.raises(WireError, match='has neither sequence nor stamp'):
             AskUp(**{'sequence': 0, 'stamp_ns': 0, 'sent_ns': 5, **place}, answer=False).pack()
-    assert len(AskUp(1, 2, 3).pack()) == HEADER_BYTES + 9
+    assert len(AskUp(1, 2, 3).pack()) == AskUp.OVERHEAD
+
+
+@given(frames() | shards())
+def test_what_a_record_costs_beside_what_it_holds_is_known(record: FrameUp | ShardUp) -> None:
+    assert len(record.pack()) == record.OVERHEAD + len(record.data)
 
 
 def test_sizes_are_bounded():
