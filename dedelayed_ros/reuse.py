@@ -51,6 +51,7 @@ def dense_above(dtype: torch.dtype, calibration: sparse.Calibration | None) -> f
     (`dedelayed bench sparse`).
 
     Without tiles what is new spreads from layer to layer; in bfloat16 computing is cheap and finding is not.
+    1.0, never, in a format in which that was not measured.
     """
     return _DENSE_ABOVE.get((dtype, calibration is not None and calibration.tile > 0), 1.0)
 

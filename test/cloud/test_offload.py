@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny import HELLO, Camera, Collected, Small, served, wait_until
 
-from dedelayed_ros import masks
+from dedelayed_ros import masks, native
 from dedelayed_ros.cloud import CloudServer, CloudSettings, ServedOffload
 from dedelayed_ros.cloud.caches import CacheBudget
 from dedelayed_ros.cloud.served_offload import OffloadModels
@@ -64,6 +64,14 @@ def test_only_where_frames_go_up_as_they_are_the_format_is_the_robot_s() -> None
         for camera_size in (None, (64, 96), (64, 96)):
             models.endpoint(replace(HELLO_OFFLOAD, tolerance=tolerance, camera_size=camera_size))
     assert loaded == [(False, 'float32'), (False, 'auto'), (True, 'float32'), (True, 'auto')]
+
+
+@pytest.mark.parametrize('device', ['reference', 'auto'])
+def test_that_the_engine_is_slow_is_told(device: str, caplog: pytest.LogCaptureFixture) -> None:
+    model = ServedOffload('small', 'c0ffee', 4, '', lambda *_: OffloadModel(Small().eval(), device=device))
+    OffloadModels(lambda: model, 1, 'auto').endpoint(HELLO_OFFLOAD)
+    slow = device == 'reference' or native.library() is None
+    assert ('small is slow here, on the engine reference' in caplog.text) == slow
 
 
 class Robot:

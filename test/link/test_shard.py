@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from dedelayed_ros.frames import MotionField
 from dedelayed_ros.link import pack_dense, pack_mask, pack_shard, predict, unpack_mask, unpack_shard
 from dedelayed_ros.link.fields import WireError
-from dedelayed_ros.link.shard import changed, pooled
+from dedelayed_ros.link.shard import SHARD_OVERHEAD, changed, pooled
 
 sides = st.integers(1, 40)
 bounds = st.integers(0, 127)
@@ -117,7 +117,8 @@ def test_bytes_are_few_where_little_changed() -> None:
     data, _ = pack_shard(now, predict(before, motion), motion)
     assert len(data) - len(still) <= 4 * 12 + 60  # four cells, and their mask
     noisy = rng.integers(0, 256, (64, 96, 3), np.uint8)
-    assert len(pack_dense(noisy)[0]) == 16 + noisy.size  # what cannot be compressed is sent as it is
+    # What cannot be compressed is sent as it is.
+    assert len(pack_dense(noisy)[0]) == SHARD_OVERHEAD + noisy.size == 16 + noisy.size
 
 
 def test_whole_pixels_are_carried_exactly_and_parts_are_interpolated() -> None:

@@ -201,7 +201,7 @@ def test_well_sealed_nonsense_is_a_record_or_a_wire_error(kind, payload, sequenc
     [
         (b'', 'short'),
         (b'DDLY' + bytes(HEADER_BYTES), 'version'),
-        (b'XXXX' + bytes(HEADER_BYTES), 'magic'),
+        (b'DDLX' + bytes(HEADER_BYTES), 'magic'),
         (sealed(3, bytes(9), version=wire.PROTOCOL + 1), 'version'),
         (sealed(99, b''), 'kind'),
         (sealed(3, bytes(9), flags=1), 'value'),
@@ -263,7 +263,7 @@ def test_a_question_is_about_no_frame():
     for place in ({'sequence': 1}, {'stamp_ns': -1}):
         with pytest.raises(WireError, match='has neither sequence nor stamp'):
             AskUp(**{'sequence': 0, 'stamp_ns': 0, 'sent_ns': 5, **place}, answer=False).pack()
-    assert len(AskUp(1, 2, 3).pack()) == AskUp.OVERHEAD
+    assert len(AskUp(1, 2, 3).pack()) == AskUp.OVERHEAD == HEADER_BYTES + 9
 
 
 @given(frames() | shards())
