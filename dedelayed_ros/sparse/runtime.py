@@ -225,7 +225,8 @@ class SparseModule:
                         f'the frame is {item.dtype}; the model was compiled for levels 0-255 (torch.uint8)'
                     )
                 native = torch.uint8 in self._engine.takes
-                used.append(item.cpu() if native else (item.cpu().float() / 255).to(self.plan.dtype))
+                item = item if item.is_cpu else item.cpu()
+                used.append(item if native else (item.float() / 255).to(self.plan.dtype))
                 continue
             if item.dtype not in self._dtypes or not item.is_cpu or item.requires_grad:
                 if not item.is_floating_point():

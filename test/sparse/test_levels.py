@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from sparse_alike import assert_equal, engines, local_model
 from sparse_nets import examples
 from sparse_scenes import field, scenes
+from test_cpu import MODES
 from test_tiles import assert_as_specified
 from torch import nn
 
@@ -68,6 +71,73 @@ def test_levels_are_their_255th_parts(backend, alignment, dtype):
         assert_equal(got, wanted)
         assert (stats.compute_ratio, stats.recompute_ratio) == (expected.compute_ratio, expected.recompute_ratio)
         assert torch.equal(of_levels.held('image'), of_floats.held('image'))
+
+
+@needs_kernels
+@pytest.mark.parametrize('limit', [0.0, 0.4])
+@given(
+    make=st.sampled_from([read_once, read_once, read_by_neighbours]), channels=st.integers(1, 4),
+    seed=st.integers(0, 10**6), h=st.integers(9, 40), w=st.integers(9, 75), mode=st.sampled_from(MODES),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+)  # fmt: skip
+@examples(14)
+def test_levels_are_compared_as_their_255th_parts_are(limit, make, channels, seed, h, w, mode, dtype):
+    """In every mode, on every instruction set: the same sets and bits, whether levels or floats are kept."""
+    model, instruction_set = make(channels), SETS[seed % len(SETS)]
+    kernels = partial(CpuEngine, instruction_set=instruction_set)
+    modules = []
+    for example in (torch.zeros(1, channels, h, w, dtype=torch.uint8), torch.zeros(1, channels, h, w)):
+        plan = trace(model, (example,), dtype=dtype)
+        thresholds = [limit if node.index in plan.inputs else 0.0 for node in plan.nodes]
+        modules.append(engines(plan, (example,), kernels, mode, thresholds)[1])
+    of_levels, of_floats = modules
+    for image, motion in scenes(seed, channels, (h, w), frames=10):
+        levels = as_levels(image) + seed % 3  # a third apart: the threshold puts up with one step, not with two
+        got, stats = of_levels.step(levels, motion=motion)
+        wanted, expected = of_floats.step((levels.float() / 255).to(dtype), motion=motion)
+        assert_equal(got, wanted)
+        assert (stats.compute_ratio, stats.recompute_ratio) == (expected.compute_ratio, expected.recompute_ratio)
+        for name in of_floats.layers:
+            assert torch.equal(of_levels.recompute_set(name), of_floats.recompute_set(name)), name
+        picture = of_floats.layers[0]
+        assert torch.equal(of_levels.held(picture), of_floats.held(picture))
+
+
+@needs_kernels
+def test_blocks_of_another_size_are_followed():
+    """A stream is told motion in blocks of 16, then of 4, then of 16 again."""
+    size, model, rng = (48, 64), read_once(3), np.random.default_rng(5)
+    example = torch.zeros(1, 3, *size, dtype=torch.uint8)
+    module = sparse.compile(model, (example,), backend='cpu')
+    levels = torch.from_numpy(rng.integers(0, 3, (1, 3, *size), dtype=np.uint8))
+    ratios = []
+    for step, block in enumerate((16, 16, 4, 4, 16, 8)):
+        levels = levels.roll(4 if step else 0, 3)
+        vectors = np.zeros((-(-size[0] // block), -(-size[1] // block), 2), np.int16)
+        vectors[..., 0] = 16
+        got, stats = module.step(levels, motion=MotionField(size, vectors, block=block) if step else None)
+        ratios.append(stats.recompute_ratio)
+        dense, _ = module.fork().step(levels)
+        assert torch.equal(got, dense)
+    assert max(ratios[1:]) < 0.15  # what came in on the left
+
+
+@needs_kernels
+@pytest.mark.parametrize('alignment', ['per_layer', Alignment('tiles', tile=16)])
+def test_a_picture_that_is_a_result_comes_back_as_its_255th_parts(alignment):
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scaled = read_once(3)
+
+        def forward(self, image):
+            return image, self.scaled(image)
+
+    size = (32, 48)
+    module = sparse.compile(Both().eval(), (torch.zeros(1, 3, *size, dtype=torch.uint8),), alignment=alignment)
+    for image, motion in scenes(2, 3, size, frames=4):
+        (shown, _), _ = module.step(as_levels(image), motion=motion)
+        assert torch.equal(shown, as_levels(image).float() / 255)
 
 
 def pair(model, size, limit, *, channels=3, tile=16, instruction_set=None, dtype=torch.float32):
@@ -141,15 +211,17 @@ def test_any_layout_of_a_picture_gives_the_same_bits():
 
 
 @needs_kernels
-def test_a_picture_that_only_copies_read_takes_a_byte_a_level():
+@pytest.mark.parametrize(('alignment', 'maps'), [(Alignment('tiles', tile=16), 2), ('per_layer', 1)])
+def test_a_picture_that_only_copies_read_takes_a_byte_a_level(alignment, maps):
     size = (64, 96)
     sizes = []
     for dtype in (torch.uint8, torch.float32):
         example = torch.zeros(1, 3, *size, dtype=dtype)
-        module = sparse.compile(read_once(3), (example,), alignment=Alignment('tiles', tile=16), backend='cpu')
+        module = sparse.compile(read_once(3), (example,), alignment=alignment, backend='cpu')
         module.step(example)
         sizes.append(module.state_bytes)
-    assert sizes[1] - sizes[0] > 2 * 3 * 3 * 64 * 96  # three bytes of four, twice
+    # Levels are kept twice; floats, of four bytes, in tiles too.
+    assert sizes[1] - sizes[0] > (4 * maps - 2) * 3 * 64 * 96
 
 
 def test_a_frame_of_another_type_is_refused():

@@ -42,7 +42,7 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     'free_stream': (None, [_POINTER]),
     'bytes': (_INT64, [_POINTER]),
     'step': (ctypes.c_int, [*[_POINTER] * 4, *[ctypes.c_int] * 3, *[_POINTER] * 3]),
-    'map': (_POINTER, [_POINTER, ctypes.c_int, _POINTER, _POINTER, _POINTER]),
+    'map': (_POINTER, [_POINTER, ctypes.c_int, *[_POINTER] * 5]),
     'set': (_POINTER, [_POINTER, ctypes.c_int]),
 }
 
@@ -185,8 +185,8 @@ class CpuEngine:
         qpel = valid = None
         rows = cols = block = 0
         if motion is not None and self.remap:
-            qpel, valid = np.ascontiguousarray(motion.qpel), np.ascontiguousarray(motion.valid)
-            (rows, cols), block = valid.shape, motion.block
+            qpel, valid, block = motion.qpel, motion.valid, motion.block  # contiguous, as fields are
+            rows, cols = valid.shape
         elif motion is not None:
             qpel, valid = np.zeros((1, 1, 2), np.int16), np.ones((1, 1), bool)
             rows = cols = 1
@@ -224,6 +224,7 @@ class CpuState:
         self._memory: _Memory | None = None
         self.views: dict[tuple[int, int], Tensor] = {}
         """Of maps that were shown, by node and address."""
+        self._places: dict[int, list[_Place]] = {}
 
     def open(self) -> _Memory:
         """The kernels' stream."""
@@ -260,21 +261,32 @@ class CpuState:
         if key not in self.views:
             if len(self.views) >= _VIEWS:
                 self.views.clear()
-            self.views[key] = self._view(index, memory)
+            self.views[key] = self._view(*key)
         return self.views[key]
 
-    def _view(self, index: int, memory: _Memory) -> Tensor:
+    def _view(self, index: int, origin: int) -> Tensor:
+        for place in self._places.get(index, ()):
+            if place.first <= origin < place.end:
+                return place.at(origin)
+        place = self._place(index)
+        self._places.setdefault(index, []).append(place)
+        return place.at(origin)
+
+    def _place(self, index: int) -> _Place:
+        """The memory that a node's map lies in now."""
         node, dtype = self.engine.plan.nodes[index], self.engine.plan.dtype
-        (h, w), channels = node.grid.size, node.channels
-        row, cell, as_levels = _INT64(), _INT64(), ctypes.c_int()
-        number = self.engine.number[index]
-        where = (ctypes.byref(item) for item in (row, cell, as_levels))
-        address = self.engine._call['map'](memory.handle, number, *where)
-        count = (h - 1) * row.value + (w - 1) * cell.value + channels
+        row, cell, values = _INT64(), _INT64(), _INT64()
+        as_levels, first = ctypes.c_int(), _POINTER()
+        memory = self.open()
+        where = (ctypes.byref(item) for item in (row, cell, as_levels, first, values))
+        self.engine._call['map'](memory.handle, self.engine.number[index], *where)
+        assert first.value is not None
         kind = '|u1' if as_levels.value else _DTYPES[dtype]
-        flat = torch.from_numpy(np.asarray(_Borrowed(address, count, kind, memory)))
+        flat = torch.from_numpy(np.asarray(_Borrowed(first.value, values.value, kind, memory)))
         flat = flat if as_levels.value else flat.view(dtype)
-        return flat.as_strided((1, channels, h, w), (count, 1, row.value, cell.value))
+        (h, w), channels = node.grid.size, node.channels
+        count = (h - 1) * row.value + (w - 1) * cell.value + channels
+        return _Place(flat, first.value, (1, channels, h, w), (count, 1, row.value, cell.value))
 
     def _set(self, index: int) -> Tensor:
         if index in self.small_dirty:
@@ -308,6 +320,21 @@ class _Memory:
         )
         native.check(status, 'dedelayed_sparse_stream')
         weakref.finalize(self, engine._call['free_stream'], self.handle)
+
+
+class _Place:
+    """Memory in which a node's map lies, and moves about as the picture does."""
+
+    def __init__(
+        self, flat: Tensor, first: int, shape: tuple[int, int, int, int], strides: tuple[int, int, int, int]
+    ) -> None:
+        """``flat``: all values; ``first``: their address; ``shape`` and ``strides`` of the map."""
+        self.first, self.end = first, first + flat.nbytes
+        self._flat, self._value, self._shape, self._strides = flat, flat.element_size(), shape, strides
+
+    def at(self, origin: int) -> Tensor:
+        """The map whose first value is at that address."""
+        return self._flat.as_strided(self._shape, self._strides, (origin - self.first) // self._value)
 
 
 class _Borrowed:

@@ -41,9 +41,8 @@ Cover::Cover(int cells, Stride stride, int frame, int block) : first(cells), las
   }
 }
 
-void Cells::find(const Plan& plan, const Field& field, const Grid& grid) {
-  const Cover rows(grid.height, grid.stride[0], plan.frame_height, field.block);
-  const Cover cols(grid.width, grid.stride[1], plan.frame_width, field.block);
+void Cells::find(const Covers& covers, const Field& field, const Grid& grid) {
+  const auto& [rows, cols] = covers;
   std::vector<int> row_of;
   start.clear(), kinds.clear();
   row = kinds_of(rows, row_of);

@@ -20,6 +20,14 @@ struct Cover {
   Cover(int cells, Stride stride, int frame, int block);
 };
 
+// The same along both axes of a grid; one for each grid and size of blocks.
+struct Covers {
+  Cover rows, cols;
+
+  Covers(const Plan& plan, const Grid& grid, int block)
+      : rows(grid.height, grid.stride[0], plan.frame_height, block), cols(grid.width, grid.stride[1], plan.frame_width, block) {}
+};
+
 // Vectors under a cell, in quarter pixels; rows, then columns.
 struct Vectors {
   int low[2], high[2], centre[2];
@@ -35,7 +43,7 @@ struct Cells {
   std::vector<Vectors> kinds;   // [kinds of rows, kinds of columns]
   int columns = 0;              // kinds of columns
 
-  void find(const Plan& plan, const Field& field, const Grid& grid);
+  void find(const Covers& covers, const Field& field, const Grid& grid);
   const Vectors& of_kind(int y, int kind) const { return kinds[static_cast<std::size_t>(row[y]) * columns + kind]; }
   const Vectors& at(int y, int x) const { return of_kind(y, col[x]); }
 };

@@ -23,6 +23,8 @@ struct LevelKernels {
   // What a table of 256 has for each level.
   void (*look_up)(const std::uint8_t* levels, std::ptrdiff_t count, const float* table, float* to);
   void (*look_up_halves)(const std::uint8_t* levels, std::ptrdiff_t count, const Bf16* table, Bf16* to);
+  // Of each cell, 0 or 1: whether any channel has another level.
+  void (*differ)(const std::uint8_t* fresh, const std::uint8_t* cached, int channels, int cells, std::uint8_t* on);
 };
 LevelKernels levels_portable();
 LevelKernels levels_avx2();

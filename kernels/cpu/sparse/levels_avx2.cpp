@@ -12,7 +12,7 @@ namespace {
 
 }  // namespace
 
-LevelKernels levels_avx2() { return {unexplained, values_of, look_up<float>, look_up<Bf16>}; }
+LevelKernels levels_avx2() { return {unexplained, values_of, look_up<float>, look_up<Bf16>, differ}; }
 
 }  // namespace dedelayed::sparse
 #endif

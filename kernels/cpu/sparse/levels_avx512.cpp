@@ -31,7 +31,7 @@ inline void look_up_halves(const std::uint8_t* levels, std::ptrdiff_t count, con
 
 }  // namespace
 
-LevelKernels levels_avx512() { return {unexplained, values_of, look_up<float>, look_up_halves}; }
+LevelKernels levels_avx512() { return {unexplained, values_of, look_up<float>, look_up_halves, differ}; }
 
 }  // namespace dedelayed::sparse
 #endif

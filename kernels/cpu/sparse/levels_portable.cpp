@@ -9,7 +9,7 @@ namespace {
 
 }  // namespace
 
-LevelKernels levels_portable() { return {unexplained, values_of, look_up<float>, look_up<Bf16>}; }
+LevelKernels levels_portable() { return {unexplained, values_of, look_up<float>, look_up<Bf16>, differ}; }
 
 LevelKernels levels_variant(int instruction_set) {
 #if defined(DEDELAYED_X86)

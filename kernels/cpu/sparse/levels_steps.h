@@ -31,6 +31,22 @@ inline void look_up(const std::uint8_t* levels, std::ptrdiff_t count, const T* t
   for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = table[levels[i]];
 }
 
+// Most of a picture is as it was: that is found out for many cells at once.
+inline void differ(const std::uint8_t* fresh, const std::uint8_t* cached, int channels, int cells, std::uint8_t* on) {
+  constexpr int kTogether = 64;
+  for (int first = 0; first < cells; first += kTogether) {
+    const int count = cells - first < kTogether ? cells - first : kTogether;
+    const std::uint8_t *a = fresh + static_cast<std::ptrdiff_t>(first) * channels, *b = cached + static_cast<std::ptrdiff_t>(first) * channels;
+    if (__builtin_memcmp(a, b, static_cast<std::size_t>(count) * channels) == 0) {
+      __builtin_memset(on + first, 0, static_cast<std::size_t>(count));
+    } else if (channels == 3) {
+      for (int x = 0; x < count; ++x) on[first + x] = ((a[3 * x] ^ b[3 * x]) | (a[3 * x + 1] ^ b[3 * x + 1]) | (a[3 * x + 2] ^ b[3 * x + 2])) != 0;
+    } else {
+      for (int x = 0; x < count; ++x) on[first + x] = __builtin_memcmp(a + x * channels, b + x * channels, static_cast<std::size_t>(channels)) != 0;
+    }
+  }
+}
+
 inline std::uint64_t unexplained(const View<const std::uint8_t>& from, const Patch& patch,
                                         const View<const std::uint8_t>& now) {
   static constexpr Ones kOnes;

@@ -30,6 +30,9 @@ class Map {
     return static_cast<std::int32_t>(position / width * pitch + position % width);
   }
   std::int64_t bytes() const { return static_cast<std::int64_t>((now_.values.size() + spare_.values.size()) * sizeof(T)); }
+  // Where its values are, border and room included, and how many.
+  T* memory() { return now_.values.data(); }
+  std::int64_t values() const { return static_cast<std::int64_t>(now_.values.size()); }
   // Everything moves by one displacement: a cell's value is then found where it came from, and no value is copied as a rule.
   void shift(int rows, int cols);
 

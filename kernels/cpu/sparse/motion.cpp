@@ -22,18 +22,32 @@ std::int32_t exact_key(const Field& field, int block, const Grid& grid) {
   return to_key(cells[0], cells[1]);
 }
 
+// Row y of a grid, which moves as these runs do: positions whose source is outside of the grid have none.
+void write_inside(const Grid& grid, int y, const std::vector<Run>& runs, std::int32_t* key) {
+  for (const Run& run : runs) {
+    const int x = run.x, end = run.x + run.length, row = y - key_rows(run.key), cols = key_cols(run.key);
+    const bool inside = row >= 0 && row < grid.height;
+    const int first = inside ? std::clamp(cols, x, end) : end, last = std::clamp(grid.width + cols, first, end);
+    std::fill(key + x, key + first, kNowhere), std::fill(key + first, key + last, run.key), std::fill(key + last, key + end, kNowhere);
+  }
+}
+
 }  // namespace
 
+void find_runs(const std::int32_t* keys, int width, std::vector<Run>& runs) {
+  runs.clear();
+  for (int x = 0, end; x < width; x = end) {
+    end = end_of_run(keys, x, width);
+    runs.push_back({0, x, end - x, keys[x]});
+  }
+}
+
 void keep_inside(const Grid& grid, Moved& moved) {
+  std::vector<Run> runs;
   for (int y = 0; y < grid.height; ++y) {
     std::int32_t* key = moved.key.data() + static_cast<std::size_t>(y) * grid.width;
-    for (int x = 0, end; x < grid.width; x = end) {
-      end = end_of_run(key, x, grid.width);
-      const int row = y - key_rows(key[x]), cols = key_cols(key[x]);
-      const bool inside = row >= 0 && row < grid.height;
-      const int first = inside ? std::clamp(cols, x, end) : end, last = std::clamp(grid.width + cols, first, end);
-      std::fill(key + x, key + first, kNowhere), std::fill(key + last, key + end, kNowhere);
-    }
+    find_runs(key, grid.width, runs);
+    write_inside(grid, y, runs, key);
   }
 }
 
@@ -74,41 +88,44 @@ Field Field::of(const std::int16_t* vectors, const std::uint8_t* valid, int rows
   return field;
 }
 
-void find_exact(const Plan& plan, const Field& field, const Grid& grid, Moved& moved) {
+void find_exact(const Covers& covers, const Field& field, const Grid& grid, Moved& moved) {
   moved.still = field.still;
   if (field.still) return;
   moved.key.resize(static_cast<std::size_t>(grid.cells()));
-  const Cover rows(grid.height, grid.stride[0], plan.frame_height, field.block);
-  const Cover cols(grid.width, grid.stride[1], plan.frame_width, field.block);
+  const auto& [rows, cols] = covers;
   std::vector<std::int32_t> block(static_cast<std::size_t>(field.rows) * field.cols);
-  for (int b = 0; b < field.rows * field.cols; ++b) block[b] = exact_key(field, b, grid);
+  for (int b = 0; b < field.rows * field.cols; ++b) {
+    const auto as_before = [&] {  // blocks beside each other mostly are, and divisions take long
+      return field.valid[b] == field.valid[b - 1] && std::equal(field.vectors + 2 * b, field.vectors + 2 * b + 2, field.vectors + 2 * b - 2);
+    };
+    block[b] = b && as_before() ? block[b - 1] : exact_key(field, b, grid);
+  }
+  std::vector<Run> runs;
   for (int y = 0; y < grid.height; ++y) {
     std::int32_t* key = moved.key.data() + static_cast<std::size_t>(y) * grid.width;
-    if (y && rows.first[y] == rows.first[y - 1] && rows.last[y] == rows.last[y - 1]) {
-      std::copy_n(key - grid.width, grid.width, key);
-      continue;
-    }
-    for (int x = 0; x < grid.width; ++x) {
-      std::int32_t common = block[rows.first[y] * field.cols + cols.first[x]];
-      for (int r = rows.first[y]; r < rows.last[y]; ++r) {
-        for (int c = cols.first[x]; c < cols.last[x]; ++c) {
-          if (block[r * field.cols + c] != common) common = kNowhere;
+    if (y == 0 || rows.first[y] != rows.first[y - 1] || rows.last[y] != rows.last[y - 1]) {
+      for (int x = 0; x < grid.width; ++x) {
+        std::int32_t common = block[rows.first[y] * field.cols + cols.first[x]];
+        for (int r = rows.first[y]; r < rows.last[y]; ++r) {
+          for (int c = cols.first[x]; c < cols.last[x]; ++c) {
+            if (block[r * field.cols + c] != common) common = kNowhere;
+          }
         }
+        key[x] = common;
       }
-      key[x] = common;
+      find_runs(key, grid.width, runs);
     }
+    write_inside(grid, y, runs, key);
   }
-  keep_inside(grid, moved);
 }
 
-void find_carried(const Plan& plan, const Field& field, const Grid& grid, Remainder& remainder, Moved& moved) {
+void find_carried(const Covers& covers, const Field& field, const Grid& grid, Remainder& remainder, Moved& moved) {
   static constexpr int kNeighbours[9][2] = {{0, 0}, {-1, 0}, {1, 0}, {0, -1}, {0, 1}, {-1, -1}, {-1, 1}, {1, -1}, {1, 1}};
   const int cells = grid.cells();
   moved.still = field.still && std::all_of(remainder.begin(), remainder.end(), [](int r) { return r == 0; });
   if (moved.still) return;
   moved.key.assign(static_cast<std::size_t>(cells), kNowhere);
-  const Cover rows(grid.height, grid.stride[0], plan.frame_height, field.block);
-  const Cover cols(grid.width, grid.stride[1], plan.frame_width, field.block);
+  const auto& [rows, cols] = covers;
   Remainder rest(remainder.size(), 0);
   for (int y = 0; y < grid.height; ++y) {
     for (int x = 0; x < grid.width; ++x) {

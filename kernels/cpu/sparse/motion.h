@@ -10,6 +10,8 @@
 
 namespace dedelayed::sparse {
 
+struct Covers;
+
 constexpr std::int32_t kNowhere = INT32_MIN;  // a position without a cached value
 
 // A displacement in cells as one number, so that two are compared at once.
@@ -31,6 +33,9 @@ struct Run {
   int y, x, length;
   std::int32_t key;
 };
+
+// Those of a row, in place of `runs`: one after the other, what has no cached value among them.
+void find_runs(const std::int32_t* keys, int width, std::vector<Run>& runs);
 
 // Whole cells by which each position of a grid moved; it finds its cached value at that distance before it.
 struct Moved {
@@ -65,8 +70,8 @@ inline int vector_of(const Field& field, int block, int axis) { return field.vec
 // Positions whose source is outside of the grid have none.
 void keep_inside(const Grid& grid, Moved& moved);
 
-void find_exact(const Plan& plan, const Field& field, const Grid& grid, Moved& moved);
-void find_carried(const Plan& plan, const Field& field, const Grid& grid, Remainder& remainder, Moved& moved);
+void find_exact(const Covers& covers, const Field& field, const Grid& grid, Moved& moved);
+void find_carried(const Covers& covers, const Field& field, const Grid& grid, Remainder& remainder, Moved& moved);
 void find_propagated(const Plan& plan, const Node& node, const Moved& source, Moved& moved);
 
 // Positions that have no cached value; `bad` is replaced.

@@ -379,13 +379,12 @@ Plan read_plan(const std::int64_t* words, std::int64_t word_count, const float* 
   plan.s_max = read.number(1, 1 << 30);
   plan.remainder = read.wide_real();
   plan.spread = read.wide_real();
-  std::vector<int> roles;
   if (plan.mode == Mode::kTiles) {
     plan.tile = read.number(1, kLargest);
     plan.logits = read.number(-1, kLargest);
     plan.margin = read.wide_real();
-    roles = read.numbers<int>(read.size(), 0, 3);
   }
+  const std::vector<int> roles = read.numbers<int>(read.size(), 0, 3);
   const int axes = read.size();
   for (int k = 0; k < axes; ++k) plan.axes.push_back(read_axis(read));
   const int windows = read.size();
@@ -395,7 +394,7 @@ Plan read_plan(const std::int64_t* words, std::int64_t word_count, const float* 
   const int nodes = read.size();
   plan.borders.resize(static_cast<std::size_t>(nodes));
   for (int k = 0; k < nodes; ++k) plan.nodes.push_back(read_node(read, plan));
-  Reader::require(plan.mode != Mode::kTiles || (roles.size() == plan.nodes.size() && plan.logits < nodes));
+  Reader::require(roles.size() == plan.nodes.size() && plan.logits < nodes);
   for (std::size_t k = 0; k < roles.size(); ++k) plan.nodes[k].where_read = roles[k] & 1, plan.nodes[k].kept = roles[k] & 2;
   read.finish();
   number_displacements(plan);

@@ -103,7 +103,8 @@ struct Node {
   int moved;      // slot of its displacement
   int alignment;  // class of its misaligned set
   float threshold;  // below zero: it is not compared, and what is computed of it counts as new
-  bool where_read, kept;  // kTiles: it is computed wherever it is read; its last value is needed outside of what is computed
+  bool where_read;  // kTiles: it is computed wherever it is read
+  bool kept;        // its last value is needed by more than what is computed: as a result, and in kTiles elsewhere too
 
   std::array<int, 2> kernel, stride, before, dilation;  // convolutions: rows, columns
   int groups;

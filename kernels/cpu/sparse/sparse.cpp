@@ -78,12 +78,16 @@ DEDELAYED_EXPORT int dedelayed_sparse_step(Stream* stream, const dedelayed::spar
 }
 
 // Where a node's map is now: its first value, values from a row, and a cell, to the next one, and whether they are levels and
-// not in the plan's number format. True until the next step.
-DEDELAYED_EXPORT void* dedelayed_sparse_map(Stream* stream, int node, std::int64_t* row, std::int64_t* cell, int* as_levels) {
+// not in the plan's number format. True until the next step. `*memory`, of so many values, is what it lies in: it moves about
+// there, or in one other such memory, as long as the stream lives.
+DEDELAYED_EXPORT void* dedelayed_sparse_map(Stream* stream, int node, std::int64_t* row, std::int64_t* cell, int* as_levels,
+                                            void** memory, std::int64_t* values) {
   const dedelayed::sparse::Shown shown = stream->shown(node);
   *row = shown.row;
   *cell = shown.cell;
   *as_levels = shown.as_levels;
+  *memory = shown.memory;
+  *values = shown.values;
   return shown.origin;
 }
 

@@ -57,41 +57,12 @@ StreamOf<T>::StreamOf(const Plan& plan, int threads, int frame, double dense_abo
   }
 }
 
-// Whether the picture may stay as it is given, and what its copies have for each level then.
-template <class T>
-void StreamOf<T>::find_levels() {
-  const Node& frame = plan_.nodes[frame_];
-  as_levels_ = plan_.mode == Mode::kTiles && frame.kind == Kind::kLevels && !frame.kept;
-  for (const Node& node : plan_.nodes) {
-    for (const int input : node.inputs) as_levels_ &= input != static_cast<int>(frame_) || is_copy(plan_, node, maps_);
-  }
-  if (!as_levels_) return;
-  Border room;
-  room.after = kBeyond;
-  picture_.resize(plan_.grids[frame.grid], frame.channels, room);
-  picture_.make_spare();
-  maps_[frame_].release();
-  std::array<std::uint8_t, 256> levels;
-  std::array<float, 256> values;
-  std::array<T, 256> kept;  // as the picture's map would have them
-  std::iota(levels.begin(), levels.end(), std::uint8_t{0});
-  levels_.values(levels.data(), 256, values.data());
-  runs_.keep(values.data(), 256, nullptr, 0, kept.data());
-  level_results_.resize(plan_.nodes.size());
-  for (std::size_t n = 0; n < plan_.nodes.size(); ++n) {
-    const Node& node = plan_.nodes[n];
-    if (!reads_levels(node)) continue;
-    runs_.widen(kept.data(), 256, values.data());
-    runs_.keep(values.data(), 256, node.epilogue.data(), node.epilogue.size(), level_results_[n].data());
-  }
-}
-
 template <class T>
 Shown StreamOf<T>::shown(int node) {
-  if (as_levels_ && node == static_cast<int>(frame_)) {
-    return {picture_.at(0, 0), picture_.pitch * picture_.channels, picture_.channels, true};
-  }
-  return {maps_[node].at(0, 0), maps_[node].pitch * maps_[node].channels, maps_[node].channels, false};
+  const auto show = [](auto& map, bool as_levels) {
+    return Shown{map.at(0, 0), map.pitch * map.channels, map.channels, as_levels, map.memory(), map.values()};
+  };
+  return as_levels_ && node == static_cast<int>(frame_) ? show(picture_, true) : show(maps_[node], false);
 }
 
 template <class T>
@@ -122,6 +93,7 @@ void StreamOf<T>::step(const Given* given, const Field* field, Report* reports) 
                 static_cast<std::int64_t>(field->cols) * field->block < plan_.frame_width)) {
     throw std::invalid_argument("a motion field that does not cover the frame");
   }
+  if (as_levels_ && !given[frame_].data) throw std::invalid_argument("a step without a picture");
   if (plan_.mode == Mode::kTiles) return step_tiles(given, field, reports);
   dense_ = false;
   std::fill(known_.begin(), known_.end(), 0);
@@ -215,14 +187,14 @@ void StreamOf<T>::find_displacement(const Field& field, int slot_number) {
   Moved& moved = moved_[slot_number];
   switch (slot.source) {
     case Slot::Source::kStill: moved.still = true; break;
-    case Slot::Source::kExact: find_exact(plan_, field, grid, moved); break;
+    case Slot::Source::kExact: find_exact(covers(field, slot.grid), field, grid, moved); break;
     case Slot::Source::kSampled: find_sampled(cells(field, slot.grid), field, grid, moved); break;
     case Slot::Source::kTolerant:
       if (!ways_known_[slot.grid]) ways_[slot.grid].find(plan_, cells(field, slot.grid), grid);
       ways_known_[slot.grid] = 1;
       find_tolerant(plan_, ways_[slot.grid], field, grid, remainders_[slot.node], rest_, moved);
       break;
-    case Slot::Source::kCarried: find_carried(plan_, field, grid, remainders_[slot.node], moved); break;
+    case Slot::Source::kCarried: find_carried(covers(field, slot.grid), field, grid, remainders_[slot.node], moved); break;
     case Slot::Source::kPropagated: {
       const Node& node = plan_.nodes[slot.node];
       find_propagated(plan_, node, moved_[plan_.nodes[node.inputs[node.carrier]].moved], moved);
@@ -230,11 +202,19 @@ void StreamOf<T>::find_displacement(const Field& field, int slot_number) {
   }
 }
 
+template <class T>
+const Covers& StreamOf<T>::covers(const Field& field, int grid) {
+  if (covered_ != field.block) covers_.assign(plan_.grids.size(), std::nullopt);
+  covered_ = field.block;
+  if (!covers_[grid]) covers_[grid].emplace(plan_, plan_.grids[grid], covered_);
+  return *covers_[grid];
+}
+
 // Vectors under the cells of a grid.
 template <class T>
 const Cells& StreamOf<T>::cells(const Field& field, int grid) {
   if (!cells_known_[grid]) {
-    cells_[grid].find(plan_, field, plan_.grids[grid]);
+    cells_[grid].find(covers(field, grid), field, plan_.grids[grid]);
     cells_known_[grid] = 1;
   }
   return cells_[grid];
@@ -297,13 +277,33 @@ void StreamOf<T>::add_compacted(const Field& field, const Node& node) {
 template <class T>
 void StreamOf<T>::take(int n, const Given& given, Report& report) {
   const Node& node = plan_.nodes[n];
+  Set& dirty = dirty_[n];
+  dirty.clear();
+  if (sticky()) flag_unfounded(n);
+  if (as_levels_ && n == static_cast<int>(frame_)) {
+    take_levels(given);
+  } else {
+    take_values(n, given, report);
+  }
+  report.computed = 0;
+  report.dirty = dirty.count();
+}
+
+// For `sticky`: positions of an input that have no cached value.
+template <class T>
+void StreamOf<T>::flag_unfounded(int n) {
+  if (dense_) return flags_[n].fill();
+  flag_nowhere(moved_[plan_.nodes[n].moved], plan_.grids[plan_.nodes[n].grid], flags_[n]);
+}
+
+template <class T>
+void StreamOf<T>::take_values(int n, const Given& given, Report& report) {
+  const Node& node = plan_.nodes[n];
   Map<T>& map = maps_[n];
   Set& dirty = dirty_[n];
   const auto begun = Clock::now();
   if (!dense_) map.remap(moved_[node.moved], copy_);
   report.remap = since(begun);
-  dirty.clear();
-  if (sticky()) flags_[n].clear();
   const Moved* moved = dense_ || moved_[node.moved].still ? nullptr : &moved_[node.moved];
   const int width = map.width;  // by itself: bytes that are written might be the map's
   row_.assign(static_cast<std::size_t>(node.channels) * width, T{});
@@ -323,12 +323,6 @@ void StreamOf<T>::take(int n, const Given& given, Report& report) {
       const std::int32_t* key = moved->key.data() + static_cast<std::size_t>(y) * width;
       for (int x = 0; x < width; ++x) on[x] |= key[x] == kNowhere;
     }
-    if (sticky() && (dense_ || moved)) {
-      std::uint8_t* flag = flags_[n].row(y);
-      const std::int32_t* key = moved ? moved->key.data() + static_cast<std::size_t>(y) * width : nullptr;
-      for (int x = 0; x < width; ++x) flag[x] = !key || key[x] == kNowhere;
-      flags_[n].rows[y] = 1;
-    }
     std::uint8_t any = 0, all = 1;
     for (int x = 0; x < width; ++x) any |= on[x], all &= on[x];
     dirty.rows[y] = any;
@@ -341,8 +335,6 @@ void StreamOf<T>::take(int n, const Given& given, Report& report) {
       }
     }
   }
-  report.computed = 0;
-  report.dirty = dirty.count();
 }
 
 // An operation: computes what its inputs and motion do not explain, and keeps of it what is really new.

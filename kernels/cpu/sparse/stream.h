@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "../thread_pool.h"
@@ -35,11 +36,14 @@ struct Spread {
   Set far;
 };
 
-// A node's map where it is: values from a row, and a cell, to the next one, in the plan's number format or as levels.
+// A node's map where it is: values from a row, and a cell, to the next one, in the plan's number format or as levels; and the
+// memory that it is in, of so many values, within which it may move from step to step.
 struct Shown {
   void* origin;
   std::int64_t row, cell;
   bool as_levels;
+  void* memory;
+  std::int64_t values;
 };
 
 // A stream, whatever number format its maps are in.
@@ -88,7 +92,7 @@ class StreamOf final : public Stream {
   // Whether what is computed of a node goes straight into its map, without being compared with what is there.
   bool keeps_all(const Node& node) const { return dense_ || plan_.mode == Mode::kTiles || node.threshold < 0.0f; }
   bool ready_ = false, dense_ = true;
-  // In Mode::kTiles a picture of levels that only copies read stays as it is given, and its own map has no memory.
+  // A picture of levels that only copies read stays as it is given, and its own map has no memory.
   bool as_levels_ = false;
   Map<std::uint8_t> picture_;
   std::vector<std::array<T, 256>> level_results_;  // by node: what a copy of the picture has for each level
@@ -102,6 +106,8 @@ class StreamOf final : public Stream {
   std::vector<Moved> moved_;      // by slot
   std::vector<Set> misaligned_;   // by class of alignment
   std::vector<std::uint8_t> known_;
+  std::vector<std::optional<Covers>> covers_;  // by grid, for the size of blocks that was last given
+  int covered_ = 0;
   std::vector<Cells> cells_;      // by grid
   std::vector<Ways> ways_;        // by grid
   std::vector<std::uint8_t> cells_known_, ways_known_;
@@ -112,6 +118,7 @@ class StreamOf final : public Stream {
   std::vector<std::int32_t> positions_;
   Aligned<float> fresh_;
   std::vector<T> row_, copy_;
+  std::vector<Run> line_runs_;
   std::vector<std::uint8_t> line_;
   Set candidates_;
   std::vector<double> cost_;      // by node: of one position
@@ -127,7 +134,11 @@ class StreamOf final : public Stream {
   void follow(const Node& node, Map<Value>& map, GatherRow gather_row, Measure unexplained, double whole);
   void find_levels();
   bool reads_levels(const Node& node) const { return as_levels_ && !node.inputs.empty() && node.inputs[0] == static_cast<int>(frame_); }
+  void look_up(int node, std::int32_t position, int count, T* results) const;
   std::int64_t look_up(int node, const Set& positions);
+  void take_levels(const Given& given);
+  void take_values(int node, const Given& given, Report& report);
+  void flag_unfounded(int node);
   void keep(Map<T>& map, const Asked& asked);
   void find_doubts(Report& report);
   void compute_all(int node, const std::vector<std::int32_t>& positions);
@@ -141,6 +152,7 @@ class StreamOf final : public Stream {
   void find_displacement(const Field& field, int slot);
   void take(int node, const Given& given, Report& report);
   void run(int node, const Field* field, Report& report);
+  const Covers& covers(const Field& field, int grid);
   const Cells& cells(const Field& field, int grid);
   const Set& misaligned(const Field& field, const Node& node);
   const Set& far(const Field& field, int window, int from, int grid);

@@ -19,6 +19,13 @@ template <class T>
 void StreamOf<T>::compute_all(int n, const std::vector<std::int32_t>& positions) {
   const Node& node = plan_.nodes[n];
   const int total = static_cast<int>(positions.size());
+  if (keeps_all(node) && reads_levels(node)) {
+    for (int i = 0, together; i < total; i += together) {
+      together = run_length(positions.data() + i, total - i, maps_[n].width);
+      look_up(n, positions[i], together, maps_[n].cell(positions[i]));
+    }
+    return;
+  }
   if (keeps_all(node) && is_copy(plan_, node, maps_)) {
     fresh_.resize(static_cast<std::size_t>(maps_[n].width) * node.channels);
     for (int i = 0, together; i < total; i += together) {
@@ -107,7 +114,12 @@ template <class T>
 const T* StreamOf<T>::results(const Node& node, const std::int32_t* positions, int count, Bench<T>& bench) {
   const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(count) * node.channels;
   bench.kept.resize(static_cast<std::size_t>(values));
-  if (is_direct(node)) {
+  if (reads_levels(node)) {
+    for (int i = 0, together; i < count; i += together) {
+      together = run_length(positions + i, count - i, picture_.width);
+      look_up(static_cast<int>(&node - plan_.nodes.data()), positions[i], together, bench.kept.data() + static_cast<std::ptrdiff_t>(i) * node.channels);
+    }
+  } else if (is_direct(node)) {
     const std::size_t done = compute_direct<T>(plan_, node, maps_, positions, count, nullptr, bench.work, bench.kept.data());
     runs_.refine(bench.kept.data(), values, node.epilogue.data() + done, node.epilogue.size() - done);
   } else {

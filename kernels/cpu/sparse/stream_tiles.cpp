@@ -74,24 +74,6 @@ void StreamOf<T>::step_tiles(const Given* given, const Field* field, Report* rep
   ready_ = true;
 }
 
-// What a node has for the levels of the picture that it copies. Returns the number of positions.
-template <class T>
-std::int64_t StreamOf<T>::look_up(int n, const Set& positions) {
-  const std::array<T, 256>& results = level_results_[n];
-  const int channels = picture_.channels;
-  std::int64_t count = 0;
-  each_run(positions, [&](int first, int length) {
-    const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(length) * channels;
-    if constexpr (std::is_same_v<T, float>) {
-      levels_.look_up(picture_.cell(first), values, results.data(), maps_[n].cell(first));
-    } else {
-      levels_.look_up_halves(picture_.cell(first), values, results.data(), maps_[n].cell(first));
-    }
-    count += length;
-  });
-  return count;
-}
-
 // How sure the network is of what it has just computed: what differs there in later frames counts by that.
 template <class T>
 void StreamOf<T>::find_doubts(Report& report) {

@@ -121,6 +121,7 @@ def read(description: Description) -> Network:
     mode = r.number()
     r.numbers(2)  # of the compacted check, which is not here
     remainder, spread = r.numbers(2).view(np.float64)
+    r.numbers(r.number())  # which nodes are results: all maps are in the plan's number format here
     axes = [_axis(r) for _ in range(r.number())]
     windows = [(r.number(), r.number()) for _ in range(r.number())]
     grids = [_grid(r) for _ in range(r.number())]
