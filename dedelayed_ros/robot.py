@@ -6,6 +6,7 @@ their own frames.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RobotSettings:
-    """``cloud``: endpoint of a `dedelayed cloud`, as tcp/host:port, or None; ``bitrate_kbps`` of the uplink.
+    """``cloud``: endpoint of a `dedelayed cloud`, as tcp/host:port, or None; ``bitrate_kbps`` of the uplink, or with
+    ``adapt_bitrate`` less where it carries less.
 
     ``offload``: run in offload mode, and ``edge`` is not used; with ``auto`` in mode 'auto', where both are.
     """
@@ -33,6 +35,7 @@ class RobotSettings:
     edge: EdgeSettings = field(default_factory=EdgeSettings)
     cloud: str | None = None
     bitrate_kbps: float = 4000.0
+    adapt_bitrate: bool = True
     encoder: str = 'libx264'
     offload: OffloadSettings | None = None
     auto: bool = False
@@ -65,8 +68,15 @@ class Robot:
         rate: float,
         on_status: Callable[[LinkStatus], None] = lambda status: None,
     ) -> None:
-        link = None if settings.cloud is None else LinkSettings(endpoint=settings.cloud)
+        link = (
+            None
+            if settings.cloud is None
+            else LinkSettings(
+                endpoint=settings.cloud, limit_uplink=self._limit_uplink if settings.adapt_bitrate else None
+            )
+        )
         self._keyframe_wanted = threading.Event()
+        self._limit_kbps = math.inf
         self._offload: OffloadPipeline | AutoPipeline | None = None
         self._edge: EdgePipeline | None = None
         ask = self._keyframe_wanted.set
@@ -124,6 +134,7 @@ class Robot:
         start = time.perf_counter()
         picture = frame.picture
         if picture is None:
+            self._encoder.set_limit(self._limit_kbps)
             wanted = self._keyframe_wanted.is_set()
             self._keyframe_wanted.clear()
             picture = self._encoder.encode(frame.image, keyframe=wanted)
@@ -169,6 +180,9 @@ class Robot:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _limit_uplink(self, kbps: float) -> None:
+        self._limit_kbps = kbps
 
     def _on_features(self, record: FeatureRecord) -> None:
         if isinstance(self._offload, AutoPipeline):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from types import TracebackType
@@ -38,6 +39,7 @@ ENCODERS: dict[str, dict[str, str]] = {
     'libopenh264': {'rc_mode': 'bitrate'},
 }
 PRESETS = ('ultrafast', 'superfast', 'veryfast', 'faster', 'fast', 'medium', 'slow', 'slower', 'veryslow')
+_LEAST_KBPS = 10
 _BUFFER_S = 0.5  # seconds of the target bitrate that a burst may take
 
 
@@ -66,8 +68,8 @@ class EncoderSettings:
             raise InputError(f'Cannot encode pictures of {width}x{height}: each side must be 2 to {MAX_SIDE} pixels.')
         if not 0.1 <= self.rate <= 1000:
             raise InputError(f'A rate of {self.rate} pictures a second came; expected 0.1 to 1000.')
-        if not 10 <= self.bitrate_kbps <= 500_000:
-            raise InputError(f'A bitrate of {self.bitrate_kbps} kbit/s came; expected 10 to 500000.')
+        if not _LEAST_KBPS <= self.bitrate_kbps <= 500_000:
+            raise InputError(f'A bitrate of {self.bitrate_kbps} kbit/s came; expected {_LEAST_KBPS} to 500000.')
         if self.gop < 1:
             raise InputError(f'A key frame every {self.gop} pictures was asked for; expected 1 or more.')
         if self.encoder not in ENCODERS:
@@ -89,7 +91,7 @@ class H264Encoder:
         self.settings = settings
         self._reformatter = VideoReformatter()
         self._vectors = VectorReader()
-        self._bitrate = float(settings.bitrate_kbps)
+        self._bitrate, self._limit = float(settings.bitrate_kbps), math.inf
         self._parameter_sets = ParameterSets()
         self._since_key: int | None = None  # None: nothing encoded yet
         self._context: Any = None
@@ -120,9 +122,19 @@ class H264Encoder:
         libx264 follows to anything up to the rate that it was opened with. Beyond that, and with other encoders, the
         encoder is opened anew, which makes the next picture a key frame.
         """
-        if not 10 <= kbps <= 500_000:
-            raise InputError(f'A bitrate of {kbps} kbit/s came; expected 10 to 500000.')
+        if not _LEAST_KBPS <= kbps <= 500_000:
+            raise InputError(f'A bitrate of {kbps} kbit/s came; expected {_LEAST_KBPS} to 500000.')
         self._bitrate = float(kbps)
+
+    def set_limit(self, kbps: float) -> None:
+        """Hold the target to at most that, until another limit comes; infinite: none.
+
+        libx264 follows from the next picture on. Other encoders would have to be opened anew, which takes a key frame:
+        they follow where that is worth it, by less than four fifths or more than five fourths of what they have.
+        """
+        if not kbps >= _LEAST_KBPS:
+            raise InputError(f'A limit of {kbps} kbit/s came; expected {_LEAST_KBPS} or more.')
+        self._limit = kbps
 
     def close(self) -> None:
         """Free the encoder. It cannot be used any more."""
@@ -139,24 +151,32 @@ class H264Encoder:
     def _open(self) -> None:
         settings = self.settings
         try:
-            self._context, self._pixel_format = _open_context(settings, self._bitrate)
+            self._opened_kbps = self._bitrate if settings.encoder == 'libx264' else self._wanted
+            self._context, self._pixel_format = _open_context(settings, self._opened_kbps)
         except (av.FFmpegError, ValueError, OSError) as error:
             raise InputError(
                 f'The H.264 encoder {settings.encoder} cannot be used on this machine ({error}). '
                 f'Available here: {", ".join(available_encoders()) or "none"}.'
             ) from error
-        self._opened_kbps = self._target_kbps = self._bitrate
+        self._target_kbps = self._opened_kbps
         self._pts = 0
 
     def _apply_bitrate(self) -> bool:
         """Bring a new target to the encoder; True if it has to be opened anew for it."""
-        if self._bitrate == self._target_kbps:
+        wanted, given = self._wanted, self._target_kbps
+        if wanted == given:
             return False
-        if self.settings.encoder != 'libx264' or self._bitrate > self._opened_kbps:
+        if self.settings.encoder != 'libx264':
+            return wanted == self._bitrate or not 0.8 * given <= wanted <= 1.25 * given
+        if wanted > self._opened_kbps:
             return True
-        self._context.bit_rate = round(self._bitrate * 1000)
-        self._target_kbps = self._bitrate
+        self._context.bit_rate = round(wanted * 1000)
+        self._target_kbps = wanted
         return False
+
+    @property
+    def _wanted(self) -> float:
+        return min(self._bitrate, self._limit)
 
     def _packet(self, frame: av.VideoFrame, *, key: bool) -> bytes:
         frame.pts = self._pts

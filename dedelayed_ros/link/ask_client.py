@@ -70,6 +70,7 @@ class AskClient(PictureClient):
 
     _outgoing: _Asks
     _pictures: ClassVar[type[Pictures]] = _Asks
+    _sends_video: ClassVar[bool] = False  # the camera's other stream looks after the rate
 
     @property
     def asks(self) -> bool:

@@ -32,6 +32,7 @@ class CloudClient(Connection):
     """
 
     _outgoing: Outgoing
+    _sends_video = True
 
     def __init__(
         self,
@@ -73,8 +74,7 @@ class CloudClient(Connection):
         predicted_ms = self._delays.predict(now_ns / 1e9, at_least_ms=age_ms + waiting_ms)
         packed = self._outgoing.pack_next(now_ns, age_ms, predicted_ms, self._contact.worker)
         if packed is not None:
-            self._counts['sent'] += 1
-            self._up.add(len(packed), now_ns / 1e9)
+            self._on_its_way(len(packed), now_ns / 1e9)
         return packed
 
     def _deliver(self, record: FeaturesDown, sent: Sent, bytes_up: int, bytes_down: int) -> None:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dedelayed_ros.errors import LinkError
 from dedelayed_ros.link.contact import Contact
-from dedelayed_ros.link.estimators import BandwidthEstimator, DelayEstimator, RateMeter
+from dedelayed_ros.link.estimators import DelayEstimator, RateMeter
 from dedelayed_ros.link.flight import Sent
 from dedelayed_ros.link.offload_records import MaskDown, OffloadHello
-from dedelayed_ros.link.outbound import Outbound
+from dedelayed_ros.link.outbound import NO_ROOM, Outbound
 from dedelayed_ros.link.records import LinkStatus
 from dedelayed_ros.link.session import OFFLOAD, WORKERS, endpoint, open_session, stream_key
 from dedelayed_ros.link.settings import LinkSettings
+from dedelayed_ros.link.uplink_rate import UplinkRate
+from dedelayed_ros.link.way_up import WayUp
 from dedelayed_ros.link.wire import (
     MAX_RECORD_BYTES,
     Code,
@@ -41,10 +42,6 @@ _log = logging.getLogger(__name__)
 _TICK_S = 0.05
 _EVENTS = 64
 """Messages from the network kept for the control thread; with more the oldest are dropped."""
-_BULKY = 8000
-"""Bytes from which on a picture's own transfer time stands out of the round trip."""
-_LEAST_S = 1e-3
-"""A transfer that is not told from none took as long: of a fast link only a lower bound can be seen."""
 
 
 class Connection:
@@ -64,6 +61,9 @@ class Connection:
     Raises:
         LinkError: an endpoint or name that cannot be used at all.
     """
+
+    _sends_video: ClassVar[bool] = False
+    """Whether what goes up is the camera's H.264, whose rate can be limited."""
 
     def __init__(
         self,
@@ -96,8 +96,8 @@ class Connection:
         self._outgoing = outgoing
         self._delays = DelayEstimator(quantile=settings.delay_quantile, start_ms=settings.start_delay_ms)
         self._round_trips = DelayEstimator(quantile=settings.delay_quantile)
-        self._ack_trips = DelayEstimator(quantile=0.01)
-        self._bandwidth = BandwidthEstimator()
+        limits = self._sends_video and settings.limit_uplink is not None
+        self._way_up = WayUp(UplinkRate(hello.rate, settings.least_uplink_kbps) if limits else None)
         self._up, self._down = RateMeter(), RateMeter()
         self._counts: Counter[str] = Counter()
         self._dropped = self._outgoing.dropped
@@ -174,8 +174,8 @@ class Connection:
 
     def _probe_if_due(self, now_s: float) -> None:
         """Nothing is under way that would tell the bandwidth: a probe does (lock held)."""
-        if self._bandwidth.probe_due(now_s):
-            self._bandwidth.probing(now_s)
+        if self._way_up.bandwidth.probe_due(now_s):
+            self._way_up.bandwidth.probing(now_s)
             self._probe_wanted = True
             self._lock.notify_all()
 
@@ -183,7 +183,7 @@ class Connection:
         """Some bytes that no network can make fewer of."""
         self._probe_wanted = False
         self._counts['probes'] += 1
-        size = self._bandwidth.probe_bytes
+        size = self._way_up.bandwidth.probe_bytes
         worker = self._contact.worker
         return Probe(time.monotonic_ns(), size, os.urandom(size), self._outgoing.session, worker).pack()
 
@@ -282,6 +282,12 @@ class Connection:
             if self._probes and self._contact.connected and not self._outgoing.in_flight:
                 self._probe_if_due(now_s)
             self._look_after(now_s)
+            limited = self._contact.connected and self._way_up.limited(
+                waiting_ms, self._contact.round_trip_ms, self._dropped[NO_ROOM], now_s
+            )
+            limit_kbps, tell = self._way_up.limit_kbps, self._settings.limit_uplink
+        if limited and tell is not None:
+            self._call(lambda: tell(limit_kbps))
         if greet:
             self._greet(session, hello)
         if ask:
@@ -331,7 +337,8 @@ class Connection:
                 return
             self._contact.heard(now_s)
             if isinstance(record, Probe):
-                self._transferred(record.size, (time.monotonic_ns() - record.sent_ns) / 1e6, now_s)
+                trip_ms = (time.monotonic_ns() - record.sent_ns) / 1e6
+                self._way_up.transferred(record.size, trip_ms, self._contact.round_trip_ms, now_s)
                 return
             self._acknowledge(record.received_sequence, now_s)
             if isinstance(record, Notice):
@@ -342,6 +349,12 @@ class Connection:
                 self._dropped[answered] += 1
                 return
         self._deliver(record, answered.sent, answered.bytes_up, len(data))
+
+    def _on_its_way(self, size: int, now_s: float) -> None:
+        """A picture of so many bytes was handed to the network (lock held)."""
+        self._counts['sent'] += 1
+        self._up.add(size, now_s)
+        self._way_up.sent(size, now_s)
 
     # -- what the cloud said (lock held)
 
@@ -373,25 +386,13 @@ class Connection:
 
     def _acknowledge(self, received: int | None, now_s: float) -> None:
         """The cloud has every picture up to `received`."""
-        sent = None if received is None else self._outgoing.flight.acknowledge(received)
-        if sent is None:
-            return
-        trip_ms = (time.monotonic_ns() - sent.sent_ns) / 1e6
-        self._ack_trips.observe(trip_ms, now_s)
-        if sent.size >= _BULKY:
-            self._transferred(sent.size, trip_ms, now_s)
-
-    def _transferred(self, size: int, trip_ms: float, now_s: float) -> None:
-        """`size` bytes made the round trip in `trip_ms`: what is beyond the shortest that there was is their own."""
-        transfer_s = (trip_ms - self._shortest_trip_ms(now_s)) / 1e3
-        self._bandwidth.observe(size, max(transfer_s, _LEAST_S), now_s)
+        arrived = None if received is None else self._outgoing.flight.acknowledge(received)
+        if arrived is not None:
+            trip_ms = (time.monotonic_ns() - arrived.sent.sent_ns) / 1e6
+            self._way_up.arrived(arrived, trip_ms, self._contact.round_trip_ms, now_s)
 
     def _shortest_trip_ms(self, now_s: float) -> float:
-        """Round trip of as little as possible: of a hello, or of a small frame's acknowledgement."""
-        hello_ms = self._contact.round_trip_ms
-        if math.isnan(self._ack_trips.quantiles(now_s).p50):
-            return hello_ms
-        return min(hello_ms, self._ack_trips.predict(now_s))
+        return self._way_up.shortest_ms(self._contact.round_trip_ms, now_s)
 
     def _noticed(self, notice: Notice) -> None:
         if notice.code == Code.NEED_KEYFRAME:
@@ -476,7 +477,8 @@ class Connection:
             keyframe_requests=self._counts['keyframe_requests'],
             kbps_up=self._up.kbps(now_s),
             kbps_down=self._down.kbps(now_s),
-            uplink_capacity_kbps=self._bandwidth.predict(now_s),
+            uplink_capacity_kbps=self._way_up.bandwidth.predict(now_s),
+            uplink_limit_kbps=self._way_up.limit_kbps,
         )
 
 

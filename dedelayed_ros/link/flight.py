@@ -24,6 +24,14 @@ class Sent:
 
 
 @dataclass(frozen=True)
+class Arrived:
+    """The newest picture that is known to have arrived; `size`: bytes of all that are known to since the one before."""
+
+    sent: Sent
+    size: int
+
+
+@dataclass(frozen=True)
 class Answered:
     """An answer and its frame; `bytes_up` counts the frames that were passed over since the answer before, too."""
 
@@ -64,12 +72,14 @@ class Flight:
                 return (now_ns - sent.sent_ns) / 1e6
         return 0.0
 
-    def acknowledge(self, sequence: int) -> Sent | None:
+    def acknowledge(self, sequence: int) -> Arrived | None:
         """Everything up to `sequence` arrived. That picture, when this is news; None when it is not, or impossible."""
         if sequence <= self._acknowledged or sequence > self._newest:
             return None
+        size = sum(sent.size for n, sent in self._sent.items() if self._acknowledged < n <= sequence)
         self._acknowledged = sequence
-        return self._sent.get(sequence)
+        sent = self._sent.get(sequence)
+        return None if sent is None else Arrived(sent, size)
 
     def answer(self, record: FeaturesDown | MaskDown) -> Answered | str:
         """The frame that `record` answers, or the reason why it cannot be used."""

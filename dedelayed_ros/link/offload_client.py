@@ -100,7 +100,7 @@ class OffloadClient(Connection):
         with self._lock:
             self._forget(now_ns / 1e9)
             waiting_ms = self._outgoing.flight.waiting_ms(now_ns)
-            usual_ms = self._ack_trips.quantiles(now_ns / 1e9).p90
+            usual_ms = self._way_up.trips.quantiles(now_ns / 1e9).p90
             late_ms = waiting_ms - (self._contact.round_trip_ms if math.isnan(usual_ms) else usual_ms)
             asked_s = [sent_s for sequence, sent_s in self._asked.items() if self._expects(sequence)]
             asked_ms = now_ns / 1e6 - min(asked_s) * 1e3 if asked_s else 0.0

@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 from dedelayed_ros.link.flight import Flight
 
+NO_ROOM = 'too many in flight'
+"""Why a picture was dropped that there was no room for."""
+
 
 class Chain(Protocol):
     """What builds on what that was sent before."""

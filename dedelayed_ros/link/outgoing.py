@@ -9,6 +9,7 @@ from typing import Protocol
 
 from dedelayed_ros.link.chain import SendChain
 from dedelayed_ros.link.flight import Flight, Sent
+from dedelayed_ros.link.outbound import NO_ROOM
 from dedelayed_ros.link.wire import MAX_DELAY_MS, FrameUp, WireError
 
 _PLAUSIBLE_AGE_NS = 10_000_000_000
@@ -110,7 +111,7 @@ class Outgoing:
         elif tuple(picture.size) != self._size:
             refusal = 'wrong size'
         elif self.in_flight >= self._max_in_flight and not (picture.keyframe and self.pending):
-            refusal = 'too many in flight'
+            refusal = NO_ROOM
         if refusal is not None:
             self.chain.lose()
             return self._drop(refusal)

@@ -48,6 +48,7 @@ class PictureClient(OffloadClient):
 
     _outgoing: Pictures
     _pictures: ClassVar[type[Pictures]] = Pictures
+    _sends_video: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -133,6 +134,5 @@ class PictureClient(OffloadClient):
         now_ns = time.monotonic_ns()
         packed = self._outgoing.pack_next(now_ns, 0.0, 0.0, self._contact.worker)
         if packed is not None:
-            self._counts['sent'] += 1
-            self._up.add(len(packed), now_ns / 1e9)
+            self._on_its_way(len(packed), now_ns / 1e9)
         return packed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -65,6 +66,8 @@ class LinkStatus:
     kbps_down: float = 0.0
     uplink_capacity_kbps: float | None = None
     """What the uplink could carry, as far as it was seen; None when unknown."""
+    uplink_limit_kbps: float = math.inf
+    """The most that the camera is asked to send, since the uplink carries no more; infinite without a limit."""
     pictures: str = ''
     """Where they may go up in another stream of the camera: whether they are asked for there, or sent once more and
     why; empty where there is no choice or it is not known yet."""

@@ -26,6 +26,11 @@ class LinkSettings:
     delay_quantile: float = 0.9
     max_age_s: float = 2.0
     """An answer to a picture sent longer ago is dropped as stale."""
+    limit_uplink: Callable[[float], None] | None = None
+    """Told, from a thread of the link, the most that the camera's H.264 should take (kbit/s, infinite: whatever it
+    likes), when that changes; see UplinkRate. None: nobody wants to know."""
+    least_uplink_kbps: float = 500.0
+    """To less than this the camera is never limited."""
     timing: Timing = field(default_factory=Timing)
     clock_ns: Callable[[], int] = time.time_ns
     """The clock of the camera's stamps, in ns: time.time_ns, or ROS time where that is simulated."""

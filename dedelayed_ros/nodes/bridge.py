@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from dedelayed_ros.errors import InputError
 from dedelayed_ros.link import CloudClient, FeatureRecord, LinkSettings, LinkStatus
 from dedelayed_ros.msg import EncodedFrame, RemoteFeatures
+from dedelayed_ros.nodes.camera_requests import Camera, CameraRequests
 from dedelayed_ros.nodes.diagnostics import Level, Report
-from dedelayed_ros.nodes.keyframes import KeyframeRequests
 from dedelayed_ros.nodes.lifecycle import CHAIN, RELIABLE, StreamNode, run
 from dedelayed_ros.nodes.messages import CodedFrame, coded_frame, features_message
 from dedelayed_ros.nodes.settings import BridgeSettings
@@ -26,17 +26,15 @@ class BridgeNode(StreamNode[BridgeSettings]):
     """Sends ``encoded`` to the cloud and publishes what comes back as ``remote_features``.
 
     ``on_features`` are listeners in the same process, called from a thread of the link. With ``subscribe=False`` the
-    camera of the same process calls :meth:`offer_coded`, and ``ask_keyframe`` is called instead of its service.
+    ``camera`` of the same process calls :meth:`offer_coded`, and is called itself instead of its service and topic.
     """
 
     settings_type = BridgeSettings
 
-    def __init__(
-        self, *, subscribe: bool = True, ask_keyframe: Callable[[], None] | None = None, **options: Any
-    ) -> None:
+    def __init__(self, *, subscribe: bool = True, camera: Camera | None = None, **options: Any) -> None:
         self.on_features: list[Callable[[FeatureRecord], None]] = []
         self._subscribe = subscribe
-        self._keyframes = KeyframeRequests(self, ask_keyframe)
+        self._camera = CameraRequests(self, camera)
         self._lock = threading.Lock()  # guards the client against being replaced while it is used
         self._client: CloudClient | None = None
         self._client_size: tuple[int, int] | None = None
@@ -68,7 +66,7 @@ class BridgeNode(StreamNode[BridgeSettings]):
         self._features = self.publisher(RemoteFeatures, 'remote_features', RELIABLE)
         if self._subscribe:
             self.subscription(EncodedFrame, 'encoded', self._on_encoded, CHAIN)
-        self._keyframes.open(settings.camera_node)
+        self._camera.open(settings.camera_node)
 
     def activate(self) -> None:
         """The connection begins with the first frame, whose size the cloud has to know."""
@@ -84,7 +82,7 @@ class BridgeNode(StreamNode[BridgeSettings]):
 
     def cleanup(self) -> None:
         """Let go of the service."""
-        self._keyframes.close()
+        self._camera.close()
 
     def report(self) -> Report:
         """The state of the link."""
@@ -128,6 +126,8 @@ class BridgeNode(StreamNode[BridgeSettings]):
             config=Path(settings.zenoh_config) if settings.zenoh_config else None,
             max_in_flight=settings.max_in_flight,
             delay_quantile=settings.delay_quantile,
+            limit_uplink=self._camera.limit_bitrate,
+            least_uplink_kbps=float(settings.min_bitrate_kbps),
             clock_ns=lambda: self.get_clock().now().nanoseconds,
         )
         return CloudClient(
@@ -135,7 +135,7 @@ class BridgeNode(StreamNode[BridgeSettings]):
             hello,
             self._on_answer,
             self._on_status,
-            self._keyframes.request,
+            self._camera.request_keyframe,
             feature_format=feature_format(settings.model),
         )
 
@@ -173,6 +173,7 @@ def _figures(status: LinkStatus) -> dict[str, Any]:
         'features received': status.received,
         'key frames requested': status.keyframe_requests,
         'uplink kbit/s': status.kbps_up,
+        'uplink limit kbit/s': status.uplink_limit_kbps,
         'downlink kbit/s': status.kbps_down,
         **{f'dropped, {reason}': count for reason, count in status.dropped.items()},
     }

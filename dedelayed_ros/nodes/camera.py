@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -9,15 +10,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sensor_msgs.msg import Image
+from std_msgs.msg import Float32
 from std_srvs.srv import Trigger
 
 from dedelayed_ros.errors import DedelayedError, InputError
 from dedelayed_ros.frames import EncodedPicture, EncoderSettings, Frame, H264Encoder, Source, open_source
 from dedelayed_ros.link import RateMeter
 from dedelayed_ros.msg import EncodedFrame
+from dedelayed_ros.nodes.camera_requests import LIMIT
 from dedelayed_ros.nodes.diagnostics import Level, Report
 from dedelayed_ros.nodes.images import to_image
-from dedelayed_ros.nodes.lifecycle import CHAIN, SENSOR_DATA, StreamNode, Worker, run
+from dedelayed_ros.nodes.lifecycle import CHAIN, LATCHED, SENSOR_DATA, StreamNode, Worker, run
 from dedelayed_ros.nodes.messages import CodedFrame, encoded_message, header
 from dedelayed_ros.nodes.ros_source import RosImageSource
 from dedelayed_ros.nodes.settings import CameraSettings
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from rclpy.lifecycle import LifecyclePublisher
 
 ROS = 'ros'
+_LEAST_KBPS = 10.0  # that an encoder can be limited to
 _SILENCE_S = 2.0  # no frame for so long is worth a warning
 _LIVE = ('/dev/', 'v4l2:', 'device:')
 
@@ -66,6 +70,7 @@ class CameraNode(StreamNode[CameraSettings]):
         self._keyframe_wanted = threading.Event()
         self._previous: int | None = None  # sequence of the picture that the next one predicts from
         self._bitrate: float | None = None  # a new target that the encoder has not been told yet
+        self._limit = math.inf  # what the uplink carries
         self._own_h264 = False
         self._figures = _Figures()
         super().__init__('camera', **options)
@@ -74,6 +79,10 @@ class CameraNode(StreamNode[CameraSettings]):
     def request_keyframe(self) -> None:
         """The next picture becomes a key frame. May be called from any thread."""
         self._keyframe_wanted.set()
+
+    def limit_bitrate(self, kbps: float) -> None:
+        """The uplink carries no more than that (kbit/s; infinite: more than enough). May be called from any thread."""
+        self._limit = kbps
 
     # -- lifecycle
 
@@ -94,6 +103,7 @@ class CameraNode(StreamNode[CameraSettings]):
         if settings.input != ROS:
             self._images = self.publisher(Image, 'image_raw', SENSOR_DATA)
         self._encoded = self.publisher(EncodedFrame, 'encoded', CHAIN)
+        self.subscription(Float32, LIMIT, self._on_limit, LATCHED)
         if settings.input == ROS:
             self.subscription(Image, 'image_in', self._on_image, SENSOR_DATA)
 
@@ -149,7 +159,8 @@ class CameraNode(StreamNode[CameraSettings]):
                 'encoder': "the source's own H.264" if self._own_h264 else self.settings.encoder,
                 'encode ms': self._figures.encode_ms,
                 'bitrate kbit/s': kbps,
-                'bitrate target kbit/s': self.settings.bitrate_kbps,
+                'bitrate target kbit/s': min(self.settings.bitrate_kbps, self._allowed()),
+                'bitrate limit kbit/s': self._allowed(),
             },
         )
 
@@ -227,6 +238,7 @@ class CameraNode(StreamNode[CameraSettings]):
         if self._bitrate is not None:
             self._encoder.set_bitrate(self._bitrate)
             self._bitrate = None
+        self._encoder.set_limit(self._allowed())
         wanted = self._keyframe_wanted.is_set()
         self._keyframe_wanted.clear()
         start = time.perf_counter()
@@ -275,6 +287,15 @@ class CameraNode(StreamNode[CameraSettings]):
     def _on_image(self, message: Image) -> None:
         if isinstance(self._source, RosImageSource):
             self._source.offer(message)
+
+    def _on_limit(self, message: Float32) -> None:
+        if message.data >= _LEAST_KBPS:
+            self.limit_bitrate(message.data)
+        else:
+            self.warn_once(f'{LIMIT} says {message.data} kbit/s; expected {_LEAST_KBPS} or more')
+
+    def _allowed(self) -> float:
+        return self._limit if self.settings.adapt_bitrate else math.inf
 
     def _on_request(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self.active and not self._own_h264

@@ -14,8 +14,8 @@ from dedelayed_ros.nodes.perception import PerceptionNode
 def compose(**options: Any) -> list[StreamNode]:
     """The three nodes, each with its own parameters and lifecycle, joined by calls instead of topics."""
     camera = CameraNode(**options)
-    perception = PerceptionNode(subscribe=False, ask_keyframe=camera.request_keyframe, **options)
-    bridge = BridgeNode(subscribe=False, ask_keyframe=camera.request_keyframe, **options)
+    perception = PerceptionNode(subscribe=False, camera=camera, **options)
+    bridge = BridgeNode(subscribe=False, camera=camera, **options)
     bridge.needed = False  # without it masks are local
 
     camera.on_frame.append(perception.offer_frame)

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,10 +19,10 @@ from dedelayed_ros import masks
 from dedelayed_ros.carried_mask import CarriedMask
 from dedelayed_ros.errors import DedelayedError, InputError
 from dedelayed_ros.msg import EncodedFrame, RemoteFeatures
+from dedelayed_ros.nodes.camera_requests import Camera, CameraRequests
 from dedelayed_ros.nodes.diagnostics import Level, Report, worst
 from dedelayed_ros.nodes.images import to_rgb
 from dedelayed_ros.nodes.joiner import CameraImage, Joiner, Work
-from dedelayed_ros.nodes.keyframes import KeyframeRequests
 from dedelayed_ros.nodes.lifecycle import CHAIN, RELIABLE, SENSOR_DATA, StreamNode, Worker, run
 from dedelayed_ros.nodes.mask_topics import MaskTopics
 from dedelayed_ros.nodes.messages import coded_frame, feature_record, stamp_ns
@@ -68,16 +68,14 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
 
     With ``subscribe=False`` it has no subscriptions: the camera and bridge of the same process call
     :meth:`offer_frame`, :meth:`offer_coded` and :meth:`offer_features`, from any thread, as subscriptions do otherwise;
-    and ``ask_keyframe`` is called instead of the camera's service.
+    and the ``camera`` is called itself instead of its service and topic.
     """
 
     settings_type = PerceptionSettings
 
-    def __init__(
-        self, *, subscribe: bool = True, ask_keyframe: Callable[[], None] | None = None, **options: Any
-    ) -> None:
+    def __init__(self, *, subscribe: bool = True, camera: Camera | None = None, **options: Any) -> None:
         self._subscribe = subscribe
-        self._keyframes = KeyframeRequests(self, ask_keyframe)
+        self._camera = CameraRequests(self, camera)
         self._joiner: Joiner | None = None
         self._worker: Worker | None = None
         self._pipeline: EdgePipeline | None = None
@@ -122,7 +120,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
         else:
             self._make_pipeline(_CHECK_SIZE)
         entry = zoo.entry(settings.offload_model if settings.mode == 'offload' else settings.model)
-        self._keyframes.open(settings.camera_node)
+        self._camera.open(settings.camera_node)
         self._joiner = Joiner(
             wait_s=settings.motion_wait_ms / 1e3, depth=settings.queue, expects_motion=self._expects_motion
         )
@@ -155,7 +153,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
 
     def cleanup(self) -> None:
         """Let go of the model."""
-        self._keyframes.close()
+        self._camera.close()
         self._pipeline = None
         self._joiner = None
         self._encoded = None
@@ -436,8 +434,10 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
                 robot=settings.robot,
                 camera=settings.camera,
                 config=Path(settings.zenoh_config) if settings.zenoh_config else None,
+                limit_uplink=self._camera.limit_bitrate,
+                least_uplink_kbps=float(settings.min_bitrate_kbps),
             )
-        offload, ask = self._offload_settings(), self._keyframes.request
+        offload, ask = self._offload_settings(), self._camera.request_keyframe
         if settings.mode == 'auto':
             return AutoPipeline(offload, self._edge_settings(), size, _RATE, where, request_keyframe=ask)
         return OffloadPipeline(offload, size, _RATE, where, request_keyframe=ask)
@@ -453,6 +453,7 @@ def _link_figures(link: LinkStatus) -> dict[str, Any]:
         'key frames requested': link.keyframe_requests,
         **({'pictures for the cloud': link.pictures} if link.pictures else {}),
         'uplink kbit/s': link.kbps_up,
+        'uplink limit kbit/s': link.uplink_limit_kbps,
         'uplink capacity kbit/s': math.nan if link.uplink_capacity_kbps is None else link.uplink_capacity_kbps,
         **{f'link dropped, {reason}': count for reason, count in link.dropped.items()},
     }

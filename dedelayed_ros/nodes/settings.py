@@ -22,6 +22,7 @@ _ENDPOINT = "the cloud's Zenoh endpoint, 'tcp/HOST:PORT'; empty: no cloud"
 _ROBOT = 'name of this robot; robots that share a cloud need different ones'
 _CAMERA = 'name of this camera; cameras of one robot need different ones'
 _CAMERA_NODE = 'name of the camera node, whose service ~/request_keyframe is called'
+_LEAST = 'to less than this the camera is never limited, however little the uplink carries (kbit/s)'
 _ZENOH = 'a Zenoh configuration file (certificates, access control); see config/zenoh'
 
 
@@ -52,6 +53,9 @@ class CameraSettings(CommonSettings):
     encoder: str = parameter('libx264', "FFmpeg's H.264 encoder, for example h264_nvenc, h264_vaapi, h264_v4l2m2m")
     preset: str = parameter('ultrafast', "libx264's speed, ultrafast to veryslow")
     bitrate_kbps: int = parameter(4000, 'target of the encoder in kbit/s', low=10, high=500_000, change='any')
+    adapt_bitrate: bool = parameter(
+        True, 'encode at less where the uplink carries less, as its `uplink_limit` says', change='any'
+    )
     gop: int = parameter(300, 'frames from one key frame to the next', low=1, high=100_000)
     retry_s: float = parameter(2.0, 'seconds between attempts to open a lost source', low=0.1, high=3600.0)
     exit_at_end: bool = parameter(False, 'end the process at the end of a source that does not loop')
@@ -105,6 +109,7 @@ class PerceptionSettings(CommonSettings):
         4, "grey levels (of 255) by which a pixel may be off with uplink 'bounded'", low=0, high=127
     )
     camera_node: str = parameter('camera', _CAMERA_NODE)
+    min_bitrate_kbps: int = parameter(500, _LEAST, low=10, high=500_000)
     deadline_ms: float = parameter(
         250.0,
         "in modes 'offload' and 'auto': by when a mask is wanted, the cloud's or, begun in time, the robot's own (ms)",
@@ -142,6 +147,7 @@ class BridgeSettings(CommonSettings):
     model: str = parameter(DEFAULT, 'the model that perception runs; the cloud must have the same')
     zenoh_config: str = parameter('', _ZENOH)
     camera_node: str = parameter('camera', _CAMERA_NODE)
+    min_bitrate_kbps: int = parameter(500, _LEAST, low=10, high=500_000)
     max_in_flight: int = parameter(
         12, 'frames sent and not yet acknowledged; with more, frames are dropped until a key frame', low=1, high=1000
     )

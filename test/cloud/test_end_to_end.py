@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny import HELLO, Camera, Collected, TinyModel, served, serves, wait_until
 
@@ -229,6 +231,48 @@ def test_a_camera_that_starts_again_is_a_new_stream(cloud, relay, robots):
     assert later == list(range(later[0], len(robot.got.features)))
     assert server.streams['robot', 'camera'].hello.session != session
     assert robot.client.status.connected
+
+
+class Noisy(Camera):
+    """A camera whose pictures take all the bits that they may, at most what it is limited to."""
+
+    limit_kbps = math.inf
+
+    def take(self):
+        self._encoder.set_bitrate(2000)
+        self._encoder.set_limit(self.limit_kbps)
+        sequence, self.sequence = self.sequence, self.sequence + 1
+        image = np.random.default_rng(sequence).integers(0, 256, (*self._encoder.settings.size, 3), np.uint8)
+        wanted = self._keyframe.is_set()
+        self._keyframe.clear()
+        self.stamps[sequence] = time.time_ns()
+        return self._encoder.encode(image, keyframe=wanted), sequence, self.stamps[sequence]
+
+
+def test_the_camera_is_told_what_the_uplink_carries(cloud, relay, robots):
+    """Of 2000 kbit/s, over 800: two robots with a network each, of which one does as it is told."""
+    _, port = cloud()
+
+    def start(name: str) -> Robot:
+        told = lambda kbps: setattr(robot.camera, 'limit_kbps', kbps if name == 'adapts' else math.inf)  # noqa: E731
+        robot = robots(relay(port, rtt_ms=60, rate_mbps=0.8)[1], robot=name, limit_uplink=told, least_uplink_kbps=200.0)
+        robot.camera.close()
+        robot.camera = Noisy(robot.client.submit, robot.rate, first=1000)
+        return robot
+
+    adapts, goes_on = start('adapts'), start('goes-on')
+    time.sleep(8)
+    trips = {}
+    for robot in (adapts, goes_on):
+        robot.wait_for_features(40, deadline_s=20)
+        trips[robot] = np.median([record.round_trip_ms for record in robot.got.features[-40:]])
+        assert [r.stamp_ns for r in robot.got.features[-40:]] == [
+            robot.camera.stamps[r.sequence] for r in robot.got.features[-40:]
+        ]
+    assert trips[adapts] < 250
+    assert trips[goes_on] > 2 * trips[adapts]
+    assert 200 <= adapts.client.status.uplink_limit_kbps < 2000
+    assert 400 < adapts.client.status.kbps_up < 900
 
 
 def test_two_robots_do_not_know_of_each_other(cloud, robots):

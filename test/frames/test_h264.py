@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import av
@@ -219,6 +220,25 @@ def test_bitrate_changes_on_the_way_down_in_place_up_by_a_key_frame(real_frames)
     assert 2800 < np.mean(sent[85:]) < 5000
     with pytest.raises(InputError, match='kbit/s'):
         encoder.set_bitrate(0)
+
+
+def test_a_limit_holds_in_place_and_is_lifted_without_a_key_frame(real_frames):
+    encoder, sent, keys = H264Encoder(EncoderSettings((272, 640), 25.0, bitrate_kbps=3000)), [], []
+    for i in range(160):
+        encoder.set_limit({0: 1000, 1: 500}.get(i // 40, math.inf))
+        if i == 120:
+            encoder.set_bitrate(1500)
+        picture = encoder.encode(real_frames[i % 28])
+        sent.append(len(picture.data) * 8 / 1000 * 25)
+        keys += [i] * picture.keyframe
+    assert keys == [0]
+    assert 600 < np.mean(sent[10:40]) < 1300
+    assert 300 < np.mean(sent[50:80]) < 700
+    assert 1800 < np.mean(sent[95:120]) < 3800
+    assert 1000 < np.mean(sent[130:]) < 2000
+    for wrong in (0, math.nan):
+        with pytest.raises(InputError, match='limit'):
+            encoder.set_limit(wrong)
 
 
 def test_settings_out_of_range_and_missing_encoders_are_named():

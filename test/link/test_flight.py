@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dedelayed_ros.link import FeaturesDown
-from dedelayed_ros.link.flight import Flight, Sent
+from dedelayed_ros.link.flight import Arrived, Flight, Sent
 
 MS = 1_000_000
 
@@ -30,7 +30,7 @@ def flight() -> Flight:
 def test_acknowledgements_cover_all_before(flight):
     assert flight.unacknowledged == 5
     assert flight.waiting_ms(200 * MS) == 200
-    assert flight.acknowledge(2) == sent(2, at_ms=80)
+    assert flight.acknowledge(2) == Arrived(sent(2, at_ms=80), size=3 * sent(0, at_ms=0).size)
     assert flight.unacknowledged == 2
     assert flight.waiting_ms(200 * MS) == 80
     assert flight.acknowledge(1) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import Image
+from std_msgs.msg import Float32
 from std_srvs.srv import Trigger
 
 from dedelayed_ros.frames import H264Decoder
 from dedelayed_ros.nodes.images import to_image
-from dedelayed_ros.nodes.lifecycle import CHAIN
+from dedelayed_ros.nodes.lifecycle import CHAIN, LATCHED
 from dedelayed_ros.nodes.messages import coded_frame, header
 
 
@@ -122,3 +124,39 @@ def test_a_camera_that_is_not_there_is_waited_for(observer, start) -> None:
     assert camera.process.poll() is None
     assert '/dev/video99' in states()[-1].message
     assert camera.output.count('[ERROR]') == 1
+
+
+@pytest.mark.timeout(150)
+def test_it_encodes_at_less_where_the_uplink_carries_less(observer, start, real_clip: Path) -> None:
+    namespace = f'{observer.namespace}/limited'
+    diagnostics = observer.hear(DiagnosticArray, '/diagnostics', QoSProfile(depth=20))
+    encoded = observer.hear(EncodedFrame, f'{namespace}/encoded', CHAIN)
+    limits = observer.node.create_publisher(Float32, f'{namespace}/uplink_limit', LATCHED)
+    limits.publish(Float32(data=600.0))  # before there is a camera
+    camera = start('camera', namespace, input=real_clip, loop=True, gop=100_000)
+
+    def sent_kbps(seconds: float) -> float:
+        observer.spin(1.0)
+        first = len(encoded)
+        observer.spin(seconds)
+        return sum(len(message.data) for message in encoded[first:]) * 8e-3 / seconds
+
+    def target() -> list[str]:
+        states = [one for message in diagnostics for one in message.status if one.name.startswith(namespace[1:])]
+        return [pair.value for pair in states[-1].values if pair.key == 'bitrate target kbit/s'] if states else []
+
+    observer.until(lambda: len(encoded) > 25, 'encoded frames', log=camera)
+    assert sent_kbps(2.0) < 1000
+    observer.until(lambda: [float(text) for text in target()] == [600.0], 'the target in the diagnostics', log=camera)
+    limits.publish(Float32(data=math.inf))
+    assert sent_kbps(2.0) > 2000
+    limits.publish(Float32(data=0.0))
+    complaint = 'uplink_limit says 0.0 kbit/s; expected 10.0 or more'
+    observer.until(lambda: complaint in camera.output, 'a complaint', log=camera)
+    limits.publish(Float32(data=500.0))
+    assert sent_kbps(2.0) < 900
+    value = ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=False)
+    request = SetParameters.Request(parameters=[Parameter(name='adapt_bitrate', value=value)])
+    assert observer.call(SetParameters, f'{namespace}/camera/set_parameters', request).results[0].successful
+    assert sent_kbps(2.0) > 2000
+    assert {message.keyframe for message in encoded[1:]} == {False}
