@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dedelayed_ros.link.flight import Arrived, Sent
 from dedelayed_ros.link.uplink_rate import UplinkRate
+from dedelayed_ros.link.way_up import WayUp
 
 STEP_S = 0.01
 PROPAGATION_S = 0.05  # each way
@@ -37,7 +39,7 @@ class Run:
         return self.limits[round(at_s / STEP_S)]
 
 
-def drive(capacity, seconds, *, frame_rate=25.0, most=4000.0, late_s=0.0, adapt=True, seed=0, need=1.0):
+def drive(capacity, seconds, *, frame_rate=25.0, most=4000.0, late=lambda t: 0.0, adapt=True, seed=0, need=1.0):
     """A camera of ``most`` kbit/s, of which its pictures ``need`` a share, on a link of ``capacity(t)`` kbit/s."""
     rng, rate, run = random.Random(seed), UplinkRate(frame_rate, 500.0), Run()
     queue: list[list[float]] = []  # bytes left, bytes, when they were sent
@@ -52,7 +54,7 @@ def drive(capacity, seconds, *, frame_rate=25.0, most=4000.0, late_s=0.0, adapt=
             room -= passes
             if queue[0][0] <= 0:
                 _, size, sent_s = queue.pop(0)
-                answers.append((now_s + 2 * PROPAGATION_S + late_s, size, sent_s))
+                answers.append((now_s + 2 * PROPAGATION_S + late(now_s), size, sent_s))
         while answers and answers[0][0] <= now_s:
             _, size, sent_s = answers.pop(0)
             trip_s = now_s - sent_s
@@ -116,10 +118,17 @@ def test_a_stall_is_over_soon_after_it_ended():
     assert run.limit_at(25) >= 4000
 
 
+def test_a_stall_shows_before_there_is_no_room_any_more():
+    run = drive(lambda t: 0.0 if 8 <= t < 9 else 6000.0, 10, frame_rate=10.0)
+    assert run.refused == []
+    assert run.limit_at(8.8) < 2500
+
+
 def test_a_slow_server_is_no_queue_of_the_network():
-    """Its acknowledgements are late by as much, whatever is sent."""
+    """Its acknowledgements are late by as much, whatever is sent; by more or less than some time ago."""
     for seed in range(4):
-        assert set(drive(lambda t: 20_000.0, 30, late_s=0.2, seed=seed).limits) == {math.inf}
+        run = drive(lambda t: 20_000.0, 30, late=lambda t: (0.2, 0.0, 0.13, 0.0, 0.24, 0.0)[int(t) // 5], seed=seed)
+        assert set(run.limits) == {math.inf}
 
 
 PIECES = st.tuples(st.floats(0.1, 4.0), st.sampled_from([0.0, 300.0, 900.0, 2500.0, 30_000.0]))  # seconds, kbit/s
@@ -136,6 +145,34 @@ def test_on_any_link_the_least_is_left_and_nothing_is_limited_for_ever(pieces, s
     run = drive(capacity, float(ends[-1]) + 25, seed=seed)
     assert min(run.limits) >= 500
     assert run.limits[-1] == math.inf
+
+
+@pytest.fixture
+def way_up() -> WayUp:
+    """On which a camera of 4000 kbit/s has sent for a second."""
+    way_up = WayUp(UplinkRate(25.0, 500.0))
+    for picture in range(25):
+        way_up.sent(20_000, 0.04 * picture)
+    return way_up
+
+
+def test_a_picture_that_found_no_room_is_told_once(way_up):
+    assert not way_up.limited(0.0, 50.0, refused=0, now_s=1.0)
+    assert way_up.limited(0.0, 50.0, refused=3, now_s=1.0)
+    assert 1800 < way_up.limit_kbps < 2100  # half of what was sent: nothing has arrived
+    assert not way_up.limited(0.0, 50.0, refused=3, now_s=1.05)
+    assert way_up.limited(0.0, 50.0, refused=3, now_s=2.5)
+    assert way_up.limit_kbps > 2000
+
+
+def test_what_arrives_late_and_later_limits(way_up):
+    for picture in range(25):
+        arrived = Arrived(Sent(picture, 0, 0, 0.0, 0.0, 20_000), size=20_000)
+        way_up.arrived(arrived, 50.0 + 20 * picture, 50.0, 1.0 + 0.06 * picture)
+        if way_up.limited(0.0, 50.0, refused=0, now_s=1.0 + 0.06 * picture):
+            break
+    assert 1500 < way_up.limit_kbps < 2300  # three quarters of 20 kB in 60 ms
+    assert way_up.bandwidth.predict(3.0) is not None
 
 
 def test_what_makes_no_sense_is_refused():
