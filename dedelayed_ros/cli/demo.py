@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from dedelayed_ros.cli.options import add_mode
+from dedelayed_ros.cli.options import add_fixed_bitrate, add_mode
 from dedelayed_ros.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,9 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='WHAT',
         help="the uplink's bandwidth, with stalls: 'low', 'medium', 'high', FILE:TIER[:NAME] (see dedelayed relay)",
     )
+    add('--rate-mbps', type=float, metavar='R', help='limit of the network each way in Mbit/s (default: none)')
     add('--kill-cloud-at', type=float, metavar='S', help='kill the cloud at this second of the window')
     add('--restart-cloud-at', type=float, metavar='S', help='start it again at this second')
     add_mode(parser)
+    add_fixed_bitrate(parser)
     add('--composed', action='store_true', help='camera, perception and bridge in one process')
     add('--no-ros', action='store_true', help='the core alone, without ROS nodes')
 
@@ -56,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     plan = Plan(
         input=_absolute(uri), rate=rate, seconds=args.seconds, mode=args.mode, model=args.model, rtt_ms=args.rtt_ms,
         out=args.out.absolute(), kill_cloud_at=args.kill_cloud_at, restart_cloud_at=args.restart_cloud_at,
-        trace=args.trace, offload_model=args.offload_model, uplink=args.uplink,
+        trace=args.trace, offload_model=args.offload_model, uplink=args.uplink, rate_mbps=args.rate_mbps,
+        adapt_bitrate=not args.fixed_bitrate,
     )  # fmt: skip
     robot, note = choose_robot(no_ros=args.no_ros, composed=args.composed)
     facts = machine.describe()
@@ -114,6 +117,7 @@ def _report(
         notes=(*((note,) if note else ()), *played.notes), machine=facts, ros=ros, cpu_percent=played.cpu_percent,
         settings={
             'input': plan.input, 'mode': plan.mode, 'model': plan.model, 'trace': plan.trace or 'none',
+            'rate_mbps': plan.rate_mbps or 'no limit', 'adapt_bitrate': plan.adapt_bitrate,
             **({'offload_model': plan.offload_model, 'uplink': plan.uplink} if plan.offloads else {}),
             **robot.settings,
         },

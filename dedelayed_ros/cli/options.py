@@ -33,6 +33,13 @@ def add_mode(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_fixed_bitrate(parser: argparse.ArgumentParser) -> None:
+    """``--fixed-bitrate``."""
+    parser.add_argument(
+        '--fixed-bitrate', action='store_true', help='encode at the same rate however little the uplink carries'
+    )
+
+
 def add_seeds(parser: argparse.ArgumentParser, default: str) -> None:
     """``--seeds``, of simulated streets."""
     parser.add_argument('--seeds', default=default, metavar='A:B', help='streets A to B-1 (default: %(default)s)')

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from dedelayed_ros.cli.options import add_mode
+from dedelayed_ros.cli.options import add_fixed_bitrate, add_mode
 from dedelayed_ros.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--seconds', type=float, metavar='S', help='stop after so many seconds of the source')
     add('--masks', choices=('png', 'video', 'none'), default='png', help='masks/*.png of class ids, masks.mkv, or none')
     add_mode(parser)
+    add_fixed_bitrate(parser)
     add('--loop', action='store_true', help='begin again at the end; stop with --seconds or Ctrl-C')
     add('--record-only', action='store_true', help='write the recording and no report')
 
@@ -67,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
     offload = None
     if mode in ('offload', 'auto'):
         offload = OffloadSettings(model=args.offload_model, uplink=args.uplink, keep_up=pace == 'own')
-    robot_settings = RobotSettings(edge, args.cloud, offload=offload, auto=mode == 'auto')
+    robot_settings = RobotSettings(
+        edge, args.cloud, adapt_bitrate=not args.fixed_bitrate, offload=offload, auto=mode == 'auto'
+    )
     entry = zoo.entry(args.offload_model if mode == 'offload' else args.model)
     counters: list[dict[str, int]] = []
     with open_clip(args.input, loop=args.loop, pace=pace) as source:

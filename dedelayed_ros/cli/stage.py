@@ -26,7 +26,8 @@ _SETTLE_S = 1.0  # seconds between the first mask of the expected kind and the c
 @dataclass(frozen=True)
 class Plan:
     """What is to be played. Times in seconds of the counted window; ``rate`` of the source in frames a second;
-    ``trace`` of the uplink's bandwidth, as `dedelayed relay` takes it, or None.
+    ``trace`` of the uplink's bandwidth, as `dedelayed relay` takes it, or None; ``rate_mbps``: limit of the network
+    each way, or None; ``adapt_bitrate``: the camera sends no more than the uplink carries.
     """
 
     input: str
@@ -41,12 +42,16 @@ class Plan:
     trace: str | None = None
     offload_model: str = 'street-conv'
     uplink: str = 'h264'
+    rate_mbps: float | None = None
+    adapt_bitrate: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds <= 86_400:
             raise InputError(f'--seconds is {self.seconds:g}; expected more than 0 and at most 86400')
         if not 0 <= self.rtt_ms <= 60_000:
             raise InputError(f'--rtt-ms is {self.rtt_ms:g}; expected 0 to 60000')
+        if self.rate_mbps is not None and not 0 < self.rate_mbps <= 100_000:
+            raise InputError(f'--rate-mbps is {self.rate_mbps:g}; expected more than 0 and at most 100000')
         if self.trace is not None:
             from dedelayed_ros.sim.traces import open_trace
 
@@ -114,7 +119,7 @@ class RosRobot:
 
     def _nodes(self, plan: Plan, endpoint: str | None) -> dict[str, dict[str, Any]]:
         """Parameters of each node, by the name of its executable."""
-        camera = {'input': plan.input, 'loop': 'true'}
+        camera = {'input': plan.input, 'loop': 'true', 'adapt_bitrate': str(plan.adapt_bitrate).lower()}
         perception: dict[str, Any] = {'mode': plan.mode, 'model': plan.model, 'threads': 1}
         bridge = None
         if endpoint and plan.mode != 'offload':
@@ -143,6 +148,7 @@ class CoreRobot:
         options = ['--rate', 'own', '--loop', '--record-only', '--mode', plan.mode, '--model', plan.model]
         if plan.offloads:
             options += ['--offload-model', plan.offload_model, '--uplink', plan.uplink]
+        options += [] if plan.adapt_bitrate else ['--fixed-bitrate']
         options += ['--cloud', endpoint] if endpoint else ['--no-cloud']
         self.settings['run'] = {'input': plan.input, 'options': ' '.join(options)}
         command = _dedelayed('run', plan.input, '--out', str(plan.out), *options)
@@ -189,6 +195,7 @@ class Cloud:
                 'relay', '--listen', f'127.0.0.1:{self.relay_port}', '--to', f'127.0.0.1:{self.port}',
                 '--rtt-ms', f'{self.plan.rtt_ms:g}', '--stats', str(self.counters),
                 *(() if self.plan.trace is None else ('--trace', self.plan.trace)),
+                *(() if self.plan.rate_mbps is None else ('--rate-mbps', f'{self.plan.rate_mbps:g}')),
             ),
             env=_quiet_environment(),
         )  # fmt: skip

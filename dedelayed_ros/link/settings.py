@@ -28,7 +28,7 @@ class LinkSettings:
     """An answer to a picture sent longer ago is dropped as stale."""
     limit_uplink: Callable[[float], None] | None = None
     """Told, from a thread of the link, the most that the camera's H.264 should take (kbit/s, infinite: whatever it
-    likes), when that changes; see UplinkRate. None: nobody wants to know."""
+    likes): at first, and when that changes; see UplinkRate. None: nobody wants to know."""
     least_uplink_kbps: float = 500.0
     """To less than this the camera is never limited."""
     timing: Timing = field(default_factory=Timing)

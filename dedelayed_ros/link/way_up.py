@@ -27,6 +27,7 @@ class WayUp:
         """The most that the camera should send; see UplinkRate."""
         self._rate = rate
         self._refused = 0  # as the rate was last told
+        self._told = False
 
     def sent(self, size: int, now_s: float) -> None:
         """A picture of so many bytes was handed to the network."""
@@ -53,8 +54,8 @@ class WayUp:
         return min(hello_ms, self.trips.predict(now_s))
 
     def limited(self, waiting_ms: float, hello_ms: float, refused: int, now_s: float) -> bool:
-        """Whether the limit is another now. `waiting_ms`: how long the oldest picture is on its way; `refused`: how
-        many there has been no room for, in all.
+        """Whether the limit is another now, or has never been told. `waiting_ms`: how long the oldest picture is on its
+        way; `refused`: how many there has been no room for, in all.
         """
         if self._rate is None:
             return False
@@ -62,5 +63,6 @@ class WayUp:
             self._rate.refused()
         self._refused = refused
         limit = self._rate.limit(now_s, waiting_ms - self.shortest_ms(hello_ms, now_s))
-        changed, self.limit_kbps = limit != self.limit_kbps, limit
+        changed = limit != self.limit_kbps or not self._told
+        self.limit_kbps, self._told = limit, True
         return changed

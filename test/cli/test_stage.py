@@ -25,6 +25,8 @@ def plan(**changes: Any) -> Plan:
         ({'seconds': float('nan')}, '--seconds is nan'),
         ({'rtt_ms': -5.0}, '--rtt-ms is -5'),
         ({'trace': 'slow'}, "trace is 'slow'"),
+        ({'rate_mbps': 0.0}, '--rate-mbps is 0'),
+        ({'rate_mbps': float('nan')}, '--rate-mbps is nan'),
         ({'restart_cloud_at': 3.0}, 'needs --kill-cloud-at'),
         ({'kill_cloud_at': 25.0}, '--kill-cloud-at is 25'),
         ({'kill_cloud_at': 5.0, 'restart_cloud_at': 4.0}, '--restart-cloud-at is 4'),
@@ -43,6 +45,12 @@ def test_three_nodes_or_one_with_the_same_parameters() -> None:
     one = RosRobot(install, composed=True, domain=1)._nodes(plan(), 'tcp/127.0.0.1:1')
     assert list(one) == ['recorder', 'edge']
     assert one['edge'] == {**three['camera'], **three['perception'], **three['bridge']}
+
+
+def test_a_camera_may_be_told_to_send_what_it_likes() -> None:
+    for adapt in (True, False):
+        nodes = RosRobot(RosInstall(Path('/ws'), None), domain=1)._nodes(plan(adapt_bitrate=adapt), 'tcp/127.0.0.1:1')
+        assert nodes['camera']['adapt_bitrate'] == str(adapt).lower()
 
 
 def test_local_mode_has_no_bridge() -> None:
