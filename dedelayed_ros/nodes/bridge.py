@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -97,7 +98,11 @@ class BridgeNode(StreamNode[BridgeSettings]):
         status = client.status
         values.update(_figures(status))
         if status.connected:
-            return Report(Level.OK, f'connected to {status.worker} at {self.settings.endpoint}', values)
+            limit = status.uplink_limit_kbps
+            carries = (
+                '' if math.isinf(limit) else f'; the uplink carries less than the camera would send: {limit:.0f} kbit/s'
+            )
+            return Report(Level.OK, f'connected to {status.worker} at {self.settings.endpoint}{carries}', values)
         return Report(Level.WARN, status.reason or 'connecting', values)
 
     # -- the link

@@ -1,10 +1,13 @@
 #include "thread_pool.h"
 
 #include <algorithm>
+#include <chrono>
 #include <system_error>
 
 namespace dedelayed {
 namespace {
+
+constexpr std::chrono::microseconds kHope{150};  // for which a helper waits awake: layers follow each other within that
 
 std::uint64_t to_ticket(std::uint32_t job, int parts, int next) {
   return static_cast<std::uint64_t>(job) << 32 | static_cast<std::uint64_t>(parts) << 16 | static_cast<std::uint64_t>(next);
@@ -27,6 +30,15 @@ ThreadPool::~ThreadPool() {
   }
   wake_.notify_all();
   for (std::thread& helper : helpers_) helper.join();
+}
+
+void ThreadPool::wake() {
+  if (helpers_.empty()) return;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ++calls_;
+  }
+  wake_.notify_all();
 }
 
 void ThreadPool::start(Call call, const void* context, int parts) {
@@ -79,15 +91,29 @@ bool ThreadPool::take_part(std::uint32_t job, int thread) {
   return true;
 }
 
-void ThreadPool::help(int thread) {
-  std::uint32_t seen = 0;
-  for (;;) {
-    {
-      std::unique_lock<std::mutex> lock(mutex_);
-      wake_.wait(lock, [&] { return ends_ || job_ != seen; });
-      if (ends_) return;
-      seen = job_;
+// Whether another job than `seen` comes while there is hope for one.
+bool ThreadPool::comes_soon(std::uint32_t seen) const {
+  const auto end = std::chrono::steady_clock::now() + kHope;
+  do {
+    for (int checks = 0; checks < 32; ++checks) {
+      if (newest_job() != seen) return true;
     }
+    std::this_thread::yield();
+  } while (std::chrono::steady_clock::now() < end);
+  return false;
+}
+
+void ThreadPool::help(int thread) {
+  std::uint32_t seen = 0, heard = 0;
+  for (;;) {
+    if (!comes_soon(seen)) {
+      std::unique_lock<std::mutex> lock(mutex_);
+      wake_.wait(lock, [&] { return ends_ || job_ != seen || calls_ != heard; });
+      if (ends_) return;
+      heard = calls_;
+      if (job_ == seen) continue;
+    }
+    seen = newest_job();
     while (take_part(seen, thread)) {
     }
   }

@@ -1,5 +1,6 @@
 // Threads of one stream's own. The calling thread does the work and helpers take parts of it if they get to run in time:
-// a helper that the system does not schedule costs nothing.
+// a helper that the system does not schedule costs nothing. To wake one takes longer than many a part, so that one that is
+// awake stays so for a little while, and gives way to whoever else wants its core.
 #pragma once
 
 #include <atomic>
@@ -21,6 +22,9 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int threads() const { return static_cast<int>(helpers_.size()) + 1; }
+
+  // Work comes soon: helpers had better be awake.
+  void wake();
 
   // Call work(part, thread) for every part of [0, parts), in any order, on threads [0, threads()); 0 is the calling one.
   // Returns when all are done. Throws what a part has thrown, once. One caller at a time.
@@ -47,7 +51,8 @@ class ThreadPool {
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::uint32_t job_ = 0;  // guarded by mutex_
+  std::uint32_t job_ = 0;    // guarded by mutex_
+  std::uint32_t calls_ = 0;  // of `wake`, guarded by mutex_
   bool ends_ = false;      // guarded by mutex_
   std::exception_ptr error_;  // guarded by mutex_
   std::vector<std::thread> helpers_;
@@ -56,6 +61,8 @@ class ThreadPool {
   void job(int parts);
   bool take_part(std::uint32_t job, int thread);
   void help(int thread);
+  std::uint32_t newest_job() const { return static_cast<std::uint32_t>(ticket_.load(std::memory_order_acquire) >> 32); }
+  bool comes_soon(std::uint32_t seen) const;
 };
 
 }  // namespace dedelayed

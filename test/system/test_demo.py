@@ -130,14 +130,14 @@ def test_the_core_alone_without_ros(real_clip: Path, tmp_path: Path) -> None:
 @pytest.mark.timeout(150)
 def test_over_a_narrow_network_answers_are_still_of_use(real_clip: Path, tmp_path: Path) -> None:
     """Of 4 Mbit/s it carries 1.5; without the camera following that, answers are too old for all but a few masks."""
-    told = ('--seconds', '8', '--no-ros', '--rate-mbps', '1.5', '--model', 'street-v1')
+    told = ('--seconds', '8', '--no-ros', '--rate-mbps', '1.5')
     adapted, _ = demo(real_clip, tmp_path / 'adapted', *told, timeout=70)
     fixed, _ = demo(real_clip, tmp_path / 'fixed', *told, '--fixed-bitrate', timeout=70)
     assert adapted['masks_out'] == adapted['frames_in'] == 200
     assert adapted['uplink_kbps'] < 1700
     if calm(adapted) and calm(fixed):
         assert adapted['masks_fused'] > 80
-        assert adapted['masks_fused'] > 1.5 * fixed['masks_fused']
+        assert adapted['masks_fused'] > 3 * fixed['masks_fused']
 
 
 @pytest.mark.timeout(60)

@@ -23,9 +23,9 @@ StreamOf<T>::StreamOf(const Plan& plan, int threads, int frame, double dense_abo
       frame_(static_cast<std::size_t>(frame)),
       dense_above_(dense_above),
       tiles_(plan),
+      levels_(levels_variant(plan.instruction_set)),
       blend_(blend_variant<T>(plan.instruction_set)),
       runs_(run_variant<T>(plan.instruction_set)),
-      levels_(levels_variant(plan.instruction_set)),
       pool_(threads) {
   const std::size_t nodes = plan.nodes.size();
   maps_.resize(nodes), dirty_.resize(nodes), remainders_.resize(nodes), flags_.resize(sticky() ? nodes : 0);
@@ -94,6 +94,7 @@ void StreamOf<T>::step(const Given* given, const Field* field, Report* reports) 
     throw std::invalid_argument("a motion field that does not cover the frame");
   }
   if (as_levels_ && !given[frame_].data) throw std::invalid_argument("a step without a picture");
+  pool_.wake();
   if (plan_.mode == Mode::kTiles) return step_tiles(given, field, reports);
   dense_ = false;
   std::fill(known_.begin(), known_.end(), 0);
@@ -276,7 +277,6 @@ void StreamOf<T>::add_compacted(const Field& field, const Node& node) {
 // An input: what differs from the cached value by more than its threshold is new (Eq. 16).
 template <class T>
 void StreamOf<T>::take(int n, const Given& given, Report& report) {
-  const Node& node = plan_.nodes[n];
   Set& dirty = dirty_[n];
   dirty.clear();
   if (sticky()) flag_unfounded(n);

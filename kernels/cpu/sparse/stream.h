@@ -96,7 +96,6 @@ class StreamOf final : public Stream {
   bool as_levels_ = false;
   Map<std::uint8_t> picture_;
   std::vector<std::array<T, 256>> level_results_;  // by node: what a copy of the picture has for each level
-  LevelKernels levels_;
   std::vector<Map<T>> maps_;
   std::vector<Set> dirty_;        // S: positions that differ, or may differ, from their cached value
   std::vector<Set> flags_;        // F, for `sticky`: positions that motion does not vouch for
@@ -124,6 +123,7 @@ class StreamOf final : public Stream {
   std::vector<double> cost_;      // by node: of one position
   std::vector<Bench<T>> benches_;  // by thread
   Tiles tiles_;                   // Mode::kTiles
+  LevelKernels levels_;
   BlendKernels<T> blend_;
   RunKernels<T> runs_;
   ThreadPool pool_;
