@@ -68,8 +68,9 @@ def profile(settings: ProfileSettings, say: Callable[[str], None] = print) -> tu
     times: list[list[float]] = [[] for _ in changed]
     ratios = [(0.0, 0.0)] * len(changed)
     for number in range(settings.rounds + _WARM_UP):
-        compiled.reset()
-        took, _ = _timed(compiled, base, None, settings.clock)
+        took, _ = _timed(
+            compiled, base, None, settings.clock
+        )  # of a stream that has its memory: to get it takes as long
         dense.append(took)
         for k, mask in enumerate(changed):
             fresh = noise(size, generator)
