@@ -77,7 +77,8 @@ class UplinkRate:
             self._late_since_s = now_s  # it will be that late at least
         stands = self._late_since_s is not None and now_s - self._late_since_s >= self._interval_s
         calm = stands or self._late_since_s is None
-        if self._refused or (stands and self._grows(waiting_ms)):
+        refused, self._refused = self._refused, False
+        if refused or (stands and self._grows(waiting_ms)):
             if now_s - self._cut_s >= self._settle_s:
                 self._cut(self._arriving(now_s), now_s)
         elif calm and self._limit < math.inf and now_s - self._changed_s >= (_PATIENCE_S if stands else _STEP_S):
@@ -114,7 +115,7 @@ class UplinkRate:
             cut = 0.5 * min(self._limit, self._sent.kbps(now_s))
         self._limit = max(cut, self._least_kbps)
         self._cut_s = self._changed_s = now_s
-        self._refused, self._shortest_ms = False, math.inf
+        self._shortest_ms = math.inf
 
     def _raise(self, now_s: float) -> None:
         near = self._limit >= 0.85 * self._carried and now_s - self._cut_s < self._memory_s
