@@ -233,7 +233,7 @@ def test_a_limit_holds_in_place_and_is_lifted_without_a_key_frame(real_frames):
         keys += [i] * picture.keyframe
     assert keys == [0]
     assert 600 < np.mean(sent[10:40]) < 1300
-    assert 300 < np.mean(sent[50:80]) < 700
+    assert 300 < np.mean(sent[60:80]) < 700
     assert 1800 < np.mean(sent[95:120]) < 3800
     assert 1000 < np.mean(sent[130:]) < 2000
     for wrong in (0, math.nan):
