@@ -133,9 +133,10 @@ def test_over_a_narrow_network_answers_are_still_of_use(real_clip: Path, tmp_pat
     told = ('--seconds', '8', '--no-ros', '--rate-mbps', '1.5')
     adapted, _ = demo(real_clip, tmp_path / 'adapted', *told, timeout=70)
     fixed, _ = demo(real_clip, tmp_path / 'fixed', *told, '--fixed-bitrate', timeout=70)
-    assert adapted['masks_out'] == adapted['frames_in'] == 200
+    assert adapted['frames_in'] == fixed['frames_in'] == 200
     assert adapted['uplink_kbps'] < 1700
     if calm(adapted) and calm(fixed):
+        assert adapted['masks_out'] == fixed['masks_out'] == 200
         assert adapted['masks_fused'] > 80
         assert adapted['masks_fused'] > 3 * fixed['masks_fused']
 
