@@ -60,6 +60,8 @@ class UplinkRate:
     def arrived(self, size: int, queue_ms: float, now_s: float) -> None:
         """`size` bytes are known to have arrived, the last of them `queue_ms` later than on an empty network."""
         self._arrivals.append((now_s, size))
+        while self._arrivals[0][0] <= now_s - _WINDOW_S:
+            self._arrivals.popleft()
         self._queue(queue_ms, now_s)
 
     def refused(self) -> None:
@@ -103,8 +105,6 @@ class UplinkRate:
         first_s = now_s - _WINDOW_S
         if self._late_since_s is not None and now_s - self._late_since_s >= self._interval_s:
             first_s = max(first_s, self._late_since_s)
-        while self._arrivals and self._arrivals[0][0] <= now_s - _WINDOW_S:
-            self._arrivals.popleft()
         return sum(size for at_s, size in self._arrivals if at_s > first_s) * 8e-3 / (now_s - first_s)
 
     def _cut(self, arriving: float, now_s: float) -> None:

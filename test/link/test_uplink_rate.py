@@ -177,6 +177,16 @@ def test_what_arrives_late_and_later_limits(way_up):
     assert way_up.bandwidth.predict(3.0) is not None
 
 
+def test_it_remembers_no_more_than_it_needs():
+    rate = UplinkRate(25.0, 500.0)
+    for picture in range(5000):
+        rate.sent(9000, 0.04 * picture)
+        rate.arrived(9000, 10.0, 0.04 * picture)
+        rate.limit(0.04 * picture, 0.0)
+    assert len(rate._arrivals) <= 26
+    assert len(rate._queues) <= 10
+
+
 def test_what_makes_no_sense_is_refused():
     with pytest.raises(ValueError, match='above 0'):
         UplinkRate(0.0, 500.0)
