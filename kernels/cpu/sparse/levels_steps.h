@@ -36,13 +36,15 @@ inline void differ(const std::uint8_t* fresh, const std::uint8_t* cached, int ch
   constexpr int kTogether = 64;
   for (int first = 0; first < cells; first += kTogether) {
     const int count = cells - first < kTogether ? cells - first : kTogether;
-    const std::uint8_t *a = fresh + static_cast<std::ptrdiff_t>(first) * channels, *b = cached + static_cast<std::ptrdiff_t>(first) * channels;
-    if (__builtin_memcmp(a, b, static_cast<std::size_t>(count) * channels) == 0) {
-      __builtin_memset(on + first, 0, static_cast<std::size_t>(count));
+    const std::size_t width = static_cast<std::size_t>(channels);
+    const std::uint8_t *a = fresh + first * width, *b = cached + first * width;
+    std::uint8_t* const found = on + first;
+    if (__builtin_memcmp(a, b, count * width) == 0) {
+      __builtin_memset(found, 0, static_cast<std::size_t>(count));
     } else if (channels == 3) {
-      for (int x = 0; x < count; ++x) on[first + x] = ((a[3 * x] ^ b[3 * x]) | (a[3 * x + 1] ^ b[3 * x + 1]) | (a[3 * x + 2] ^ b[3 * x + 2])) != 0;
+      for (int x = 0; x < count; ++x, a += 3, b += 3) found[x] = ((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2])) != 0;
     } else {
-      for (int x = 0; x < count; ++x) on[first + x] = __builtin_memcmp(a + x * channels, b + x * channels, static_cast<std::size_t>(channels)) != 0;
+      for (int x = 0; x < count; ++x, a += width, b += width) found[x] = __builtin_memcmp(a, b, width) != 0;
     }
   }
 }

@@ -28,7 +28,9 @@ void write_inside(const Grid& grid, int y, const std::vector<Run>& runs, std::in
     const int x = run.x, end = run.x + run.length, row = y - key_rows(run.key), cols = key_cols(run.key);
     const bool inside = row >= 0 && row < grid.height;
     const int first = inside ? std::clamp(cols, x, end) : end, last = std::clamp(grid.width + cols, first, end);
-    std::fill(key + x, key + first, kNowhere), std::fill(key + first, key + last, run.key), std::fill(key + last, key + end, kNowhere);
+    std::fill(key + x, key + first, kNowhere);
+    std::fill(key + first, key + last, run.key);
+    std::fill(key + last, key + end, kNowhere);
   }
 }
 
@@ -96,7 +98,8 @@ void find_exact(const Covers& covers, const Field& field, const Grid& grid, Move
   std::vector<std::int32_t> block(static_cast<std::size_t>(field.rows) * field.cols);
   for (int b = 0; b < field.rows * field.cols; ++b) {
     const auto as_before = [&] {  // blocks beside each other mostly are, and divisions take long
-      return field.valid[b] == field.valid[b - 1] && std::equal(field.vectors + 2 * b, field.vectors + 2 * b + 2, field.vectors + 2 * b - 2);
+      const std::int16_t* vector = field.vectors + 2 * b;
+      return field.valid[b] == field.valid[b - 1] && vector[0] == vector[-2] && vector[1] == vector[-1];
     };
     block[b] = b && as_before() ? block[b - 1] : exact_key(field, b, grid);
   }

@@ -115,9 +115,10 @@ const T* StreamOf<T>::results(const Node& node, const std::int32_t* positions, i
   const std::ptrdiff_t values = static_cast<std::ptrdiff_t>(count) * node.channels;
   bench.kept.resize(static_cast<std::size_t>(values));
   if (reads_levels(node)) {
+    const int n = static_cast<int>(&node - plan_.nodes.data());
     for (int i = 0, together; i < count; i += together) {
       together = run_length(positions + i, count - i, picture_.width);
-      look_up(static_cast<int>(&node - plan_.nodes.data()), positions[i], together, bench.kept.data() + static_cast<std::ptrdiff_t>(i) * node.channels);
+      look_up(n, positions[i], together, bench.kept.data() + static_cast<std::ptrdiff_t>(i) * node.channels);
     }
   } else if (is_direct(node)) {
     const std::size_t done = compute_direct<T>(plan_, node, maps_, positions, count, nullptr, bench.work, bench.kept.data());
