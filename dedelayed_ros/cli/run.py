@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from dedelayed_ros.cli.clips import again, open_clip, plays_again
     from dedelayed_ros.cli.output import finish, prepare
     from dedelayed_ros.edge import EdgeSettings
+    from dedelayed_ros.lasting import keep_what_is_there
     from dedelayed_ros.models import zoo
     from dedelayed_ros.offload.pipeline import OffloadSettings
     from dedelayed_ros.report import Account, Recording, RecordingWriter, machine, match, traffic_within
@@ -81,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
             Robot(robot_settings, size, source.rate, _Teller()) as robot,
             RecordingWriter(args.out / 'recording') as writer,
         ):
+            keep_what_is_there()
             _wait_for_cloud(robot)
             writer.observer({'observer': 'dedelayed run'})
             window = _segment(source, robot, writer, counters, pace=pace, seconds=args.seconds)

@@ -18,6 +18,7 @@ from sensor_msgs.msg import Image
 from dedelayed_ros import masks
 from dedelayed_ros.carried_mask import CarriedMask
 from dedelayed_ros.errors import DedelayedError, InputError
+from dedelayed_ros.lasting import keep_what_is_there
 from dedelayed_ros.msg import EncodedFrame, RemoteFeatures
 from dedelayed_ros.nodes.camera_requests import Camera, CameraRequests
 from dedelayed_ros.nodes.diagnostics import Level, Report, worst
@@ -268,6 +269,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
         """What segments pictures of (H, W); a camera that changes its size gets another."""
         if self._pipeline is None or self._pipeline.size != size:
             self._pipeline = self._make_pipeline(size)
+            keep_what_is_there()
         return self._pipeline
 
     def _offload_of(self, size: tuple[int, int], underway: Underway) -> OffloadPipeline | AutoPipeline:
@@ -277,6 +279,7 @@ class PerceptionNode(StreamNode[PerceptionSettings]):
                 underway.drain()
                 self._offload.close()
             self._offload = self._make_offload(size, link=bool(self.settings.endpoint))
+            keep_what_is_there()
         return self._offload
 
     def _carry(self, work: Work) -> None:
