@@ -136,8 +136,8 @@ def test_over_a_narrow_network_answers_are_still_of_use(real_clip: Path, tmp_pat
     assert adapted['frames_in'] == fixed['frames_in'] == 200
     assert adapted['uplink_kbps'] < 1700
     if calm(adapted) and calm(fixed):
-        assert min(adapted['masks_out'], fixed['masks_out']) >= 198
-        assert adapted['masks_fused'] > 80
+        assert min(adapted['masks_out'], fixed['masks_out']) >= 0.9 * 200
+        assert adapted['masks_fused'] > 60
         assert adapted['masks_fused'] > 3 * fixed['masks_fused']
 
 
