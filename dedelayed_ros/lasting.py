@@ -11,5 +11,6 @@ def keep_what_is_there() -> None:
     A full collection of what torch's modules consist of, some 400 000 objects, stops all threads for 0.2 s on a fast
     processor: several frames. It would come whenever enough else was made, some seconds into a run.
     """
+    gc.unfreeze()  # of an earlier call, some may be garbage by now
     gc.collect()
     gc.freeze()

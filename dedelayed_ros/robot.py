@@ -68,13 +68,8 @@ class Robot:
         rate: float,
         on_status: Callable[[LinkStatus], None] = lambda status: None,
     ) -> None:
-        link = (
-            None
-            if settings.cloud is None
-            else LinkSettings(
-                endpoint=settings.cloud, limit_uplink=self._limit_uplink if settings.adapt_bitrate else None
-            )
-        )
+        limit = self._limit_uplink if settings.adapt_bitrate else None
+        link = None if settings.cloud is None else LinkSettings(endpoint=settings.cloud, limit_uplink=limit)
         self._keyframe_wanted = threading.Event()
         self._limit_kbps = math.inf
         self._offload: OffloadPipeline | AutoPipeline | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -24,6 +25,22 @@ def test_what_is_there_is_not_looked_at_again_and_garbage_still_goes() -> None:
         one.other, other.one = other, one
         del one, other
         assert gc.collect() >= 2
+    finally:
+        gc.unfreeze()
+
+
+def test_what_was_kept_and_is_no_longer_used_goes_with_the_next_model() -> None:
+    class Model:
+        pass
+
+    one, gone = Model(), []
+    one.itself = one
+    weakref.finalize(one, gone.append, True)
+    try:
+        keep_what_is_there()
+        del one
+        keep_what_is_there()
+        assert gone == [True]
     finally:
         gc.unfreeze()
 

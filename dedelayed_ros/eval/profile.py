@@ -68,9 +68,8 @@ def profile(settings: ProfileSettings, say: Callable[[str], None] = print) -> tu
     times: list[list[float]] = [[] for _ in changed]
     ratios = [(0.0, 0.0)] * len(changed)
     for number in range(settings.rounds + _WARM_UP):
-        took, _ = _timed(
-            compiled, base, None, settings.clock
-        )  # of a stream that has its memory: to get it takes as long
+        # Of a stream that has its memory, which may take as long to get.
+        took, _ = _timed(compiled, base, None, settings.clock)
         dense.append(took)
         for k, mask in enumerate(changed):
             fresh = noise(size, generator)

@@ -39,7 +39,8 @@ ENCODERS: dict[str, dict[str, str]] = {
     'libopenh264': {'rc_mode': 'bitrate'},
 }
 PRESETS = ('ultrafast', 'superfast', 'veryfast', 'faster', 'fast', 'medium', 'slow', 'slower', 'veryslow')
-_LEAST_KBPS = 10
+LEAST_KBPS = 10
+"""The least rate that an encoder is told to hold."""
 _BUFFER_S = 0.5  # seconds of the target bitrate that a burst may take
 
 
@@ -68,8 +69,8 @@ class EncoderSettings:
             raise InputError(f'Cannot encode pictures of {width}x{height}: each side must be 2 to {MAX_SIDE} pixels.')
         if not 0.1 <= self.rate <= 1000:
             raise InputError(f'A rate of {self.rate} pictures a second came; expected 0.1 to 1000.')
-        if not _LEAST_KBPS <= self.bitrate_kbps <= 500_000:
-            raise InputError(f'A bitrate of {self.bitrate_kbps} kbit/s came; expected {_LEAST_KBPS} to 500000.')
+        if not LEAST_KBPS <= self.bitrate_kbps <= 500_000:
+            raise InputError(f'A bitrate of {self.bitrate_kbps} kbit/s came; expected {LEAST_KBPS} to 500000.')
         if self.gop < 1:
             raise InputError(f'A key frame every {self.gop} pictures was asked for; expected 1 or more.')
         if self.encoder not in ENCODERS:
@@ -122,8 +123,8 @@ class H264Encoder:
         libx264 follows to anything up to the rate that it was opened with. Beyond that, and with other encoders, the
         encoder is opened anew, which makes the next picture a key frame.
         """
-        if not _LEAST_KBPS <= kbps <= 500_000:
-            raise InputError(f'A bitrate of {kbps} kbit/s came; expected {_LEAST_KBPS} to 500000.')
+        if not LEAST_KBPS <= kbps <= 500_000:
+            raise InputError(f'A bitrate of {kbps} kbit/s came; expected {LEAST_KBPS} to 500000.')
         self._bitrate = float(kbps)
 
     def set_limit(self, kbps: float) -> None:
@@ -132,8 +133,8 @@ class H264Encoder:
         libx264 follows from the next picture on. Other encoders would have to be opened anew, which takes a key frame:
         they follow where that is worth it, by less than four fifths or more than five fourths of what they have.
         """
-        if not kbps >= _LEAST_KBPS:
-            raise InputError(f'A limit of {kbps} kbit/s came; expected {_LEAST_KBPS} or more.')
+        if not kbps >= LEAST_KBPS:
+            raise InputError(f'A limit of {kbps} kbit/s came; expected {LEAST_KBPS} or more.')
         self._limit = kbps
 
     def close(self) -> None:

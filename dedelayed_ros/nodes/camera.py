@@ -14,7 +14,7 @@ from std_msgs.msg import Float32
 from std_srvs.srv import Trigger
 
 from dedelayed_ros.errors import DedelayedError, InputError
-from dedelayed_ros.frames import EncodedPicture, EncoderSettings, Frame, H264Encoder, Source, open_source
+from dedelayed_ros.frames import LEAST_KBPS, EncodedPicture, EncoderSettings, Frame, H264Encoder, Source, open_source
 from dedelayed_ros.link import RateMeter
 from dedelayed_ros.msg import EncodedFrame
 from dedelayed_ros.nodes.camera_requests import LIMIT
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from rclpy.lifecycle import LifecyclePublisher
 
 ROS = 'ros'
-_LEAST_KBPS = 10.0  # that an encoder can be limited to
 _SILENCE_S = 2.0  # no frame for so long is worth a warning
 _LIVE = ('/dev/', 'v4l2:', 'device:')
 
@@ -289,10 +288,10 @@ class CameraNode(StreamNode[CameraSettings]):
             self._source.offer(message)
 
     def _on_limit(self, message: Float32) -> None:
-        if message.data >= _LEAST_KBPS:
+        if message.data >= LEAST_KBPS:
             self.limit_bitrate(message.data)
         else:
-            self.warn_once(f'{LIMIT} says {message.data} kbit/s; expected {_LEAST_KBPS} or more')
+            self.warn_once(f'{LIMIT} says {message.data} kbit/s; expected {LEAST_KBPS:.1f} or more')
 
     def _allowed(self) -> float:
         return self._limit if self.settings.adapt_bitrate else math.inf

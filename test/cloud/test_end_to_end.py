@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import HELLO, Camera, Collected, TinyModel, served, serves, wait_until
+from tiny import HELLO, SIZE, Camera, Collected, TinyModel, served, serves, wait_until
 
 from dedelayed_ros.cloud import CloudServer, CloudSettings
 from dedelayed_ros.errors import LinkError
@@ -238,15 +238,13 @@ class Noisy(Camera):
 
     limit_kbps = math.inf
 
+    def image(self, sequence):
+        return np.random.default_rng(sequence).integers(0, 256, (*SIZE, 3), np.uint8)
+
     def take(self):
         self._encoder.set_bitrate(2000)
         self._encoder.set_limit(self.limit_kbps)
-        sequence, self.sequence = self.sequence, self.sequence + 1
-        image = np.random.default_rng(sequence).integers(0, 256, (*self._encoder.settings.size, 3), np.uint8)
-        wanted = self._keyframe.is_set()
-        self._keyframe.clear()
-        self.stamps[sequence] = time.time_ns()
-        return self._encoder.encode(image, keyframe=wanted), sequence, self.stamps[sequence]
+        return super().take()
 
 
 def test_the_camera_is_told_what_the_uplink_carries(cloud, relay, robots):

@@ -90,15 +90,18 @@ class Camera:
     def request_keyframe(self) -> None:
         self._keyframe.set()
 
+    def image(self, sequence: int) -> np.ndarray:
+        """The picture of that sequence."""
+        return np.full((*SIZE, 3), round(level(sequence) * 255), np.uint8)
+
     def take(self) -> tuple[EncodedPicture, int, int]:
         """The next picture, its sequence and its stamp."""
         sequence, self.sequence = self.sequence, self.sequence + 1
-        image = np.full((*SIZE, 3), round(level(sequence) * 255), np.uint8)
         wanted = self._keyframe.is_set()
         self._keyframe.clear()
         stamp_ns = time.time_ns()
         self.stamps[sequence] = stamp_ns
-        return self._encoder.encode(image, keyframe=wanted), sequence, stamp_ns
+        return self._encoder.encode(self.image(sequence), keyframe=wanted), sequence, stamp_ns
 
     def _run(self) -> None:
         due_s = time.monotonic()

@@ -135,14 +135,15 @@ class _Writer:
         mode = _MODES[alignment.mode if alignment.mode != 'calibrated' or alignment.tolerant else 'per_layer']
         tolerances = np.array([alignment.remainder, alignment.spread], np.float64).view(np.int64)
         self.out.put(*self.plan.frame, mode, alignment.r_max, alignment.s_max, *tolerances)
-        shown = {result.node for result in self.plan.results}
-        flags = [2 * (index in shown) for index in native]
         if alignment.mode == 'tiles':
             roles = tile_roles(self.plan, alignment)
             flags = [roles[index].where_read + 2 * roles[index].kept for index in native]
             logits = logits_of(self.plan, alignment)
             margin = np.array([alignment.margin], np.float64).view(np.int64)
             self.out.put(alignment.tile, -1 if logits is None else self.number[logits], *margin)
+        else:
+            shown = {result.node for result in self.plan.results}
+            flags = [2 * (index in shown) for index in native]
         self.out.put(len(flags), *flags)
         self.out.put(len(self.axes))
         for _, axis in self.axes.values():
